@@ -1,0 +1,34 @@
+"""Every condition type with its polarity, and the reasons that more than one file uses. Nothing else names a condition."""
+
+from __future__ import annotations
+
+from typing import Final
+
+READY: Final = "Ready"
+"""Positive. True: the declared state is reached, for the generation observed."""
+RECONCILING: Final = "Reconciling"
+"""Negative (kstatus, abnormal when true). True: work is under way or waited for; look again later."""
+STALLED: Final = "Stalled"
+"""Negative (kstatus, abnormal when true). True: nothing more happens until somebody changes something; the message says what."""
+INPUTS_READY: Final = "InputsReady"
+"""Positive. True: every resource that this one refers to is ready and its artifact is known."""
+ACCEPTED: Final = "Accepted"
+"""Positive; CompressionJob. True: the budget holds on the test split. ModelDeployment: the artifact's evidence meets the gates."""
+
+ALWAYS: Final = (READY, RECONCILING, STALLED, INPUTS_READY)
+
+# Reasons of more than one kind. Reasons that a pod finds out come from its Report (StageError.reason).
+REFERENCE_NOT_FOUND: Final = "ReferenceNotFound"
+INPUTS_NOT_READY: Final = "InputsNotReady"
+INPUTS_FAILED: Final = "InputsFailed"
+STORAGE_NOT_CONFIGURED: Final = "StorageNotConfigured"
+SUSPENDED: Final = "Suspended"
+PENDING: Final = "Pending"
+RUNNING: Final = "Running"
+SUCCEEDED: Final = "Succeeded"
+GATE_FAILED: Final = "GateFailed"
+INVALID_SPEC: Final = "InvalidSpec"
+UNSCHEDULABLE: Final = "Unschedulable"
+IMAGE_PULL_FAILED: Final = "ImagePullFailed"
+OUT_OF_MEMORY: Final = "OutOfMemory"
+DEADLINE_EXCEEDED: Final = "DeadlineExceeded"

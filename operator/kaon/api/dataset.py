@@ -1,0 +1,142 @@
+"""Dataset: from raw files to a versioned, checked, split dataset that training may trust."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from kaon.api.base import ApiModel, Rule
+from kaon.api.common import Digest, LocalReference, Ratio, StageSpec, StageStatus
+
+KIND = "Dataset"
+SOURCE_URI = r"^(s3|gs|az|https|file)://[^\s]+$"
+
+
+class Source(ApiModel):
+    """One file, or one folder of files, of raw data."""
+
+    uri: str = Field(max_length=1024, pattern=SOURCE_URI, description="s3:// gs:// az:// https:// or file:// (a mounted claim).")
+    digest: Digest | None = Field(default=None, description="Pin: a source with other bytes is refused.")
+    secret_ref: LocalReference | None = Field(
+        default=None, description="Secret with the options of this source's store. Default: the stage's storage Secret."
+    )
+    split: Literal["train", "test"] | None = Field(
+        default=None, description="Rows go to this split. Default: divided by spec.split."
+    )
+
+
+class Feature(ApiModel):
+    """One input column."""
+
+    name: str = Field(min_length=1, max_length=256)
+    type: Literal["text"] = "text"
+
+
+class Label(ApiModel):
+    """The column to predict."""
+
+    name: str = Field(min_length=1, max_length=256)
+    classes: list[Annotated[str, Field(max_length=256)]] = Field(
+        default_factory=list,
+        max_length=1000,
+        description="Allowed classes, in order. Default: learnt from the training rows, sorted.",
+    )
+
+
+class DataSchema(ApiModel):
+    """Which columns are what."""
+
+    features: list[Feature] = Field(
+        min_length=1,
+        max_length=1,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        description="For text-classification: the one text column.",
+    )
+    label: Label
+
+
+class Duplicates(ApiModel):
+    """How rows that repeat are found. They are dropped, the first one kept."""
+
+    method: Literal["none", "exact"] = Field(
+        default="exact", description="exact: equal text after Unicode NFC, case folding and white-space collapse."
+    )
+
+
+class Clean(ApiModel):
+    """What is done to the rows before they are split."""
+
+    missing: Literal["drop", "fail"] = Field(default="drop", description="Rows without text or label.")
+    duplicates: Duplicates = Field(default_factory=Duplicates)
+
+
+class Split(ApiModel):
+    """How rows without a split of their own are divided, by a seeded, stratified draw."""
+
+    cel_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "(has(self.validation) ? self.validation : 0.1) + (has(self.test) ? self.test : 0.2) < 1.0",
+            "validation + test must be below 1, or nothing is left to train on",
+        ),
+    )
+
+    validation: float = Field(default=0.1, ge=0, lt=1, description="Share of the training rows kept for validation.")
+    test: float = Field(default=0.2, ge=0, lt=1, description="Share of rows for the test split, when no source is one.")
+    stratify: bool = True
+    seed: int = Field(default=7, ge=0, le=2**31 - 1)
+
+
+class QualityGate(ApiModel):
+    """The gate of this stage. A figure outside fails the Dataset, without running it again when edited."""
+
+    min_rows: int | None = Field(default=None, ge=1)
+    min_rows_per_class: int | None = Field(default=None, ge=1, description="Over training rows.")
+    max_missing_ratio: Ratio | None = None
+    max_duplicate_ratio: Ratio | None = None
+    max_leakage: int = Field(default=0, ge=0, description="Rows of test or validation whose text also stands in train.")
+
+
+class DatasetSpec(StageSpec):
+    """What a Dataset is made of and what it must satisfy."""
+
+    task: Literal["text-classification"]
+    sources: list[Source] = Field(min_length=1, max_length=20, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    format: Literal["auto", "csv", "jsonl", "parquet"] = Field(default="auto", description="auto: by file name.")
+    columns: Annotated[DataSchema, Field(alias="schema")]
+    clean: Clean = Field(default_factory=Clean)
+    split: Split = Field(default_factory=Split)
+    quality: QualityGate = Field(default_factory=QualityGate)
+
+
+class Rows(ApiModel):
+    """Rows by split."""
+
+    train: int = 0
+    validation: int = 0
+    test: int = 0
+
+
+class DataQuality(ApiModel):
+    """What cleaning found. Ratios are of the rows read."""
+
+    rows_read: int
+    missing: int
+    duplicates: int
+    missing_ratio: float
+    duplicate_ratio: float
+    leakage: int = Field(description="Rows of test or validation whose text also stands in train, after cleaning.")
+    leakage_removed: int = Field(default=0, description="Training rows dropped because the test split holds their text.")
+    min_rows_per_class: int = Field(description="Rows of the smallest class in train.")
+    smallest_class: str = Field(default="", max_length=256)
+
+
+class DatasetStatus(StageStatus):
+    """What came out."""
+
+    version: str | None = Field(default=None, max_length=16, description="First 12 hex digits of the artifact digest.")
+    rows: Rows | None = None
+    classes: list[Annotated[str, Field(max_length=256)]] = Field(
+        default_factory=list, max_length=1000, json_schema_extra={"x-kubernetes-list-type": "atomic"}
+    )
+    quality: DataQuality | None = None

@@ -1,0 +1,109 @@
+"""ModelDeployment: a model with evidence, served behind a router, replaced only by one that is ready."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from kaon.api.base import ApiModel, Rule
+from kaon.api.common import Digest, Name, PodTemplate, StageSpec, StageStatus
+
+KIND = "ModelDeployment"
+
+
+class ServedModelReference(ApiModel):
+    """The stage whose accepted artifact is served."""
+
+    kind: Literal["CompressionJob", "TrainingRun"]
+    name: Name
+
+
+class DeploymentGates(ApiModel):
+    """What the artifact's own evaluation must show before it is deployed. A missing figure fails."""
+
+    min_accuracy: float | None = Field(default=None, ge=0, le=1)
+    min_macro_f1: Annotated[float | None, Field(alias="minMacroF1", ge=0, le=1)] = None
+    max_latency_ms: float | None = Field(default=None, gt=0, description="Bound on the evaluation's p99.")
+    max_size_bytes: int | None = Field(default=None, ge=1)
+
+
+class Batching(ApiModel):
+    """Server-side batching of requests that arrive together."""
+
+    max_batch_size: int = Field(default=8, ge=1, le=1024)
+    max_delay_ms: float = Field(default=0, ge=0, le=1000)
+
+
+class Route(ApiModel):
+    """Limits of the router."""
+
+    timeout_seconds: float = Field(default=10, gt=0, le=600)
+    max_request_bytes: int = Field(default=1_048_576, ge=1024, le=104_857_600)
+
+
+class Alerts(ApiModel):
+    """Thresholds of the generated alerts. Defaults come from the evaluation where it has the figure."""
+
+    max_error_ratio: float = Field(default=0.01, gt=0, le=1)
+    max_latency_ms: float | None = Field(
+        default=None, gt=0, description="p99 at the router. Default: 10 times the evaluation's p99, at least 100 ms."
+    )
+
+
+class Monitoring(ApiModel):
+    """What is watched."""
+
+    alerts: Alerts = Field(default_factory=Alerts)
+
+
+class ModelDeploymentSpec(StageSpec):
+    """What to serve, with what, under which conditions."""
+
+    cel_rules: ClassVar[tuple[Rule, ...]] = ()
+
+    model_ref: ServedModelReference
+    follow: Literal["Accepted", "Pinned"] = Field(
+        default="Accepted",
+        description="Accepted: a newer accepted artifact replaces the served one. Pinned: the first one stays.",
+    )
+    gates: DeploymentGates = Field(default_factory=DeploymentGates)
+    server: Literal["triton", "torchserve"] = "triton"
+    replicas: int = Field(default=1, ge=0, le=1000)
+    threads: int = Field(default=2, ge=1, le=256, description="Threads of the runtime in each replica.")
+    batching: Batching = Field(default_factory=Batching)
+    route: Route = Field(default_factory=Route)
+    router: PodTemplate = Field(default_factory=PodTemplate, description="Pod template of the router.")
+    monitoring: Monitoring = Field(default_factory=Monitoring)
+
+
+class Revision(ApiModel):
+    """One artifact on one server, as one Deployment."""
+
+    revision: str = Field(max_length=63)
+    server: str = Field(max_length=32)
+    artifact_uri: str = Field(max_length=2048)
+    artifact_digest: Digest
+    since: str = Field(json_schema_extra={"format": "date-time"})
+    weight: int = Field(ge=0, le=100, description="Percent of the traffic.")
+
+
+class GateResult(ApiModel):
+    """One gate, what it asks and what the evaluation says."""
+
+    name: str = Field(max_length=64)
+    passed: bool
+    message: str = Field(max_length=512)
+
+
+class ModelDeploymentStatus(StageStatus):
+    """What is served."""
+
+    url: str | None = Field(default=None, max_length=2048, description="In-cluster URL of the model.")
+    replicas: int | None = None
+    ready_replicas: int | None = None
+    selector: str | None = Field(default=None, max_length=512)
+    stable: Revision | None = None
+    candidate: Revision | None = None
+    retiring: Revision | None = Field(default=None, description="Kept until the router surely sends it nothing more.")
+    gates: list[GateResult] = Field(default_factory=list, max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"})

@@ -1,0 +1,91 @@
+"""Report: the channel from a stage's pod back to its resource. Written by pods, read by the operator, never by users."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kaon.api.base import ApiModel
+from kaon.api.common import ArtifactStatus, Checkpoint, Cost, Digest, Progress
+from kaon.api.compressionjob import Candidate, Interval
+from kaon.api.dataset import DataQuality, Rows
+from kaon.api.evaluation import Evaluation
+
+KIND = "Report"
+
+
+class ReportSpec(ApiModel):
+    """Whose report this is; set by the operator."""
+
+    stage: str = Field(max_length=32)
+    job_name: str = Field(max_length=63)
+    input_digest: Digest
+
+
+class DatasetResult(ApiModel):
+    """What a dataset stage found."""
+
+    rows: Rows
+    classes: list[Annotated[str, Field(max_length=256)]] = Field(max_length=1000)
+    quality: DataQuality
+
+
+class TrainingResult(ApiModel):
+    """What a training stage reached."""
+
+    evaluation: Evaluation
+    dataset_digest: Digest
+
+
+class CompressionResult(ApiModel):
+    """What a compression stage reached: the verdict with its evidence."""
+
+    verdict: Literal["Accepted", "Rejected", "Infeasible"]
+    message: str = Field(max_length=2048, description="One sentence for a person; names the budget and the nearest candidate.")
+    baseline: Evaluation
+    evaluation: Evaluation | None = None
+    chosen: str | None = Field(default=None, max_length=256)
+    size_ratio: float | None = None
+    speedup: Interval | None = None
+    accuracy_drop: float | None = None
+    macro_f1_drop: Annotated[float | None, Field(alias="macroF1Drop")] = None
+    class_recall_drop: float | None = None
+    flip_rate: float | None = None
+    candidates: list[Candidate] = Field(default_factory=list, max_length=10)
+    source_digest: Digest
+
+
+class Result(ApiModel):
+    """The end of a stage. `artifact` is absent only when a compression found nothing that keeps its budget."""
+
+    artifact: ArtifactStatus | None = None
+    reused: bool = False
+    cost: Cost = Field(default_factory=Cost)
+    start_time: str = Field(json_schema_extra={"format": "date-time"})
+    completion_time: str = Field(json_schema_extra={"format": "date-time"})
+    dataset: DatasetResult | None = None
+    training: TrainingResult | None = None
+    compression: CompressionResult | None = None
+
+
+class StageError(ApiModel):
+    """Why an attempt ended badly: the cause and the way out."""
+
+    reason: str = Field(max_length=128, pattern=r"^[A-Za-z][A-Za-z0-9]*$")
+    message: str = Field(max_length=4096)
+    retriable: bool
+    time: str = Field(json_schema_extra={"format": "date-time"})
+
+
+class ReportStatus(ApiModel):
+    """What the pod says."""
+
+    pod: str | None = Field(default=None, max_length=253)
+    attempt: int | None = None
+    start_time: str | None = Field(default=None, json_schema_extra={"format": "date-time"})
+    progress: Progress | None = None
+    last_checkpoint: Checkpoint | None = None
+    resumed_from_step: int | None = None
+    result: Result | None = None
+    error: StageError | None = None

@@ -1,0 +1,90 @@
+"""TrainingRun: a standard recipe that turns a Dataset and a base model into a trained, evaluated, exported model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from kaon.api.base import ApiModel
+from kaon.api.common import STORE_URI, Checkpoint, Digest, LocalReference, StageSpec, StageStatus
+from kaon.api.evaluation import Evaluation, Minimum
+
+KIND = "TrainingRun"
+
+
+class BaseModelSource(ApiModel):
+    """Where the weights come from."""
+
+    base: str = Field(
+        max_length=1024,
+        pattern=STORE_URI,
+        description="Folder of a Hugging Face encoder: config.json, tokenizer files, model.safetensors.",
+    )
+    digest: Digest | None = Field(default=None, description="Pin: SHA-256 over the folder's files; others are refused.")
+    secret_ref: LocalReference | None = Field(
+        default=None, description="Secret with the options of this folder's store. Default: the stage's storage Secret."
+    )
+
+
+class EarlyStopping(ApiModel):
+    """Stop when the validation metric has not improved for `patience` evaluations; the best weights are kept."""
+
+    metric: Literal["loss", "accuracy", "macroF1"] = "macroF1"
+    patience: int = Field(default=2, ge=1, le=100, description="Evaluations (one an epoch) without improvement.")
+
+
+class Recipe(ApiModel):
+    """How to train. Every field has a default that works for a small encoder."""
+
+    epochs: int = Field(default=3, ge=1, le=1000)
+    batch_size: int = Field(default=32, ge=1, le=4096, description="Rows per device and step.")
+    learning_rate: float = Field(default=5e-5, gt=0, le=1)
+    scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"] = "linear"
+    warmup_ratio: float = Field(default=0.1, ge=0, le=1)
+    weight_decay: float = Field(default=0.01, ge=0, le=1, description="Decoupled L2 of AdamW.")
+    dropout: float | None = Field(default=None, ge=0, lt=1, description="Default: the base model's own.")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] = "none"
+    gradient_accumulation_steps: int = Field(default=1, ge=1, le=1024)
+    gradient_checkpointing: bool = False
+    max_grad_norm: float = Field(default=1.0, ge=0)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto", description="auto: bf16 on a GPU that has it, else fp32."
+    )
+    seed: int = Field(default=42, ge=0, le=2**31 - 1)
+    early_stopping: EarlyStopping | None = None
+    max_sequence_length: int = Field(default=128, ge=8, le=8192, description="Tokens; longer texts are cut.")
+
+
+class CheckpointPolicy(ApiModel):
+    """When training writes a point to resume from. It also does so at SIGTERM."""
+
+    every_steps: int | None = Field(default=None, ge=1, description="Default: once an epoch.")
+    keep: int = Field(default=2, ge=1, le=20)
+
+
+class EvaluationSpec(ApiModel):
+    """The gate of this stage."""
+
+    minimum: Minimum = Field(default_factory=Minimum)
+
+
+class TrainingRunSpec(StageSpec):
+    """What to train, on what, how."""
+
+    dataset_ref: LocalReference
+    model: BaseModelSource
+    recipe: Recipe = Field(default_factory=Recipe)
+    checkpoint: CheckpointPolicy = Field(default_factory=CheckpointPolicy)
+    evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
+
+
+class TrainingRunStatus(StageStatus):
+    """What came out."""
+
+    last_checkpoint: Checkpoint | None = None
+    resumed_from_step: int | None = Field(default=None, description="The step from which the last attempt resumed.")
+    attempts: int | None = None
+    dataset_digest: Digest | None = None
+    evaluation: Evaluation | None = None

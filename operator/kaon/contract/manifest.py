@@ -1,0 +1,78 @@
+"""Manifest: the file `kaon.json` that makes a folder an artifact. Written last; its SHA-256 is the artifact's digest.
+
+Files lie under `<folder>/<attempt>/…`, so that two attempts never mix; the first manifest that is put wins, and a
+later attempt adopts it. Whoever reads a file checks it against the manifest, and the manifest against the digest.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from kaon.api.base import ApiModel
+from kaon.api.report import Result
+from kaon.contract.jobspec import Provenance
+
+MANIFEST_NAME = "kaon.json"
+MANIFEST_VERSION = 1
+
+
+class ArtifactFile(ApiModel):
+    """One file: its path inside the artifact (without the attempt's prefix), SHA-256 as hex, size in bytes."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+class TensorSpec(ApiModel):
+    """One input or output of a model, as a client sees it."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class Signature(ApiModel):
+    """What goes in and what comes out."""
+
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+
+
+class GoldenExample(ApiModel):
+    """A recorded input of the evaluation with its recorded output; served answers must agree."""
+
+    text: str
+    label: str
+    probabilities: list[float]
+
+
+class ModelCard(ApiModel):
+    """What a served model needs to know of itself."""
+
+    task: str
+    labels: list[str]
+    max_sequence_length: int
+    signature: Signature
+    serving_files: list[str] = Field(description="Files that a server needs, e.g. model.onnx, tokenizer.json.")
+    golden: list[GoldenExample] = Field(default_factory=list)
+    golden_tolerance: float = Field(default=0.02, description="Largest absolute difference of a probability.")
+    base_model: str | None = None
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    license: str | None = None
+
+
+class Manifest(ApiModel):
+    """The content of kaon.json."""
+
+    version: int = MANIFEST_VERSION
+    kind: Literal["dataset", "model", "compressed-model", "verdict"]
+    input_digest: str
+    attempt: str = Field(description="Prefix of the files in the folder.")
+    files: list[ArtifactFile]
+    inputs: dict[str, str] = Field(default_factory=dict, description="Role -> artifact digest: the lineage.")
+    provenance: Provenance
+    model: ModelCard | None = None
+    result: Annotated[Result, Field(description="As reported, without `artifact`, which names this manifest's digest.")]

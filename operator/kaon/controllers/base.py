@@ -1,0 +1,115 @@
+"""The frame every controller fits in: what it observes, what it plans. Pure data, no I/O.
+
+plan(observed) -> Plan is a function of Observed alone; the engine gathers Observed and makes the Plan true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+Object = dict[str, Any]
+"""A Kubernetes object as JSON."""
+
+
+class Key(NamedTuple):
+    """The address of an object: kind, namespace, name. Kinds that Kaon handles are unique without their group."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+def key_of(obj: Object) -> Key:
+    """The Key of an object."""
+    meta = obj["metadata"]
+    return Key(obj["kind"], meta.get("namespace", ""), meta["name"])
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Images that Kaon starts."""
+
+    jobs: str
+    triton: str
+    torchserve: str
+    router: str
+    pull_policy: str = "IfNotPresent"
+    pull_secrets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorConfig:
+    """What whoever installed the operator decided. The same for every resource."""
+
+    images: Images
+    version: str
+    storage_uri: str | None = None
+    storage_secret: str | None = None
+    cluster_domain: str = "cluster.local"
+    retire_after_seconds: float = 90.0
+    """How long a replaced revision keeps running, so that every router has surely read its new configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """All that a controller may know."""
+
+    obj: Object
+    """The resource itself, as stored."""
+    children: Mapping[Key, Object]
+    """Objects whose controller owner reference is this resource's UID, and the shared ones (Child.owned false)."""
+    pods: Sequence[Object]
+    """Pods labelled with this resource's UID (they belong to its Jobs and Deployments)."""
+    references: Mapping[Key, Object]
+    """The resources named by references(obj) that exist."""
+    occupied: frozenset[Key]
+    """Objects with our labels and this resource's name whose owner UID is another: left by a deleted namesake."""
+    now: datetime
+    config: OperatorConfig
+    capabilities: frozenset[str] = frozenset()
+    """Optional kinds that the cluster serves, e.g. PodMonitor, PrometheusRule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """An object that should exist.
+
+    mode "apply": server-side applied whenever it differs. "create": made when absent, never changed, since its
+    template is immutable or its status belongs to others. owned: carries the owner reference and is pruned when it
+    leaves the plan; otherwise it is shared by a namespace's resources and never pruned.
+    """
+
+    manifest: Object
+    mode: Literal["apply", "create"] = "apply"
+    owned: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """A Kubernetes Event to record, once for each (reason, message)."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that should be: the children, the whole status, when to look again, what to tell."""
+
+    children: tuple[Child, ...]
+    status: Object
+    requeue_after: float | None = None
+    events: tuple[EventRecord, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """One kind's controller, as the engine sees it."""
+
+    kind: str
+    plan: Callable[[Observed], Plan]
+    references: Callable[[Object], frozenset[Key]]
