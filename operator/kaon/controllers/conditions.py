@@ -1,0 +1,96 @@
+"""How a resource stands, as conditions in kstatus form. Pure; the types and their polarity are in kaon.api.conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from kaon.api import conditions as c
+from kaon.controllers.base import Object
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC with seconds, as Kubernetes writes it."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_timestamp(text: str) -> datetime:
+    """The datetime of an RFC 3339 string; fractions are allowed."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+class Claim(NamedTuple):
+    """What one condition says."""
+
+    status: bool | None
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where a resource stands: one cause, told once, from which every condition follows.
+
+    ready and stalled exclude each other; a state that is neither is reconciling, unless `quiet` (suspended).
+    `claims` are conditions beside Ready, Reconciling and Stalled, by type.
+    """
+
+    phase: str
+    reason: str
+    message: str
+    ready: bool = False
+    stalled: bool = False
+    quiet: bool = False
+    claims: Mapping[str, Claim] = field(default_factory=dict)
+
+    @property
+    def reconciling(self) -> bool:
+        """True while work is under way or waited for."""
+        return not (self.ready or self.stalled or self.quiet)
+
+
+def conditions_of(state: State, previous: Object, generation: int, now: datetime) -> list[dict[str, Any]]:
+    """The conditions of `state`, in a fixed order; lastTransitionTime moves only when a condition's status does.
+
+    `previous` is the status so far.
+    """
+    before = {condition["type"]: condition for condition in previous.get("conditions", [])}
+    claims = {
+        c.READY: Claim(state.ready, state.reason, state.message),
+        c.RECONCILING: Claim(state.reconciling, state.reason, state.message if state.reconciling else ""),
+        c.STALLED: Claim(state.stalled, state.reason, state.message if state.stalled else ""),
+        **state.claims,
+    }
+    result = []
+    for kind, claim in claims.items():
+        status = "Unknown" if claim.status is None else str(claim.status)
+        old = before.get(kind)
+        changed = old is None or old["status"] != status
+        result.append(
+            {
+                "type": kind,
+                "status": status,
+                "reason": claim.reason,
+                "message": claim.message[:32768],
+                "observedGeneration": generation,
+                "lastTransitionTime": timestamp(now) if changed or old is None else old["lastTransitionTime"],
+            }
+        )
+    return result
+
+
+def condition(obj: Object, kind: str) -> Object | None:
+    """The condition of a type in an object's status, if it is there and speaks of the object's present generation."""
+    for item in obj.get("status", {}).get("conditions", []):
+        if item["type"] == kind:
+            current: Object = item
+            return current if item.get("observedGeneration", 0) == obj["metadata"].get("generation", 0) else None
+    return None
+
+
+def is_true(obj: Object, kind: str) -> bool:
+    """Whether a condition is True for the object's present generation."""
+    found = condition(obj, kind)
+    return found is not None and found["status"] == "True"

@@ -1,0 +1,107 @@
+"""The batch/v1 Job of a stage. Create-only: its template is immutable, and an upgrade must not disturb one that runs."""
+
+from __future__ import annotations
+
+from kaon.api.common import StageSpec
+from kaon.contract.digest import canonical_json
+from kaon.contract.jobspec import EXIT_WRONG_INPUT, SPEC_VARIABLE, WORK_DIR, JobSpec
+from kaon.controllers import labels
+from kaon.controllers.base import Images, Object
+from kaon.resources.access import JOB_IDENTITY
+from kaon.resources.pods import (
+    child_labels,
+    claim_volumes,
+    environment,
+    pod_spec,
+    resources_of,
+    scratch_environment,
+    secret_volumes,
+)
+
+CONTAINER = "stage"
+GRACE_SECONDS = 120
+"""Time to write a checkpoint to the store after SIGTERM."""
+DEFAULT_REQUESTS = {"cpu": "500m", "memory": "1Gi"}
+
+
+def job(obj: Object, spec: StageSpec, told: JobSpec, images: Images, *, name: str, secrets: frozenset[str]) -> Object:
+    """The Job that runs `told`, for the resource `obj` whose parsed spec is `spec`.
+
+    secrets: names of the Secrets that open the stores it reads and writes.
+    """
+    stage = told.work.stage
+    template = spec.pod_template
+    job_labels = child_labels(obj, stage, told.input_digest)
+    queue = obj["metadata"].get("labels", {}).get(labels.QUEUE_NAME)
+    secret_mounts = secret_volumes(secrets)
+    claims = claim_volumes(template)
+    container: Object = {
+        "name": CONTAINER,
+        "image": images.jobs,
+        "imagePullPolicy": images.pull_policy,
+        "args": [stage],
+        "env": environment(template, {**scratch_environment(), SPEC_VARIABLE: canonical_json(told.wire()).decode()}),
+        "resources": resources_of(template, DEFAULT_REQUESTS),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            {"name": "work", "mountPath": WORK_DIR},
+            {"name": "shm", "mountPath": "/dev/shm"},
+            *secret_mounts[1],
+            *claims[1],
+        ],
+    }
+    pod = pod_spec(
+        template,
+        images,
+        containers=[container],
+        volumes=[
+            {"name": "work", "emptyDir": {}},
+            {"name": "shm", "emptyDir": {"medium": "Memory"}},
+            *secret_mounts[0],
+            *claims[0],
+        ],
+        service_account=template.service_account_name or JOB_IDENTITY,
+        grace_seconds=GRACE_SECONDS,
+    )
+    limits: Object = {
+        "activeDeadlineSeconds": spec.active_deadline_seconds,
+        "ttlSecondsAfterFinished": spec.ttl_seconds_after_finished,
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": name,
+            "namespace": obj["metadata"]["namespace"],
+            "labels": {**job_labels, **({labels.QUEUE_NAME: queue} if queue else {})},
+        },
+        "spec": {
+            "completionMode": "Indexed",
+            "completions": 1,
+            "parallelism": 1,
+            "backoffLimit": spec.backoff_limit,
+            # A queued Job is born suspended: Kueue's webhook insists on it, and it may be slower than the scheduler.
+            **({"suspend": True} if queue else {}),
+            **{field: value for field, value in limits.items() if value is not None},
+            "podFailurePolicy": {
+                "rules": [
+                    {
+                        "action": "FailJob",
+                        "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [EXIT_WRONG_INPUT]},
+                    },
+                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                ]
+            },
+            "template": {"metadata": {"labels": job_labels}, "spec": {**pod, "restartPolicy": "Never"}},
+        },
+    }
+
+
+def suspension(name: str, namespace: str, suspended: bool) -> Object:
+    """The one field of a living Job that Kaon changes: whether it is suspended."""
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"suspend": suspended},
+    }

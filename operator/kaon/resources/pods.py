@@ -1,0 +1,139 @@
+"""Pod specs: the typed allow-list of kaon.api.common.PodTemplate applied first, hardening applied last.
+
+Every pod that Kaon makes comes from `pod_spec`, so each passes Pod Security "restricted" whatever a user wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kaon.api.common import PodTemplate
+from kaon.contract.digest import short
+from kaon.contract.jobspec import SECRETS_DIR, WORK_DIR
+from kaon.controllers import labels
+from kaon.controllers.base import Images, Object
+
+USER_ID = 65532
+"""The user and group of every container; the images are made for it."""
+
+
+def child_labels(obj: Object, component: str, digest: str) -> dict[str, str]:
+    """The labels of a child of `obj`. `digest` is the stage's or revision's; its first ten hex digits are the label."""
+    return {
+        labels.MANAGED_BY: labels.MANAGER,
+        labels.COMPONENT: component,
+        labels.OWNER_KIND: obj["kind"],
+        labels.OWNER_NAME: obj["metadata"]["name"],
+        labels.OWNER_UID: obj["metadata"]["uid"],
+        labels.DIGEST: short(digest),
+    }
+
+
+def container_security() -> Object:
+    """The security context of every container."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def pod_security() -> Object:
+    """The security context of every pod."""
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": USER_ID,
+        "runAsGroup": USER_ID,
+        "fsGroup": USER_ID,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def resources_of(template: PodTemplate, requests: Mapping[str, str]) -> Object:
+    """The user's requests and limits over default `requests`. A default never exceeds a limit that the user set."""
+    limits = dict(template.resources.limits)
+    wanted = {name: amount for name, amount in requests.items() if name not in limits}
+    wanted |= template.resources.requests
+    return {"requests": wanted, **({"limits": limits} if limits else {})}
+
+
+def secret_volumes(secrets: Iterable[str]) -> tuple[list[Object], list[Object]]:
+    """Volumes and mounts of store Secrets below SECRETS_DIR.
+
+    They are optional for the kubelet: a missing Secret must become a message in a condition, which only a pod that
+    starts can give; a pod that waits for a volume says so nowhere but in an event.
+    """
+    volumes, mounts = [], []
+    for index, name in enumerate(sorted(set(secrets))):
+        volumes.append({"name": f"secret-{index}", "secret": {"secretName": name, "optional": True, "defaultMode": 0o440}})
+        mounts.append({"name": f"secret-{index}", "mountPath": f"{SECRETS_DIR}/{name}", "readOnly": True})
+    return volumes, mounts
+
+
+def claim_volumes(template: PodTemplate) -> tuple[list[Object], list[Object]]:
+    """Volumes and mounts of the claims that the user named."""
+    volumes, mounts = [], []
+    for volume in template.volumes:
+        name = f"claim-{volume.name}"[:63]
+        read_only = volume.read_only is not False
+        volumes.append({"name": name, "persistentVolumeClaim": {"claimName": volume.persistent_volume_claim}})
+        mounts.append({"name": name, "mountPath": volume.mount_path, "readOnly": read_only})
+    return volumes, mounts
+
+
+def environment(template: PodTemplate, own: Mapping[str, Any]) -> list[Object]:
+    """The user's literal variables, then Kaon's own, which win. A value is a string or a `valueFrom` source."""
+    merged: dict[str, Any] = {item.name: item.value for item in template.env} | dict(own)
+    return [
+        {"name": name, "value": value} if isinstance(value, str) else {"name": name, "valueFrom": value}
+        for name, value in merged.items()
+    ]
+
+
+def scratch_environment() -> dict[str, Any]:
+    """Variables that point a program's scratch files to the one writable volume, and tell it its own name."""
+    return {
+        "HOME": WORK_DIR,
+        "TMPDIR": f"{WORK_DIR}/tmp",
+        "POD_NAME": {"fieldRef": {"fieldPath": "metadata.name"}},
+        "POD_NAMESPACE": {"fieldRef": {"fieldPath": "metadata.namespace"}},
+    }
+
+
+def pod_spec(
+    template: PodTemplate,
+    images: Images,
+    *,
+    containers: list[Object],
+    init_containers: list[Object] | None = None,
+    volumes: list[Object],
+    service_account: str | None,
+    grace_seconds: int,
+) -> Object:
+    """A pod spec with the user's placement and Kaon's hardening.
+
+    service_account None: the pod gets no identity towards the API server.
+    """
+    pull_secrets = [*images.pull_secrets, *(ref.name for ref in template.image_pull_secrets)]
+    placement: Object = {
+        "nodeSelector": dict(template.node_selector) or None,
+        "tolerations": [item.wire() for item in template.tolerations] or None,
+        "affinity": template.affinity,
+        "runtimeClassName": template.runtime_class_name,
+        "priorityClassName": template.priority_class_name,
+        "imagePullSecrets": [{"name": name} for name in pull_secrets] or None,
+    }
+    hardened = [{**item, "securityContext": container_security()} for item in containers]
+    hardened_init = [{**item, "securityContext": container_security()} for item in init_containers or []]
+    return {
+        **{name: value for name, value in placement.items() if value is not None},
+        **({"serviceAccountName": service_account} if service_account else {}),
+        "automountServiceAccountToken": service_account is not None,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": grace_seconds,
+        "securityContext": pod_security(),
+        **({"initContainers": hardened_init} if hardened_init else {}),
+        "containers": hardened,
+        **({"volumes": volumes} if volumes else {}),
+    }
