@@ -17,7 +17,7 @@ API_VERSION = f"{GROUP}/{VERSION}"
 
 
 class Rule(NamedTuple):
-    """One `x-kubernetes-validations` entry: a CEL expression over `self` and the sentence a person reads when it fails."""
+    """One `x-kubernetes-validations` entry: CEL over `self`, and the sentence a person reads when it fails."""
 
     rule: str
     message: str

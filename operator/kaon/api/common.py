@@ -1,4 +1,4 @@
-"""What all kinds share: storage, references, the pod template's typed allow-list, the common part of spec and status."""
+"""What all kinds share: storage, references, the pod template's allow-list, the common part of spec and status."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$"
 
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
 Digest = Annotated[str, Field(max_length=71, pattern=SHA256)]
-Quantity = Annotated[str | int, Field(json_schema_extra={"x-kubernetes-int-or-string": True})]
+Quantity = Annotated[str | int, Field(json_schema_extra={"x-kubernetes-int-or-string": True, "pattern": QUANTITY})]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
 
@@ -57,7 +57,7 @@ class Toleration(ApiModel):
 
 
 class EnvVar(ApiModel):
-    """A literal environment variable. Values from Secrets are not offered: a stage's credentials come by `secretRef`."""
+    """A literal environment variable. Values from Secrets are not offered: credentials come by `secretRef`."""
 
     name: str = Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     value: str = Field(max_length=4096)
@@ -84,13 +84,15 @@ class PodTemplate(ApiModel):
     node_selector: dict[str, Annotated[str, Field(max_length=63)]] = Field(default_factory=dict, max_length=32)
     tolerations: list[Toleration] = Field(default_factory=list, max_length=32)
     affinity: dict[str, Any] | None = Field(
-        default=None, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}, description="A Kubernetes affinity."
+        default=None,
+        json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
+        description="A Kubernetes affinity.",
     )
     runtime_class_name: str | None = Field(default=None, max_length=253)
     priority_class_name: str | None = Field(default=None, max_length=253)
     service_account_name: Name | None = Field(
         default=None,
-        description="Default: kaon-job. Another one must be bound to the ClusterRole kaon-job, or its pods cannot report.",
+        description="Default: kaon-job. Another one must be bound to ClusterRole kaon-job, or its pods cannot report.",
     )
     image_pull_secrets: list[LocalReference] = Field(
         default_factory=list,
@@ -186,7 +188,7 @@ class Checkpoint(ApiModel):
 class StageStatus(ApiModel):
     """The common part of every status."""
 
-    phase: str | None = Field(default=None, max_length=32, description="For people's eyes only; programs read conditions.")
+    phase: str | None = Field(default=None, max_length=32, description="For people; programs read conditions.")
     conditions: list[Condition] = Field(
         default_factory=list,
         max_length=16,
@@ -201,4 +203,6 @@ class StageStatus(ApiModel):
     artifact: ArtifactStatus | None = None
     reused: bool | None = Field(default=None, description="True when the artifact was found finished in the store.")
     cost: Cost | None = None
-    history: list[Outcome] = Field(default_factory=list, max_length=10, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    history: list[Outcome] = Field(
+        default_factory=list, max_length=10, json_schema_extra={"x-kubernetes-list-type": "atomic"}
+    )

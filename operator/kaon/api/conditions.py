@@ -1,4 +1,4 @@
-"""Every condition type with its polarity, and the reasons that more than one file uses. Nothing else names a condition."""
+"""Every condition type with its polarity, and the reasons that more than one file uses. No other file names one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ READY: Final = "Ready"
 RECONCILING: Final = "Reconciling"
 """Negative (kstatus, abnormal when true). True: work is under way or waited for; look again later."""
 STALLED: Final = "Stalled"
-"""Negative (kstatus, abnormal when true). True: nothing more happens until somebody changes something; the message says what."""
+"""Negative (kstatus, abnormal when true). True: nothing more happens until somebody changes what the message says."""
 INPUTS_READY: Final = "InputsReady"
 """Positive. True: every resource that this one refers to is ready and its artifact is known."""
 ACCEPTED: Final = "Accepted"
-"""Positive; CompressionJob. True: the budget holds on the test split. ModelDeployment: the artifact's evidence meets the gates."""
+"""Positive. CompressionJob: the budget holds on the test split. ModelDeployment: the evidence meets the gates."""
 
 ALWAYS: Final = (READY, RECONCILING, STALLED, INPUTS_READY)
 

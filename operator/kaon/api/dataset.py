@@ -16,7 +16,9 @@ SOURCE_URI = r"^(s3|gs|az|https|file)://[^\s]+$"
 class Source(ApiModel):
     """One file, or one folder of files, of raw data."""
 
-    uri: str = Field(max_length=1024, pattern=SOURCE_URI, description="s3:// gs:// az:// https:// or file:// (a mounted claim).")
+    uri: str = Field(
+        max_length=1024, pattern=SOURCE_URI, description="s3:// gs:// az:// https:// or file:// (a mounted claim)."
+    )
     digest: Digest | None = Field(default=None, description="Pin: a source with other bytes is refused.")
     secret_ref: LocalReference | None = Field(
         default=None, description="Secret with the options of this source's store. Default: the stage's storage Secret."
@@ -126,7 +128,9 @@ class DataQuality(ApiModel):
     missing_ratio: float
     duplicate_ratio: float
     leakage: int = Field(description="Rows of test or validation whose text also stands in train, after cleaning.")
-    leakage_removed: int = Field(default=0, description="Training rows dropped because the test split holds their text.")
+    leakage_removed: int = Field(
+        default=0, description="Training rows dropped because the test split holds their text."
+    )
     min_rows_per_class: int = Field(description="Rows of the smallest class in train.")
     smallest_class: str = Field(default="", max_length=256)
 

@@ -106,4 +106,6 @@ class ModelDeploymentStatus(StageStatus):
     stable: Revision | None = None
     candidate: Revision | None = None
     retiring: Revision | None = Field(default=None, description="Kept until the router surely sends it nothing more.")
-    gates: list[GateResult] = Field(default_factory=list, max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    gates: list[GateResult] = Field(
+        default_factory=list, max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"}
+    )

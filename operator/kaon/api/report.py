@@ -1,4 +1,4 @@
-"""Report: the channel from a stage's pod back to its resource. Written by pods, read by the operator, never by users."""
+"""Report: the channel from a stage's pod back to its resource. Written by pods, read by the operator, not by users."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ class CompressionResult(ApiModel):
     """What a compression stage reached: the verdict with its evidence."""
 
     verdict: Literal["Accepted", "Rejected", "Infeasible"]
-    message: str = Field(max_length=2048, description="One sentence for a person; names the budget and the nearest candidate.")
+    message: str = Field(
+        max_length=2048, description="One sentence for a person; names the budget and the nearest candidate."
+    )
     baseline: Evaluation
     evaluation: Evaluation | None = None
     chosen: str | None = Field(default=None, max_length=256)

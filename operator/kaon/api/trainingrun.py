@@ -80,11 +80,21 @@ class TrainingRunSpec(StageSpec):
     evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
 
 
+class DatasetVersion(ApiModel):
+    """The version of the Dataset that the run is made with."""
+
+    uri: str = Field(max_length=2048)
+    digest: Digest
+    secret_name: str | None = Field(
+        default=None, max_length=253, description="Name of the Secret that opens its store."
+    )
+
+
 class TrainingRunStatus(StageStatus):
     """What came out."""
 
     last_checkpoint: Checkpoint | None = None
     resumed_from_step: int | None = Field(default=None, description="The step from which the last attempt resumed.")
     attempts: int | None = None
-    dataset_digest: Digest | None = None
+    dataset: DatasetVersion | None = None
     evaluation: Evaluation | None = None
