@@ -30,7 +30,9 @@ class StoreAccess(ApiModel):
     """A URI and the mounted Secret that opens it (absent: ambient credentials)."""
 
     uri: str
-    secret: str | None = Field(default=None, description="Name of the Secret; its keys are files below SECRETS_DIR/<name>.")
+    secret: str | None = Field(
+        default=None, description="Name of the Secret; its keys are files below SECRETS_DIR/<name>."
+    )
 
 
 class InputArtifact(StoreAccess):
@@ -118,9 +120,7 @@ class FetchWork(ApiModel):
     max_delay_ms: float = 0
 
 
-Work = Annotated[
-    DatasetWork | TrainWork | CompressWork | EvaluateWork | FetchWork, Field(discriminator="stage")
-]
+Work = Annotated[DatasetWork | TrainWork | CompressWork | EvaluateWork | FetchWork, Field(discriminator="stage")]
 
 
 class JobSpec(ApiModel):

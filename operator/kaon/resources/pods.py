@@ -66,7 +66,9 @@ def secret_volumes(secrets: Iterable[str]) -> tuple[list[Object], list[Object]]:
     """
     volumes, mounts = [], []
     for index, name in enumerate(sorted(set(secrets))):
-        volumes.append({"name": f"secret-{index}", "secret": {"secretName": name, "optional": True, "defaultMode": 0o440}})
+        volumes.append(
+            {"name": f"secret-{index}", "secret": {"secretName": name, "optional": True, "defaultMode": 0o440}}
+        )
         mounts.append({"name": f"secret-{index}", "mountPath": f"{SECRETS_DIR}/{name}", "readOnly": True})
     return volumes, mounts
 

@@ -1,0 +1,91 @@
+"""Dataset: one Job that reads, checks, cleans and splits; its quality gate is judged here, on what the pod counted."""
+
+from __future__ import annotations
+
+from kaon.api import conditions as c
+from kaon.api.base import ApiModel
+from kaon.api.dataset import KIND, DataQuality, DatasetSpec, QualityGate
+from kaon.api.report import Result
+from kaon.contract.digest import short
+from kaon.contract.jobspec import DatasetSource, DatasetWork, StoreAccess
+from kaon.controllers.base import Controller, Key, Object, Observed, Plan
+from kaon.controllers.conditions import State
+from kaon.controllers.gates import Gate, failures
+from kaon.controllers.stage import Ready, Stage, Verdict, declared, failed, plan_stage, succeeded
+
+# The gate is judged on the counts of the finished stage: editing it runs nothing again.
+JUDGED_HERE = frozenset({"quality"})
+
+
+def resolve(observed: Observed, spec: DatasetSpec, store: StoreAccess) -> Ready | State:
+    """A Dataset needs no other resource: its inputs are its sources."""
+    sources = [
+        DatasetSource(**_fields(source), secret=source.secret_ref.name if source.secret_ref else store.secret)
+        for source in spec.sources
+    ]
+    work = DatasetWork(
+        task=spec.task, sources=sources, format=spec.format, columns=spec.columns, clean=spec.clean, split=spec.split
+    )
+    address = declared(spec, JUDGED_HERE)
+    # Which Secret opens a source cannot change its bytes.
+    address["sources"] = [{name: v for name, v in item.items() if name != "secretRef"} for item in address["sources"]]
+    secrets = frozenset(item.secret for item in sources if item.secret) | ({store.secret} if store.secret else set())
+    return Ready(work, address, secrets)
+
+
+def _fields(model: ApiModel) -> dict[str, object]:
+    return {name: getattr(model, name) for name in type(model).model_fields}
+
+
+def quality_gates(gate: QualityGate, found: DataQuality, rows: int) -> tuple[Gate, ...]:
+    """The gates of a Dataset, in the order in which they are told."""
+    return (
+        Gate("rows", rows, gate.min_rows, "at least"),
+        Gate(
+            f"rows of class {found.smallest_class!r} in train",
+            found.min_rows_per_class,
+            gate.min_rows_per_class,
+            "at least",
+        ),
+        Gate("missing ratio", found.missing_ratio, gate.max_missing_ratio, "at most"),
+        Gate("duplicate ratio", found.duplicate_ratio, gate.max_duplicate_ratio, "at most"),
+        Gate("leakage (rows)", found.leakage, gate.max_leakage, "at most"),
+    )
+
+
+def judge(spec: DatasetSpec, result: Result) -> Verdict:
+    """Ready when every quality gate holds."""
+    found = result.dataset
+    if found is None or result.artifact is None:
+        return Verdict(failed("ResultIncomplete", "The Report has no dataset result."), {}, artifact=False)
+    rows = found.rows
+    fields = {
+        "version": short(result.artifact.digest, 12),
+        "rows": rows.wire(),
+        "classes": found.classes,
+        "quality": found.quality.wire(),
+    }
+    broken = failures(quality_gates(spec.quality, found.quality, rows.train + rows.validation + rows.test))
+    if broken:
+        message = (
+            f"The data misses spec.quality: {'; '.join(broken)}. Mend the sources or the cleaning, or lower the gate."
+        )
+        return Verdict(failed(c.GATE_FAILED, message), fields, artifact=False)
+    message = f"{rows.train} training, {rows.validation} validation and {rows.test} test rows of {len(found.classes)} classes."
+    return Verdict(succeeded(message), fields)
+
+
+STAGE = Stage(KIND, "datasets", "dset", DatasetSpec, resolve, judge)
+
+
+def plan(observed: Observed) -> Plan:
+    """The plan of one Dataset."""
+    return plan_stage(STAGE, observed)
+
+
+def references(obj: Object) -> frozenset[Key]:
+    """A Dataset refers to no other resource."""
+    return frozenset()
+
+
+CONTROLLER = Controller(KIND, plan, references)

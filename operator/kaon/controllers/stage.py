@@ -1,0 +1,469 @@
+"""What the three stages that run a Job have in common: Dataset, TrainingRun and CompressionJob. Pure.
+
+A kind resolves its references into the work to do and says what its result means; the rest is here: one Job and one
+Report for each input digest, what is kept, what the status says. A stage is finished when the Report of its digest
+holds a result; the Job is only the way to get there and may be gone by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from kaon.api import conditions as c
+from kaon.api.common import StageSpec
+from kaon.api.report import ReportStatus, Result
+from kaon.contract.digest import digest_of, short
+from kaon.contract.jobspec import JobSpec, Provenance, StoreAccess, Work
+from kaon.controllers import labels
+from kaon.controllers.base import Child, EventRecord, Key, Object, Observed, Plan, key_of
+from kaon.controllers.conditions import Claim, State, condition, conditions_of, is_true, parse_timestamp, timestamp
+from kaon.controllers.diagnosis import death_cause, living_cause
+from kaon.resources.access import job_access
+from kaon.resources.job import job, suspension
+from kaon.resources.report import report
+
+Spec = TypeVar("Spec", bound=StageSpec)
+
+RESULT_GRACE_SECONDS = 30
+"""How long a complete Job's Report may still be on its way before the Job is run again."""
+HISTORY_LENGTH = 10
+NOT_IN_DIGEST = frozenset(
+    {"suspend", "podTemplate", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished", "storage"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The inputs are there: what to do, what addresses it, and which Secrets open the stores."""
+
+    work: Work
+    declared: Mapping[str, Any]
+    """The part of the spec and the digests of the inputs that can change the result; the digest is made of it."""
+    secrets: frozenset[str]
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """The part of the kind's status that follows from the inputs alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a result means for the resource: where it stands, and the kind's own part of the status."""
+
+    state: State
+    fields: Mapping[str, Any]
+    artifact: bool = True
+    """Whether the artifact may be used by what comes after."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a kind says of itself."""
+
+    kind: str
+    plural: str
+    short_name: str
+    spec_model: type[StageSpec]
+    resolve: Callable[[Observed, Any, StoreAccess], Ready | State]
+    """(observed, parsed spec, the stage's store) -> the work, or why it waits."""
+    judge: Callable[[Any, Result], Verdict]
+    """(parsed spec, result) -> the verdict."""
+    running_fields: Callable[[ReportStatus], Mapping[str, Any]] = field(default=lambda said: {})
+    """The kind's own part of the status while its Job runs."""
+
+
+def plan_stage(stage: Stage, observed: Observed) -> Plan:
+    """The plan of one resource of a stage's kind."""
+    try:
+        spec = stage.spec_model.model_validate(observed.obj.get("spec", {}))
+    except ValidationError as error:
+        return _plan(observed, _kept(observed), invalid_spec(error))
+    store = storage_of(observed, spec)
+    if isinstance(store, State):
+        return _plan(observed, _kept(observed), store)
+    resolved = stage.resolve(observed, spec, store)
+    if isinstance(resolved, State):
+        return _plan(observed, _kept(observed), resolved)
+    return _Run(stage, observed, spec, store, resolved).plan()
+
+
+def invalid_spec(error: ValidationError) -> State:
+    """A spec that the API server let through but this operator cannot read (an object of another version)."""
+    lines = [f"spec.{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:5]]
+    return State("Failed", c.INVALID_SPEC, "; ".join(lines), stalled=True)
+
+
+def storage_of(observed: Observed, spec: StageSpec) -> StoreAccess | State:
+    """The store that a resource's artifact goes to: its own, or the operator's."""
+    config = observed.config
+    secret = spec.storage.secret_ref.name if spec.storage and spec.storage.secret_ref else config.storage_secret
+    uri = spec.storage.uri if spec.storage else config.storage_uri
+    if uri is None:
+        return State(
+            "Failed",
+            c.STORAGE_NOT_CONFIGURED,
+            "There is no artifact store: set spec.storage.uri, or storage.uri in the operator's Helm values.",
+            stalled=True,
+        )
+    return StoreAccess(uri=uri.rstrip("/"), secret=secret)
+
+
+def declared(spec: StageSpec, leave_out: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The part of a spec that addresses its stage: what was declared, without what cannot change the result.
+
+    An explicit store is part of it, since another store has other artifacts; its Secret is not.
+    """
+    content = spec.declared()
+    found = {name: value for name, value in content.items() if name not in NOT_IN_DIGEST | leave_out}
+    return found | ({"storage": content["storage"]["uri"]} if "storage" in content else {})
+
+
+def await_reference(observed: Observed, key: Key, field_path: str) -> State | Object:
+    """The referenced resource when it is ready for its present generation, or why not."""
+    found = observed.references.get(key)
+    if found is None:
+        return waiting(
+            c.REFERENCE_NOT_FOUND,
+            f"{field_path} names the {key.kind} {key.name!r}, which does not exist in namespace {key.namespace}. "
+            "Create it, or correct the name; this resource starts by itself then.",
+        )
+    if is_true(found, c.READY) and found.get("status", {}).get("artifact"):
+        return found
+    stalled = condition(found, c.STALLED)
+    if stalled is not None and stalled["status"] == "True":
+        return waiting(
+            c.INPUTS_FAILED,
+            f"{key.kind} {key.name} failed ({stalled['reason']}): {stalled['message']} "
+            "This resource starts by itself when that one is ready.",
+        )
+    ready = condition(found, c.READY)
+    why = f": {ready['message']}" if ready else ""
+    return waiting(c.INPUTS_NOT_READY, f"Waiting for {key.kind} {key.name}{why}")
+
+
+def waiting(reason: str, message: str) -> State:
+    """A state that waits for inputs."""
+    return State("Waiting", reason, message, claims={c.INPUTS_READY: Claim(False, reason, message)})
+
+
+INPUTS_KNOWN = Claim(True, c.SUCCEEDED, "Every input is ready and its digest is known.")
+
+
+def succeeded(message: str, **claims: Claim) -> State:
+    """A state of a stage that is done and may be used."""
+    return State("Succeeded", c.SUCCEEDED, message, ready=True, claims={c.INPUTS_READY: INPUTS_KNOWN, **claims})
+
+
+def failed(reason: str, message: str, **claims: Claim) -> State:
+    """A state of a stage that ended badly: nothing more happens until somebody changes something."""
+    return State("Failed", reason, message, stalled=True, claims={c.INPUTS_READY: INPUTS_KNOWN, **claims})
+
+
+def _working(phase: str, reason: str, message: str) -> State:
+    return State(phase, reason, message, claims={c.INPUTS_READY: INPUTS_KNOWN})
+
+
+def child_name(owner: str, short_name: str, digest: str) -> str:
+    """The name of a stage's Job and Report. At most 57 characters, since owners' names have at most 40."""
+    return f"{owner}-{short_name}-{short(digest)}"
+
+
+def _kept(observed: Observed) -> tuple[Child, ...]:
+    """What exists, as it is: while inputs are missing nothing starts, and nothing that runs is lost."""
+    return tuple(Child(child, mode="create") for child in observed.children.values() if _owned(observed, child))
+
+
+def _owned(observed: Observed, child: Object) -> bool:
+    uid = observed.obj["metadata"]["uid"]
+    return any(owner.get("uid") == uid for owner in child["metadata"].get("ownerReferences", []))
+
+
+def _plan(
+    observed: Observed,
+    children: tuple[Child, ...],
+    state: State,
+    *,
+    fields: Mapping[str, Any] | None = None,
+    outcome: Mapping[str, Any] | None = None,
+    requeue_after: float | None = None,
+    events: Iterable[EventRecord] = (),
+) -> Plan:
+    """A plan with the whole status: `fields` and what every status has."""
+    previous = observed.obj.get("status", {})
+    generation = observed.obj["metadata"].get("generation", 0)
+    history = list(previous.get("history", []))
+    if outcome and not any(same_outcome(outcome, item) for item in history):
+        history = [*history, dict(outcome)][-HISTORY_LENGTH:]
+    status = {
+        "phase": state.phase,
+        "observedGeneration": generation,
+        "conditions": conditions_of(_with_inputs(state), previous, generation, observed.now),
+        **(fields or {}),
+        **({"history": history} if history else {}),
+    }
+    return Plan(children, status, requeue_after, tuple(events))
+
+
+def _with_inputs(state: State) -> State:
+    if c.INPUTS_READY in state.claims:
+        return state
+    claim = Claim(None, state.reason, "The inputs were not looked at.")
+    return State(
+        state.phase,
+        state.reason,
+        state.message,
+        state.ready,
+        state.stalled,
+        state.quiet,
+        {c.INPUTS_READY: claim, **state.claims},
+    )
+
+
+def same_outcome(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two history entries tell of the same run."""
+    return all(one.get(name) == other.get(name) for name in ("time", "inputDigest", "outcome"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The planning of a stage whose inputs are known."""
+
+    stage: Stage
+    observed: Observed
+    spec: StageSpec
+    store: StoreAccess
+    inputs: Ready
+
+    @property
+    def digest(self) -> str:
+        return digest_of({"kind": self.stage.kind, **self.inputs.declared})
+
+    @property
+    def name(self) -> str:
+        return child_name(self.observed.obj["metadata"]["name"], self.stage.short_name, self.digest)
+
+    def plan(self) -> Plan:
+        namespace = self.observed.obj["metadata"]["namespace"]
+        job_key, report_key = Key("Job", namespace, self.name), Key("Report", namespace, self.name)
+        if {job_key, report_key} & self.observed.occupied:
+            state = _working("Pending", c.PENDING, "Waiting for the children of a deleted namesake to be collected.")
+            return self._finish((), state, requeue_after=2.0)
+        found_job = self.observed.children.get(job_key)
+        found_report = self.observed.children.get(report_key)
+        said = ReportStatus.model_validate((found_report or {}).get("status", {}))
+        if said.result is not None:
+            return self._done(found_job, said, said.result)
+        if found_job is None and self._failed_before():
+            return self._still_failed()
+        if found_job is None:
+            return self._start()
+        return self._running(found_job, said)
+
+    # -- the four ways it can stand ------------------------------------------------------------------------------
+
+    def _done(self, found_job: Object | None, said: ReportStatus, result: Result) -> Plan:
+        verdict = self.stage.judge(self.spec, result)
+        artifact = result.artifact.wire() if result.artifact and verdict.artifact else None
+        outcome = {
+            "time": result.completion_time,
+            "outcome": verdict.state.reason,
+            "inputDigest": self.digest,
+            **({"artifactDigest": result.artifact.digest} if result.artifact else {}),
+            "message": verdict.state.message[:1024],
+        }
+        fields = {
+            **({"startTime": result.start_time} if result.start_time else {}),
+            "completionTime": result.completion_time,
+            "progress": {"percent": 100, "phase": "reused" if result.reused else "done"},
+            "reused": result.reused,
+            "cost": result.cost.wire(),
+            **self.stage.running_fields(said),
+            **({"artifact": artifact} if artifact else {}),
+            **verdict.fields,
+        }
+        kept = (Child(found_job, mode="create"),) if found_job else ()
+        event = EventRecord("Normal" if verdict.state.ready else "Warning", verdict.state.reason, verdict.state.message)
+        return self._finish(kept, verdict.state, fields=fields, outcome=outcome, events=(event,))
+
+    def _start(self) -> Plan:
+        if self.spec.suspend:
+            state = State("Suspended", c.SUSPENDED, "spec.suspend is true: nothing new starts.", quiet=True)
+            return self._finish((), state)
+        images = self.observed.config.images
+        made = job(self.observed.obj, self.spec, self._told(), images, name=self.name, secrets=self.inputs.secrets)
+        state = _working("Pending", c.PENDING, f"Job {self.name} is being created.")
+        event = EventRecord("Normal", "JobCreated", f"Job {self.name} runs input digest {self.digest}.")
+        return self._finish((Child(made, mode="create"),), state, events=(event,))
+
+    def _running(self, found_job: Object, said: ReportStatus) -> Plan:
+        job_failed = _job_condition(found_job, "Failed")
+        if job_failed is not None:
+            return self._job_failed(found_job, said, job_failed)
+        job_complete = _job_condition(found_job, "Complete")
+        if job_complete is not None:
+            return self._result_missing(found_job, job_complete)
+        fields = {"startTime": said.start_time or found_job.get("status", {}).get("startTime")}
+        if said.progress is not None:
+            fields["progress"] = said.progress.wire()
+        fields = {name: value for name, value in fields.items() if value is not None}
+        fields |= self.stage.running_fields(said)
+        state = self._living_state(found_job, said)
+        return self._finish(self._living_job(found_job), state, fields=fields)
+
+    def _job_failed(self, found_job: Object, said: ReportStatus, why: Object) -> Plan:
+        reason, message = self._cause(found_job, said, why)
+        message = f"{message} {_way_out(self.name, self.spec)}"
+        time = why.get("lastTransitionTime") or timestamp(self.observed.now)
+        outcome = {"time": time, "outcome": reason, "inputDigest": self.digest, "message": message[:1024]}
+        fields = {"completionTime": time, **self.stage.running_fields(said)}
+        if said.start_time:
+            fields["startTime"] = said.start_time
+        event = EventRecord("Warning", reason, message)
+        kept = (Child(found_job, mode="create"),)
+        return self._finish(kept, failed(reason, message), fields=fields, outcome=outcome, events=(event,))
+
+    # -- parts -----------------------------------------------------------------------------------------------------
+
+    def _told(self) -> JobSpec:
+        meta = self.observed.obj["metadata"]
+        config = self.observed.config
+        return JobSpec(
+            provenance=Provenance(
+                kind=self.stage.kind,
+                namespace=meta["namespace"],
+                name=meta["name"],
+                uid=meta["uid"],
+                generation=meta.get("generation", 0),
+                kaon_version=config.version,
+                image=config.images.jobs,
+            ),
+            input_digest=self.digest,
+            report=self.name,
+            output=StoreAccess(
+                uri=f"{self.store.uri}/{self.stage.plural}/{self.digest.removeprefix('sha256:')}",
+                secret=self.store.secret,
+            ),
+            work=self.inputs.work,
+        )
+
+    def _cause(self, found_job: Object, said: ReportStatus, why: Object) -> tuple[str, str]:
+        if why.get("reason") == "DeadlineExceeded":
+            limit = self.spec.active_deadline_seconds
+            return c.DEADLINE_EXCEEDED, f"The stage ran longer than spec.activeDeadlineSeconds ({limit} s)."
+        death = death_cause(self._pods())
+        if death is not None and death.reason == c.OUT_OF_MEMORY:
+            return death.reason, death.message
+        if said.error is not None:
+            return said.error.reason, said.error.message
+        if death is not None:
+            return death.reason, death.message
+        return "JobFailed", f"Job {self.name} failed: {why.get('message', why.get('reason', 'no reason given'))}."
+
+    def _living_state(self, found_job: Object, said: ReportStatus) -> State:
+        if found_job.get("spec", {}).get("suspend"):
+            if self.spec.suspend:
+                return State("Suspended", c.SUSPENDED, "spec.suspend is true: the Job is suspended.", quiet=True)
+            return _working("Pending", "Queued", "The Job is suspended, waiting for its queue to admit it.")
+        cause = living_cause(self._pods())
+        if cause is not None:
+            return _working("Pending", cause.reason, cause.message)
+        status = found_job.get("status", {})
+        retries = status.get("failed", 0)
+        again = ""
+        if retries:
+            error = said.error.message if said.error else (death_cause(self._pods()) or ("", "no reason is known"))[1]
+            again = f" Attempt {retries + 1} of {self.spec.backoff_limit + 1}; the last one ended: {error}"
+        if said.resumed_from_step is not None:
+            again += f" Resumed from the checkpoint at step {said.resumed_from_step}."
+        if status.get("ready", 0) or (status.get("active", 0) and said.progress is not None):
+            doing = said.progress.phase if said.progress and said.progress.phase else "working"
+            return _working("Running", c.RUNNING, f"Job {self.name}: {doing}.{again}")
+        return _working("Pending", c.PENDING, f"Job {self.name} waits for its pod to start.{again}")
+
+    def _living_job(self, found_job: Object) -> tuple[Child, ...]:
+        """The Job that runs: as it is, except that it follows spec.suspend, unless a queue owns that field."""
+        queued = labels.QUEUE_NAME in found_job["metadata"].get("labels", {})
+        if not queued and bool(found_job.get("spec", {}).get("suspend")) != self.spec.suspend:
+            namespace = self.observed.obj["metadata"]["namespace"]
+            return (Child(suspension(self.name, namespace, self.spec.suspend)),)
+        return (Child(found_job, mode="create"),)
+
+    def _result_missing(self, found_job: Object, complete: Object) -> Plan:
+        ended = parse_timestamp(complete.get("lastTransitionTime") or timestamp(self.observed.now))
+        age = (self.observed.now - ended).total_seconds()
+        state = _working("Running", c.RUNNING, f"Job {self.name} is complete; its result is on the way.")
+        if age < RESULT_GRACE_SECONDS:
+            kept = (Child(found_job, mode="create"),)
+            return self._finish(kept, state, requeue_after=RESULT_GRACE_SECONDS - age + 1)
+        # Not planned any more: it is removed, then made again, finds its artifact finished and reports that.
+        return self._finish((), state, requeue_after=1.0)
+
+    def _failed_before(self) -> bool:
+        """Whether this digest's Job failed and was then removed by its time to live, which is no wish to try again."""
+        previous = self.observed.obj.get("status", {})
+        stalled = next((item for item in previous.get("conditions", []) if item["type"] == c.STALLED), None)
+        return (
+            self.spec.ttl_seconds_after_finished is not None
+            and previous.get("inputDigest") == self.digest
+            and stalled is not None
+            and stalled["status"] == "True"
+        )
+
+    def _still_failed(self) -> Plan:
+        previous = self.observed.obj["status"]
+        stalled = next(item for item in previous["conditions"] if item["type"] == c.STALLED)
+        keep = {name: previous[name] for name in ("startTime", "completionTime") if name in previous}
+        return self._finish((), failed(stalled["reason"], stalled["message"]), fields=keep)
+
+    def _pods(self) -> list[Object]:
+        return [
+            pod
+            for pod in self.observed.pods
+            if pod["metadata"].get("labels", {}).get("batch.kubernetes.io/job-name") == self.name
+        ]
+
+    def _finish(
+        self,
+        jobs: tuple[Child, ...],
+        state: State,
+        *,
+        fields: Mapping[str, Any] | None = None,
+        outcome: Mapping[str, Any] | None = None,
+        requeue_after: float | None = None,
+        events: Iterable[EventRecord] = (),
+    ) -> Plan:
+        obj = self.observed.obj
+        shared = job_access(obj["metadata"]["namespace"])
+        report_of = report(obj, name=self.name, stage=self.inputs.work.stage, input_digest=self.digest)
+        waits_for_collector = {key_of(report_of), Key("Job", report_of["metadata"]["namespace"], self.name)}
+        own = () if waits_for_collector & self.observed.occupied else (Child(report_of, mode="create"), *jobs)
+        state = state if c.INPUTS_READY in state.claims else _known_inputs(state)
+        return _plan(
+            self.observed,
+            (*shared, *own),
+            state,
+            fields={"inputDigest": self.digest, "jobName": self.name, **self.inputs.fields, **(fields or {})},
+            outcome=outcome,
+            requeue_after=requeue_after,
+            events=events,
+        )
+
+
+def _known_inputs(state: State) -> State:
+    claims = {c.INPUTS_READY: INPUTS_KNOWN, **state.claims}
+    return State(state.phase, state.reason, state.message, state.ready, state.stalled, state.quiet, claims)
+
+
+def _job_condition(found_job: Object, kind: str) -> Object | None:
+    for item in found_job.get("status", {}).get("conditions", []):
+        if item["type"] == kind and item["status"] == "True":
+            found: Object = item
+            return found
+    return None
+
+
+def _way_out(name: str, spec: StageSpec) -> str:
+    by_hand = "" if spec.ttl_seconds_after_finished is not None else f" or delete the Job {name}"
+    return f"To try the same again, set spec.rerun to a new value{by_hand}."
