@@ -1,4 +1,4 @@
-"""CompressionJob: one Job that compresses and measures; the pod's verdict on the budget becomes the Accepted condition."""
+"""CompressionJob: one Job that compresses and measures; its verdict on the budget becomes the Accepted condition."""
 
 from __future__ import annotations
 

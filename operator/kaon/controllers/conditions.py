@@ -1,4 +1,4 @@
-"""How a resource stands, as conditions in kstatus form. Pure; the types and their polarity are in kaon.api.conditions."""
+"""How a resource stands, as conditions in kstatus form. Pure. kaon.api.conditions lists the types."""
 
 from __future__ import annotations
 

@@ -67,12 +67,10 @@ def judge(spec: DatasetSpec, result: Result) -> Verdict:
     }
     broken = failures(quality_gates(spec.quality, found.quality, rows.train + rows.validation + rows.test))
     if broken:
-        message = (
-            f"The data misses spec.quality: {'; '.join(broken)}. Mend the sources or the cleaning, or lower the gate."
-        )
+        message = f"The data misses spec.quality: {'; '.join(broken)}. Mend the sources or lower the gate."
         return Verdict(failed(c.GATE_FAILED, message), fields, artifact=False)
-    message = f"{rows.train} training, {rows.validation} validation and {rows.test} test rows of {len(found.classes)} classes."
-    return Verdict(succeeded(message), fields)
+    counts = f"{rows.train} training, {rows.validation} validation and {rows.test} test rows"
+    return Verdict(succeeded(f"{counts} of {len(found.classes)} classes."), fields)
 
 
 STAGE = Stage(KIND, "datasets", "dset", DatasetSpec, resolve, judge)

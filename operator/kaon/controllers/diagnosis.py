@@ -85,11 +85,9 @@ def _crash_loop(pod: Object) -> Finding | None:
             last = item.get("lastState", {}).get("terminated", {})
             if last.get("reason") == "OOMKilled":
                 return _memory_finding(pod, str(item.get("name", "")))
-            return Finding(
-                "CrashLoop",
-                f"The container {item.get('name')} ends again and again (exit code {last.get('exitCode')}): "
-                f"{last.get('message', '').strip() or 'it left no message; see kubectl logs ' + pod['metadata']['name']}",
-            )
+            told = last.get("message", "").strip() or f"it left no message; see kubectl logs {pod['metadata']['name']}"
+            ended = f"The container {item.get('name')} ends again and again (exit code {last.get('exitCode')})"
+            return Finding("CrashLoop", f"{ended}: {told}")
     return None
 
 

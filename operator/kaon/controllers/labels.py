@@ -1,4 +1,4 @@
-"""Labels of the objects that Kaon makes. Nothing is ever copied from a resource's own labels (see docs/architecture)."""
+"""Labels of the objects that Kaon makes. Nothing is copied from a resource's own labels."""
 
 from __future__ import annotations
 

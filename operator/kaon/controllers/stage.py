@@ -196,6 +196,7 @@ def _plan(
     history = list(previous.get("history", []))
     if outcome and not any(same_outcome(outcome, item) for item in history):
         history = [*history, dict(outcome)][-HISTORY_LENGTH:]
+        events = (*events, EventRecord("Normal" if state.ready else "Warning", state.reason, state.message))
     status = {
         "phase": state.phase,
         "observedGeneration": generation,
@@ -284,8 +285,7 @@ class _Run:
             **verdict.fields,
         }
         kept = (Child(found_job, mode="create"),) if found_job else ()
-        event = EventRecord("Normal" if verdict.state.ready else "Warning", verdict.state.reason, verdict.state.message)
-        return self._finish(kept, verdict.state, fields=fields, outcome=outcome, events=(event,))
+        return self._finish(kept, verdict.state, fields=fields, outcome=outcome)
 
     def _start(self) -> Plan:
         if self.spec.suspend:
@@ -320,9 +320,8 @@ class _Run:
         fields = {"completionTime": time, **self.stage.running_fields(said)}
         if said.start_time:
             fields["startTime"] = said.start_time
-        event = EventRecord("Warning", reason, message)
         kept = (Child(found_job, mode="create"),)
-        return self._finish(kept, failed(reason, message), fields=fields, outcome=outcome, events=(event,))
+        return self._finish(kept, failed(reason, message), fields=fields, outcome=outcome)
 
     # -- parts -----------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""TrainingRun: one Job that trains, exports and evaluates; its gate is judged here, on the figures of the test split."""
+"""TrainingRun: one Job that trains, exports and evaluates; its gate is judged here, on the test split."""
 
 from __future__ import annotations
 
@@ -77,12 +77,9 @@ def judge(spec: TrainingRunSpec, result: Result) -> Verdict:
             "Change the recipe or the data, or lower the minimum."
         )
         return Verdict(failed(c.GATE_FAILED, message), fields, artifact=False)
-    figures = ", ".join(
-        f"{name} {value:.4f}"
-        for name, value in (("accuracy", found.accuracy), ("macro-F1", found.macro_f1))
-        if value is not None
-    )
-    return Verdict(succeeded(f"{figures} on {found.rows} test rows."), fields)
+    figures = {"accuracy": found.accuracy, "macro-F1": found.macro_f1}
+    told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items() if value is not None)
+    return Verdict(succeeded(f"{told} on {found.rows} test rows."), fields)
 
 
 def running_fields(said: ReportStatus) -> Mapping[str, Any]:

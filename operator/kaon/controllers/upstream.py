@@ -1,4 +1,4 @@
-"""What a stage needs to know of the resource before it: its artifact, and which Secret opens the artifact's store. Pure."""
+"""What a stage needs to know of the resource before it: its artifact, and the Secret that opens it. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The batch/v1 Job of a stage. Create-only: its template is immutable, and an upgrade must not disturb one that runs."""
+"""The batch/v1 Job of a stage. Create-only: its template is immutable, and no upgrade may disturb it."""
 
 from __future__ import annotations
 
