@@ -1,0 +1,94 @@
+"""`kaon ask`: one raw sentence to a served model, through the API server's proxy to the model's router.
+
+Nothing but a kubeconfig is needed: no port is forwarded and no address of the cluster has to be reachable from here.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from kaon.cli import cluster as api
+from kaon.cli import pipeline
+from kaon.cli.cluster import Answer, Cluster
+from kaon.cli.errors import CliError
+
+Object = dict[str, Any]
+UPSTREAM_TIME = "x-envoy-upstream-service-time"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model said and how long it took."""
+
+    label: str
+    probabilities: list[tuple[str, float]]
+    round_trip_ms: float
+    server_ms: float | None
+
+
+def ask(cluster: Cluster, namespace: str, name: str, text: str) -> Prediction:
+    """Sends one sentence to a ModelDeployment.
+
+    Raises:
+        CliError: no such deployment, or it does not answer; the message says why.
+    """
+    deployment = cluster.get("ModelDeployment", namespace, name)
+    # The path names the Service's port, so that no route has to be known from here.
+    path = f"/api/v1/namespaces/{namespace}/services/{name}:80/proxy/v2/models/{name}/infer"
+    body = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1, 1], "data": [text]}]}
+    began = time.perf_counter()
+    answer = cluster.request("POST", path, body=body)
+    seconds = time.perf_counter() - began
+    if answer.status != 200:
+        raise _refused(answer, deployment, namespace)
+    server_ms = answer.headers.get(UPSTREAM_TIME)
+    label, values = parse(answer.body)
+    names = labels(cluster, deployment, namespace) if values else []
+    if len(names) != len(values):
+        names = [f"class {index}" for index in range(len(values))]
+    ranked = sorted(zip(names, values, strict=True), key=lambda pair: -pair[1])
+    return Prediction(label, ranked, seconds * 1000, float(server_ms) if server_ms else None)
+
+
+def parse(body: bytes) -> tuple[str, list[float]]:
+    """The label and the probabilities of a V2 answer."""
+    try:
+        outputs = {output["name"]: output["data"] for output in json.loads(body)["outputs"]}
+        return str(outputs["label"][0]), [float(value) for value in outputs.get("probabilities", [])]
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        start = body[:200].decode(errors="replace")
+        raise CliError(f"the model's answer is not of the V2 protocol: {start}") from error
+
+
+def labels(cluster: Cluster, deployment: Object, namespace: str) -> list[str]:
+    """The names of the classes, in order: followed from the deployment to its Dataset. Empty when a link is gone."""
+    obj = deployment
+    while True:
+        if obj["kind"] == "Dataset":
+            return list((obj.get("status") or {}).get("classes") or [])
+        source = pipeline.reference(obj)
+        if source is None or source[0] not in pipeline.KINDS:
+            return []
+        try:
+            obj = {**cluster.get(source[0], namespace, source[1]), "kind": source[0]}
+        except CliError:
+            # The names are a courtesy: the answer itself has come, and is shown without them.
+            return []
+
+
+def _refused(answer: Answer, deployment: Object, namespace: str) -> CliError:
+    said = api.message_of(answer)
+    name = deployment["metadata"]["name"]
+    if answer.status == 403:
+        return CliError(f"not allowed: {said}", f"Ask for `create` on services/proxy in namespace {namespace}.")
+    row = pipeline.row({**deployment, "kind": "ModelDeployment"})
+    if row.state is not pipeline.State.READY:
+        why = ": ".join(filter(None, (row.reason, row.message))) or row.phase
+        return CliError(f"{name} is not ready: {why}", f"kaon watch -n {namespace} --until-ready")
+    return CliError(
+        f"{name} answered {answer.status}: {said}",
+        f"kubectl -n {namespace} logs -l kaon.dev/owner={name} --tail 50 --all-containers",
+    )

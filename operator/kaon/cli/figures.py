@@ -1,0 +1,43 @@
+"""Figures as people read them. Pure."""
+
+from __future__ import annotations
+
+
+def size(count: int) -> str:
+    """Bytes in decimal units, as in the tables of papers: 22.9 MB."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """45 s, 3 min 10 s, 1 h 20 min."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def points(difference: float) -> str:
+    """A difference of two ratios in percentage points, with its sign."""
+    return f"{difference * 100:+.2f} pt"
+
+
+def ratio(value: float | None) -> str:
+    """A quality figure between 0 and 1; a dash when it was not measured."""
+    return "–" if value is None else f"{value:.4f}"
+
+
+def milliseconds(value: float | None) -> str:
+    """A latency; a dash when it was not measured."""
+    return "–" if value is None else f"{value:.2f} ms"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """1 row, 5,485 rows."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

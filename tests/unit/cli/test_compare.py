@@ -1,0 +1,58 @@
+"""`kaon compare`: the figures of the two models, and when there are none."""
+
+from __future__ import annotations
+
+import pytest
+from cli_objects import OTHER_DIGEST, artifact, conditions, job, run
+
+from kaon.api.compressionjob import Interval
+from kaon.cli.compare import compare
+from kaon.cli.errors import CliError
+
+
+def test_every_figure_stands_beside_its_change() -> None:
+    found = compare(run(), job())
+    assert {name: tuple(cells) for name, *cells in found.rows} == {
+        "accuracy": ("0.9703", "0.9698", "-0.05 pt"),
+        "macro-F1": ("0.9218", "0.9218", "+0.10 pt"),
+        "answers changed": ("", "", "0.32%"),
+        "size": ("91.0 MB", "22.9 MB", "3.97x smaller"),
+        "latency p50": ("9.12 ms", "4.57 ms", "2.00x faster (95 %: 1.93 to 2.07)"),
+        "latency p99": ("14.00 ms", "8.20 ms", ""),
+    }
+    assert (found.verdict, found.message) == ("Accepted", "fusion+int8-dynamic keeps every budget")
+
+
+def test_slower_is_not_called_faster() -> None:
+    found = compare(run(), job(speedup=Interval(value=0.59, low=0.55, high=0.62)))
+    assert ("latency p50", "9.12 ms", "4.57 ms", "0.59x as fast (95 %: 0.55 to 0.62)") in found.rows
+
+
+def test_a_verdict_without_a_candidate_shows_the_baseline_alone() -> None:
+    infeasible = job(
+        verdict="Infeasible",
+        conditions=conditions("False", "BudgetInfeasible", Accepted=("False", "minSizeRatio 9 is out of reach")),
+        **dict.fromkeys(["evaluation", "speedup", "size_ratio", "accuracy_drop", "macro_f1_drop", "flip_rate"]),
+    )
+    found = compare(run(), infeasible)
+    assert ("size", "91.0 MB", "–", "") in found.rows
+    assert (found.verdict, found.message) == ("Infeasible", "minSizeRatio 9 is out of reach")
+
+
+def test_a_job_that_compresses_another_run_is_refused_with_the_right_command() -> None:
+    with pytest.raises(CliError) as error:
+        compare(run("other"), job("small", reads="r8"))
+    assert error.value.hint == "kaon compare r8 small"
+
+
+def test_a_job_that_is_not_done_says_what_it_waits_for() -> None:
+    waiting = job(
+        baseline=None, phase="Waiting", conditions=conditions("False", "InputsNotReady", "TrainingRun r8 runs")
+    )
+    with pytest.raises(CliError, match="InputsNotReady: TrainingRun r8 runs"):
+        compare(run(), waiting)
+
+
+def test_figures_of_an_older_training_are_marked() -> None:
+    assert not any("trained anew" in remark for remark in compare(run(artifact=artifact()), job()).remarks)
+    assert any("trained anew" in remark for remark in compare(run(artifact=artifact(OTHER_DIGEST)), job()).remarks)

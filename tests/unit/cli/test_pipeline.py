@@ -1,0 +1,95 @@
+"""What the command line makes of objects: their order, their state, and the sentence that explains them."""
+
+from __future__ import annotations
+
+import pytest
+from cli_objects import conditions, dataset, deployment, evaluation, job, obj, run
+
+from kaon.cli import pipeline
+from kaon.cli.pipeline import State
+
+
+def test_resources_stand_in_the_order_in_which_data_flows() -> None:
+    shuffled = [
+        deployment("b-served", ("TrainingRun", "b-run")),
+        job("a-small", "a-run"),
+        run("b-run", "b"),
+        dataset("b"),
+        deployment("a-served", ("CompressionJob", "a-small")),
+        run("a-run", "a"),
+        dataset("a"),
+    ]
+    assert [row.name for row in pipeline.rows(shuffled)] == [
+        "a", "a-run", "a-small", "a-served", "b", "b-run", "b-served",
+    ]  # fmt: skip
+
+
+def test_a_resource_whose_reference_does_not_exist_is_still_shown() -> None:
+    waiting = run("lonely", "nowhere", phase="Waiting", progress=None,
+                  conditions=conditions("False", "ReferenceNotFound", "Dataset nowhere does not exist"))  # fmt: skip
+    shown = pipeline.rows([waiting, dataset("r8")])
+    assert [row.name for row in shown] == ["r8", "lonely"]
+    assert (shown[1].reason, shown[1].message) == ("ReferenceNotFound", "Dataset nowhere does not exist")
+
+
+def test_a_running_stage_shows_step_time_left_and_metrics() -> None:
+    row = pipeline.row(run())
+    assert (row.state, row.percent, row.step) == (State.WORKING, 42.0, "training 195/465")
+    assert (row.eta, row.metric) == ("3 min 10 s", "loss 0.3123")
+
+
+def test_a_finished_run_shows_its_quality() -> None:
+    row = pipeline.row(run(conditions=conditions("True"), phase="Succeeded", evaluation=evaluation()))
+    assert (row.state, row.percent, row.metric) == (State.READY, 100.0, "accuracy 0.9703, macro-F1 0.9218")
+
+
+def test_a_finished_dataset_shows_rows_and_classes() -> None:
+    assert pipeline.row(dataset()).metric == "4,936/549/2,189 rows, 3 classes"
+
+
+def test_a_compression_shows_what_was_won_and_lost() -> None:
+    assert pipeline.row(job()).metric == "4.0x smaller, 2.0x faster, accuracy -0.05 pt"
+
+
+def test_a_ready_deployment_shows_where_it_answers() -> None:
+    row = pipeline.row(deployment())
+    assert row.message == "http://r8.demo.svc.cluster.local/v2/models/r8/infer"
+    assert row.metric == "1/1 replica ready"
+
+
+def test_a_stalled_resource_shows_the_cause_and_commands_that_tell_more() -> None:
+    row = pipeline.row(
+        run(phase="Failed", conditions=conditions("False", "OutOfMemory", "raise the limit", stalled=True))
+    )
+    assert (row.state, row.reason, row.message) == (State.STALLED, "OutOfMemory", "raise the limit")
+    assert pipeline.way_out(row, "demo") == [
+        "kubectl -n demo describe trun r8",
+        "kubectl -n demo logs job/r8-trun-0123456789",
+    ]
+
+
+@pytest.mark.parametrize("old", [conditions("True"), conditions("False", stalled=True)])
+def test_conditions_of_an_older_generation_decide_nothing(old: list) -> None:
+    edited = {**run(conditions=old), "metadata": {"name": "r8", "generation": 2}}
+    row = pipeline.row(edited)
+    assert row.state is State.WORKING
+    assert "last edit" in row.message
+
+
+def test_a_resource_that_nobody_has_looked_at_says_so() -> None:
+    row = pipeline.row(obj("Dataset", "new", {}))
+    assert (row.state, row.phase) == (State.WORKING, "New")
+    assert "operator" in row.message
+
+
+def test_a_suspended_resource_is_neither_ready_nor_stuck() -> None:
+    waiting = run(conditions=conditions("False", "Suspended", "spec.suspend is true"), progress=None)
+    waiting["spec"]["suspend"] = True
+    assert pipeline.row(waiting).state is State.SUSPENDED
+
+
+def test_a_status_of_another_version_still_shows_phase_and_reason() -> None:
+    strange = run()
+    strange["status"]["evaluation"] = {"accuracy": "a new form"}
+    row = pipeline.row(strange)
+    assert (row.phase, row.reason) == ("Running", "Running")

@@ -1,0 +1,119 @@
+"""`kaon watch`: when it ends and with what code, what its lines say, and what it knows after a lost connection."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from cli_objects import conditions, dataset, deployment, job, run
+from rich.console import Console
+
+from kaon.api.common import Progress
+from kaon.cli import pipeline, watch
+from kaon.cli.errors import EXIT_READY, EXIT_STALLED
+from kaon.cli.feed import Board
+
+READY_RUN = {"phase": "Succeeded", "conditions": conditions("True")}
+STALLED = conditions("False", "SourceEmpty", "s3://raw/train.csv has no rows: upload it", stalled=True)
+
+
+def console() -> tuple[Console, io.StringIO]:
+    out = io.StringIO()
+    return Console(file=out, width=160, force_terminal=False), out
+
+
+def lines_of(*steps: list) -> list[str]:
+    """What the line display prints for a sequence of states."""
+    shown_on, out = console()
+    with watch.Lines(shown_on, 0.0, lambda: 65.0) as shown:
+        for step in steps:
+            shown.show(pipeline.rows(step), "")
+    return out.getvalue().splitlines()
+
+
+def test_the_end_is_0_only_when_all_are_ready() -> None:
+    assert watch.exit_code(pipeline.rows([dataset(), run(**READY_RUN)])) == EXIT_READY
+    assert watch.exit_code(pipeline.rows([dataset(), run()])) is None
+
+
+def test_the_end_is_1_as_soon_as_one_is_stuck() -> None:
+    assert watch.exit_code(pipeline.rows([dataset(conditions=STALLED), run()])) == EXIT_STALLED
+
+
+def test_an_empty_namespace_is_not_ready() -> None:
+    assert watch.exit_code([]) is None
+
+
+def test_fewer_resources_than_expected_are_not_ready() -> None:
+    assert watch.exit_code(pipeline.rows([dataset()]), expected=2) is None
+
+
+def test_a_change_is_one_line_and_no_change_is_none() -> None:
+    told = lines_of([dataset(), run()], [dataset(), run()])
+    assert told == [
+        "01:05  Dataset r8  Succeeded  4,936/549/2,189 rows, 3 classes",
+        "01:05  TrainingRun r8  Running  42 %  training 195/465  3 min 10 s left  loss 0.3123",
+    ]
+
+
+def test_progress_is_told_every_tenth_of_the_way() -> None:
+    def at(percent: float) -> list:
+        return [run(progress=Progress(percent=percent, phase="training", step=int(percent), total_steps=100))]
+
+    assert len(lines_of(at(41), at(44), at(49), at(50), at(58))) == 2
+
+
+def test_a_deleted_resource_is_told_once() -> None:
+    assert lines_of([dataset()], [], [])[1:] == ["01:05  Dataset r8  deleted"]
+
+
+def test_a_lost_connection_is_told_once() -> None:
+    shown_on, out = console()
+    with watch.Lines(shown_on, 0.0, lambda: 0.0) as shown:
+        for note in ("", "no answer", "no answer", ""):
+            shown.show([], note)
+    assert out.getvalue().splitlines() == ["00:00  no answer"]
+
+
+def test_the_end_names_what_is_stuck_and_what_to_do() -> None:
+    shown_on, out = console()
+    watch.tell_the_end(shown_on, EXIT_STALLED, pipeline.rows([dataset(conditions=STALLED), run()]), "demo", 5)
+    told = out.getvalue()
+    assert "Dataset r8 is stuck: SourceEmpty: s3://raw/train.csv has no rows: upload it" in told
+    assert "kubectl -n demo describe dset r8" in told
+    assert "TrainingRun" not in told
+
+
+def test_the_end_after_a_timeout_names_what_is_awaited() -> None:
+    shown_on, out = console()
+    watch.tell_the_end(shown_on, None, pipeline.rows([dataset(), run()]), "demo", 5)
+    assert out.getvalue().strip() == "TrainingRun r8 is not ready: Running: epoch 2 of 3"
+
+
+def test_the_table_shows_all_four_kinds_with_progress_and_reasons() -> None:
+    shown_on, out = console()
+    stuck = deployment(conditions=conditions("False", "GateFailed", "accuracy 0.91 is below 0.95", stalled=True))
+    shown_on.print(watch.table(pipeline.rows([stuck, job(), run(), dataset()])))
+    told = out.getvalue()
+    assert [line.split()[0] for line in told.splitlines()[1:5]] == [
+        "Dataset", "TrainingRun", "CompressionJob", "ModelDeployment",
+    ]  # fmt: skip
+    assert "42 %" in told and "training 195/465" in told and "GateFailed: accuracy 0.91 is below 0.95" in told
+
+
+def test_a_new_list_forgets_what_was_deleted_while_the_connection_was_lost() -> None:
+    board = Board()
+    board.listed("Dataset", [dataset("a"), dataset("b")])
+    board.listed("TrainingRun", [run("a")])
+    board.lost["Dataset"] = "no answer"
+    board.listed("Dataset", [dataset("b")])
+    assert set(board.objects) == {("Dataset", "b"), ("TrainingRun", "a")}
+    assert board.note == ""
+
+
+@pytest.mark.parametrize(("event", "left"), [("ADDED", 1), ("MODIFIED", 1), ("DELETED", 0)])
+def test_a_watch_event_changes_one_object(event: str, left: int) -> None:
+    board = Board()
+    board.changed("ADDED", dataset())
+    board.changed(event, dataset())
+    assert len(board.objects) == left
