@@ -42,7 +42,7 @@ def quality_gates(gate: QualityGate, found: DataQuality, rows: int) -> tuple[Gat
     return (
         Gate("rows", rows, gate.min_rows, "at least"),
         Gate(
-            f"rows of class {found.smallest_class!r} in train",
+            f"training rows of {found.smallest_class!r}",
             found.min_rows_per_class,
             gate.min_rows_per_class,
             "at least",
