@@ -1,0 +1,27 @@
+"""The fresh process whose peak memory is measured: predicts texts from standard input, prints VmHWM in bytes.
+
+Run as `python -m kaon_jobs.evaluate.memory DIRECTORY THREADS`; texts are separated by NUL. Imports what a server would.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from kaon_jobs.onnx_text import OnnxTextClassifier
+
+
+def high_water_mark() -> int:
+    """Bytes of resident memory that this process has held at most."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("this kernel does not say VmHWM")
+
+
+if __name__ == "__main__":
+    texts = sys.stdin.read().split("\0")
+    classifier = OnnxTextClassifier(Path(sys.argv[1]), int(sys.argv[2]))
+    for text in texts:
+        classifier.probabilities([text])
+    print(high_water_mark())

@@ -1,0 +1,174 @@
+"""kaon-job: runs one stage of one resource, as its JobSpec says, and ends with an exit code that Kubernetes acts on.
+
+A finished artifact of the same input is reported again before anything heavy is imported. Exit codes: 0 done, 64 wrong
+input (no retry helps), 143 stopped by SIGTERM, 1 anything else (retried).
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from types import FrameType
+
+from pydantic import ValidationError
+
+from kaon.api.report import Result, StageError
+from kaon.contract.jobspec import (
+    CONTRACT_VERSION,
+    EXIT_TERMINATED,
+    EXIT_WRONG_INPUT,
+    SPEC_VARIABLE,
+    WORK_DIR,
+    CompressWork,
+    DatasetWork,
+    EvaluateWork,
+    FetchWork,
+    JobSpec,
+    TrainWork,
+)
+from kaon_jobs import artifact
+from kaon_jobs.apiserver import in_cluster
+from kaon_jobs.context import Context, attempt_id, now
+from kaon_jobs.errors import StageFailure, Terminated
+from kaon_jobs.report import Reporter, ResultNotDelivered, write_termination_message
+
+log = logging.getLogger("kaon-job")
+
+STAGES = ("dataset", "train", "evaluate", "compress", "fetch")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command. Ends the process."""
+    parser = argparse.ArgumentParser(prog="kaon-job", description="Runs one stage of a Kaon resource.")
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--spec", type=Path, help=f"file with the JobSpec; default: the variable {SPEC_VARIABLE}")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(stream=sys.stdout, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    # Nothing is ever looked up on a hub: what a stage reads is named in its spec, and verified.
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
+    sys.exit(run(given.stage, given.spec))
+
+
+def run(stage: str, spec_file: Path | None) -> int:
+    """Runs a stage and returns the exit code."""
+    try:
+        job = load_spec(stage, spec_file)
+    except StageFailure as failure:
+        # Without a spec there is no Report to write to; the termination message reaches the operator all the same.
+        return _failed(None, failure)
+    reporter = Reporter(job.report, in_cluster(), os.environ.get("POD_NAME") or os.environ.get("HOSTNAME"))
+    base = Path(WORK_DIR) if os.access(WORK_DIR, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="kaon-", dir=base) as workdir:
+        context = Context(reporter, Path(workdir), attempt_id())
+        _listen(context)
+        try:
+            reporter.start(context.start_time)
+            result = _finished(job) or _work(job, context)
+            if result is not None:
+                reporter.result(result)
+            reporter.close()
+            return 0
+        except Terminated:
+            log.info("stopped by SIGTERM")
+            reporter.close()
+            return EXIT_TERMINATED
+        except StageFailure as failure:
+            return _failed(reporter, failure)
+        except ResultNotDelivered as error:
+            write_termination_message(str(error))
+            return 1
+        except MemoryError:
+            log.error("%s", traceback.format_exc())
+            message = "the stage ran out of memory; raise its memory limit"
+            return _failed(reporter, StageFailure("OutOfMemory", message, retriable=True))
+        except Exception as error:
+            log.error("%s", traceback.format_exc())
+            message = f"{type(error).__name__}: {error}; the traceback is in the pod's log"
+            return _failed(reporter, StageFailure("InternalError", message, retriable=True))
+
+
+def load_spec(stage: str, spec_file: Path | None) -> JobSpec:
+    """The JobSpec from a file or the environment, checked to be for this stage and of a contract we know."""
+    text = spec_file.read_text() if spec_file is not None else os.environ.get(SPEC_VARIABLE)
+    if not text:
+        raise StageFailure("InvalidSpec", f"no JobSpec: set {SPEC_VARIABLE} or give --spec FILE")
+    try:
+        job = JobSpec.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise StageFailure("InvalidSpec", f"the JobSpec is not valid: {where}: {first['msg']}") from error
+    if job.contract != CONTRACT_VERSION:
+        raise StageFailure(
+            "ContractMismatch",
+            f"the operator speaks contract {job.contract}, this image {CONTRACT_VERSION}; set the operator's "
+            "jobs image to the one of its own release",
+        )
+    if job.work.stage != stage:
+        raise StageFailure("InvalidSpec", f"asked to run {stage}, but the JobSpec is for {job.work.stage}")
+    return job
+
+
+def _finished(job: JobSpec) -> Result | None:
+    if job.output is None or job.work.stage == "fetch":
+        return None
+    found = artifact.find(job.output, job.input_digest)
+    if found is None:
+        return None
+    log.info("%s holds the finished artifact of this input already", found.uri)
+    # What this attempt used is not what the artifact cost.
+    return found.result(reused=True)
+
+
+def _work(job: JobSpec, context: Context) -> Result | None:
+    # Imported here and not above: each of these loads libraries for seconds.
+    match job.work:
+        case DatasetWork() as work:
+            from kaon_jobs.data import stage as dataset
+
+            return dataset.run(job, work, context)
+        case TrainWork() as work:
+            from kaon_jobs.train import stage as train
+
+            return train.run(job, work, context)
+        case EvaluateWork() as work:
+            from kaon_jobs.evaluate import stage as evaluate
+
+            return evaluate.run(job, work, context)
+        case CompressWork() as work:
+            from kaon_jobs.compress import stage as compress
+
+            return compress.run(job, work, context)
+        case FetchWork() as work:
+            from kaon_jobs.serve import fetch
+
+            fetch.run(job, work, context)
+            return None
+
+
+def _listen(context: Context) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        context.on_sigterm()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+
+
+def _failed(reporter: Reporter | None, failure: StageFailure) -> int:
+    log.error("%s: %s", failure.reason, failure.message)
+    write_termination_message(f"{failure.reason}: {failure.message}")
+    if reporter is not None:
+        reporter.error(
+            StageError(reason=failure.reason, message=failure.message[:4096], retriable=failure.retriable, time=now())
+        )
+    return 1 if failure.retriable else EXIT_WRONG_INPUT
+
+
+if __name__ == "__main__":
+    main()

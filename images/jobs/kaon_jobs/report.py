@@ -1,0 +1,217 @@
+"""Reporter: tells the resource how far its stage is, by merge patches of Report.status; the log hears it too.
+
+A thread of its own sends, so that work never waits for the API server: at most one patch in five seconds, phase
+changes and checkpoints at once. Progress that cannot be sent is dropped; the end of a stage is retried for minutes.
+Without a cluster it only prints. Touches the API server through the pod's service account, and standard output.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from kaon.api.common import Checkpoint, Progress
+from kaon.api.report import Result, StageError
+from kaon_jobs.apiserver import ApiServer, ApiServerError
+
+log = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 5.0
+RESULT_PATIENCE_SECONDS = 600.0
+ERROR_PATIENCE_SECONDS = 60.0
+MISSING_PATIENCE_SECONDS = 60.0
+"""A Report that does not exist for this long is not coming: its resource was deleted."""
+
+
+class ResultNotDelivered(Exception):
+    """The work is done and stored, but nobody could be told; the next attempt finds it finished and tells."""
+
+
+class Reporter:
+    """Says how it is going. One a process; safe to call from any thread."""
+
+    def __init__(self, report: str | None, server: ApiServer | None, pod: str | None = None) -> None:
+        self._report = report
+        self._server = server if report is not None else None
+        self._lock = threading.Condition()
+        self._pending: dict[str, Any] = {}
+        self._urgent = False
+        self._closed = False
+        self._phase: str | None = None
+        self._sent_metrics: frozenset[str] = frozenset()
+        self._printed = -INTERVAL_SECONDS
+        self._thread: threading.Thread | None = None
+        self._pod = pod
+
+    def start(self, start_time: str) -> None:
+        """The attempt begins: what an earlier one said of its end is taken back."""
+        if self._server is not None:
+            self._merge({"pod": self._pod, "startTime": start_time, "error": None, "result": None}, urgent=True)
+            self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
+            self._thread.start()
+
+    def progress(
+        self,
+        phase: str,
+        percent: float | None = None,
+        *,
+        step: int | None = None,
+        total_steps: int | None = None,
+        eta_seconds: float | None = None,
+        metrics: dict[str, float] | None = None,
+    ) -> None:
+        """How far the stage is. `percent` is of the whole stage, `phase` names what is being done."""
+        figures = {name: float(value) for name, value in (metrics or {}).items() if math.isfinite(value)}
+        progress = Progress(
+            phase=phase[:128],
+            percent=None if percent is None else round(min(max(percent, 0.0), 100.0), 1),
+            step=step,
+            total_steps=total_steps,
+            eta_seconds=None if eta_seconds is None or not math.isfinite(eta_seconds) else round(eta_seconds),
+            metrics=dict(list(figures.items())[:32]),
+        )
+        changed = phase != self._phase
+        self._phase = phase
+        self._print(progress, changed)
+        if self._server is not None:
+            # A merge patch keeps what it does not mention: a figure that has become unknown is taken back by null.
+            gone = dict.fromkeys(self._sent_metrics - figures.keys())
+            self._sent_metrics = self._sent_metrics | figures.keys()
+            status = progress.model_dump(by_alias=True, mode="json")
+            self._merge({"progress": {**status, "metrics": {**gone, **progress.metrics}}}, urgent=changed)
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """There is a new point to resume from."""
+        log.info("checkpoint at step %d: %s", checkpoint.step, checkpoint.uri)
+        self._merge({"lastCheckpoint": checkpoint.wire()}, urgent=True)
+
+    def resumed(self, step: int) -> None:
+        """This attempt goes on where another was stopped."""
+        log.info("resumed from step %d", step)
+        self._merge({"resumedFromStep": step}, urgent=True)
+
+    def result(self, result: Result) -> None:
+        """The stage is finished.
+
+        Raises:
+            ResultNotDelivered: the API server could not be told for ten minutes, or refuses.
+        """
+        artifact = result.artifact
+        what = f"{artifact.uri} {artifact.digest}" if artifact else "no artifact"
+        log.info("finished%s: %s", " (reused)" if result.reused else "", what)
+        done: dict[str, Any] = {"result": result.wire(), "error": None}
+        if not self._close(done, RESULT_PATIENCE_SECONDS):
+            raise ResultNotDelivered(f"the Report {self._report} could not be told of the result")
+
+    def error(self, error: StageError) -> None:
+        """The attempt has failed. Not being able to say so is no second failure."""
+        self._close({"error": error.wire()}, ERROR_PATIENCE_SECONDS)
+
+    def close(self, patience_seconds: float = 5.0) -> None:
+        """Sends what is left, e.g. the checkpoint of a stage that was told to stop."""
+        self._close({}, patience_seconds)
+
+    def _merge(self, status: dict[str, Any], *, urgent: bool) -> None:
+        if self._server is None:
+            return
+        with self._lock:
+            self._pending.update(status)
+            self._urgent = self._urgent or urgent
+            self._lock.notify()
+
+    def _run(self) -> None:
+        last = -INTERVAL_SECONDS
+        while True:
+            with self._lock:
+                while not self._closed and (
+                    not self._pending or (not self._urgent and time.monotonic() - last < INTERVAL_SECONDS)
+                ):
+                    self._lock.wait(timeout=1.0)
+                if self._closed:
+                    return
+                status, self._pending, self._urgent = self._pending, {}, False
+            last = time.monotonic()
+            try:
+                self._send(status)
+            except ApiServerError as error:
+                log.warning("progress not reported: %s", error)
+                if error.retriable:
+                    with self._lock:
+                        # What came meanwhile is newer.
+                        self._pending = {**status, **self._pending}
+
+    def _close(self, status: dict[str, Any], patience_seconds: float) -> bool:
+        with self._lock:
+            self._closed = True
+            self._lock.notify()
+        if self._thread is not None:
+            self._thread.join(timeout=30)
+            self._thread = None
+        last = {**self._pending, **status}
+        self._pending = {}
+        if self._server is None or not last:
+            return True
+        return self._deliver(last, patience_seconds)
+
+    def _deliver(self, status: dict[str, Any], patience_seconds: float) -> bool:
+        started, pause = time.monotonic(), 0.5
+        while True:
+            try:
+                self._send(status)
+                return True
+            except ApiServerError as error:
+                waited = time.monotonic() - started
+                patience = min(patience_seconds, MISSING_PATIENCE_SECONDS) if error.status == 404 else patience_seconds
+                if not (error.retriable or error.status == 404) or waited + pause > patience:
+                    log.error("the Report %s could not be told: %s", self._report, error)
+                    return False
+                log.warning("retrying in %.0f s: %s", pause, error)
+                time.sleep(pause)
+                pause = min(pause * 2, 15.0)
+
+    def _send(self, status: dict[str, Any]) -> None:
+        assert self._server is not None and self._report is not None
+        self._server.merge_patch_report_status(self._report, {"status": status})
+
+    def _print(self, progress: Progress, changed: bool) -> None:
+        if not changed and time.monotonic() - self._printed < INTERVAL_SECONDS:
+            return
+        self._printed = time.monotonic()
+        log.info("%s", progress_line(progress))
+
+
+def progress_line(progress: Progress) -> str:
+    """One line for people: `training 42.0 %, step 210/500, about 3 min 10 s left, loss 0.231`."""
+    parts = [progress.phase or ""]
+    if progress.percent is not None:
+        parts[0] += f" {progress.percent:.1f} %"
+    if progress.step is not None:
+        parts.append(f"step {progress.step}" + (f"/{progress.total_steps}" if progress.total_steps else ""))
+    if progress.eta_seconds is not None:
+        parts.append(f"about {_duration(progress.eta_seconds)} left")
+    parts.extend(f"{name} {value:.4g}" for name, value in progress.metrics.items())
+    return ", ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def write_termination_message(message: str) -> None:
+    """Leaves the last words where `kubectl describe pod` shows them, if this is a pod."""
+    path = Path(os.environ.get("KAON_TERMINATION_LOG", "/dev/termination-log"))
+    if not path.exists():
+        return
+    try:
+        path.write_text(message[:4000], encoding="utf-8")
+    except OSError as error:
+        log.debug("no termination log: %s", error)

@@ -1,0 +1,308 @@
+"""Object stores behind one interface: S3, Google Cloud Storage, Azure Blob, a mounted folder, and HTTP for reading.
+
+Credentials are the files of a mounted Secret (named like obstore's options) or ambient; their values never reach a
+message. Every failure is a StageFailure that says which URI and which Secret. Touches the network and the disk only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, S3Store
+
+from kaon.contract.jobspec import SECRETS_DIR
+from kaon_jobs.errors import ObjectNotFound, StageFailure, StoreAccessDenied, StoreUnreachable
+
+SECRETS_VARIABLE = "KAON_SECRETS_DIR"
+"""Overrides SECRETS_DIR where there is no mount, e.g. in tests."""
+
+CHUNK_BYTES = 4 * 1024 * 1024
+# Longer than a store's restart, shorter than a person's patience; the Job's own retries come on top.
+_RETRIES: Any = {"max_retries": 8, "retry_timeout": timedelta(seconds=60)}
+_CLIENT: Any = {"timeout": "10min", "connect_timeout": "10s"}
+
+_PREFIX = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
+_WANTED = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_ENDPOINT_URL, AWS_REGION for a store other than AWS)",
+    "gs": "GOOGLE_SERVICE_ACCOUNT_KEY (the JSON key)",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
+_OPTION = re.compile(r"^(AWS|GOOGLE|AZURE)_[A-Z0-9_]+$")
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes done, bytes in all)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object, its path relative to the folder that was listed."""
+
+    path: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A folder in a store. Paths are relative to it, with `/`."""
+
+    uri: str
+    secret: str | None
+    _backend: Any = field(repr=False)
+    _prefix: str
+    _hidden: tuple[str, ...] = field(repr=False, default=())
+
+    def child(self, path: str) -> Store:
+        """The folder below this one."""
+        uri = f"{self.uri.rstrip('/')}/{path}"
+        return Store(uri, self.secret, self._backend, _join(self._prefix, path), self._hidden)
+
+    def read(self, path: str) -> bytes:
+        """All bytes of one object.
+
+        Raises:
+            ObjectNotFound: there is none.
+        """
+        with self._errors("read", path):
+            return bytes(obstore.get(self._backend, self._key(path)).bytes())
+
+    def stream(self, path: str) -> Iterator[bytes]:
+        """The bytes of one object, in chunks of a few megabytes."""
+        with self._errors("read", path):
+            for chunk in obstore.get(self._backend, self._key(path)).stream(min_chunk_size=CHUNK_BYTES):
+                yield bytes(chunk)
+
+    def download(self, path: str, target: Path, seen: Callable[[int], None] | None = None) -> str:
+        """Writes one object to a file and returns the SHA-256 (hex) of its bytes. `seen` hears each chunk's length."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256()
+        with target.open("wb") as file:
+            for chunk in self.stream(path):
+                digest.update(chunk)
+                file.write(chunk)
+                if seen is not None:
+                    seen(len(chunk))
+        return digest.hexdigest()
+
+    def write(self, path: str, data: bytes) -> None:
+        """Puts an object, over whatever lies there."""
+        with self._errors("write", path):
+            obstore.put(self._backend, self._key(path), data)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Puts an object only if there is none; False when there is one. Atomic in the store."""
+        with self._errors("write", path):
+            try:
+                obstore.put(self._backend, self._key(path), data, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return False
+            return True
+
+    def upload(self, path: str, source: Path) -> None:
+        """Puts a file, streaming it."""
+        with self._errors("write", path):
+            obstore.put(self._backend, self._key(path), source)
+
+    def entries(self, path: str = "") -> list[Entry]:
+        """Every object below a folder, sorted by path; empty when there is no such folder."""
+        prefix = _join(self._prefix, path)
+        with self._errors("list", path):
+            pages = obstore.list(self._backend, prefix or None, chunk_size=1000)
+            found = [Entry(_relative(item["path"], prefix), item["size"]) for page in pages for item in page]
+        return sorted((entry for entry in found if entry.path), key=lambda entry: entry.path)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is an object under exactly this path."""
+        try:
+            with self._errors("read", path):
+                obstore.head(self._backend, self._key(path))
+        except ObjectNotFound:
+            return False
+        return True
+
+    def delete(self, paths: list[str]) -> None:
+        """Deletes objects; those that are not there count as deleted."""
+        for path in paths:
+            try:
+                with self._errors("delete", path):
+                    obstore.delete(self._backend, self._key(path))
+            except ObjectNotFound:
+                continue
+
+    def download_folder(self, target: Path, progress: Progress | None = None) -> list[Entry]:
+        """Copies every object below this folder into a directory.
+
+        Raises:
+            ObjectNotFound: the folder is empty or absent.
+        """
+        entries = self.entries()
+        if not entries:
+            raise ObjectNotFound(f"nothing lies under {self.uri}")
+        seen = _counter(sum(entry.size for entry in entries), progress)
+        for entry in entries:
+            self.download(entry.path, target / safe_path(entry.path), seen)
+        return entries
+
+    def upload_folder(self, source: Path, progress: Progress | None = None) -> list[Entry]:
+        """Copies every file of a directory into this folder."""
+        files = sorted(path for path in source.rglob("*") if path.is_file())
+        entries = [Entry(path.relative_to(source).as_posix(), path.stat().st_size) for path in files]
+        seen = _counter(sum(entry.size for entry in entries), progress)
+        for entry in entries:
+            self.upload(entry.path, source / entry.path)
+            seen(entry.size)
+        return entries
+
+    def _key(self, path: str) -> str:
+        return _join(self._prefix, path)
+
+    @contextmanager
+    def _errors(self, verb: str, path: str) -> Iterator[None]:
+        where = f"{self.uri.rstrip('/')}/{path}".rstrip("/")
+        try:
+            yield
+        except AlreadyExistsError:
+            raise
+        except FileNotFoundError as error:
+            raise ObjectNotFound(f"cannot {verb} {where}: there is nothing under this URI") from error
+        except (PermissionDeniedError, UnauthenticatedError) as error:
+            raise self._denied(verb, where) from error
+        except (BaseError, ValueError, OSError) as error:
+            text = self._scrub(str(error).split("\n", 1)[0])
+            # Without any credentials S3 and Azure clients ask the cloud's metadata service, which is not everywhere.
+            if "169.254.169.254" in text or "metadata.google" in text or "os error 13" in text:
+                raise self._denied(verb, where) from error
+            raise StoreUnreachable(f"cannot {verb} {where}: {text}") from error
+
+    def _denied(self, verb: str, where: str) -> StoreAccessDenied:
+        scheme = urlsplit(self.uri).scheme
+        if scheme not in _WANTED:
+            return StoreAccessDenied(f"not allowed to {verb} {where}: check the permissions of uid {os.getuid()} there")
+        if self.secret is None:
+            return StoreAccessDenied(
+                f"not allowed to {verb} {where}: no Secret is set and the pod's own identity does not open it; "
+                f"set secretRef to a Secret with the keys {_WANTED[scheme]}"
+            )
+        return StoreAccessDenied(
+            f"not allowed to {verb} {where}: the Secret {self.secret} was refused; it should have the keys "
+            f"{_WANTED[scheme]}, of somebody who may {verb} there"
+        )
+
+    def _scrub(self, text: str) -> str:
+        for value in self._hidden:
+            text = text.replace(value, "***")
+        return text
+
+
+def open_store(uri: str, secret: str | None) -> Store:
+    """The folder under `uri`, opened with the mounted Secret of that name (None: ambient credentials).
+
+    Nothing is dialled yet.
+
+    Raises:
+        StoreAccessDenied: the Secret is not mounted or lacks its keys.
+        StageFailure: the scheme is unknown, or an option is.
+    """
+    parts = urlsplit(uri)
+    scheme, bucket, prefix = parts.scheme, parts.netloc, parts.path.strip("/")
+    options = _options(uri, scheme, secret) if secret is not None and scheme in _PREFIX else {}
+    hidden = tuple(value for key, value in options.items() if len(value) >= 6 and _sensitive(key))
+    config: Any = {"config": options, "client_options": _CLIENT, "retry_config": _RETRIES}
+    backend: Any
+    try:
+        if scheme == "s3":
+            backend = S3Store(bucket, **config)
+        elif scheme == "gs":
+            backend = GCSStore(bucket, **config)
+        elif scheme == "az":
+            backend = AzureStore(bucket, **config)
+        elif scheme == "file":
+            backend, prefix = LocalStore(), unquote(prefix)
+        elif scheme in ("http", "https") and not parts.query:
+            client: Any = {**_CLIENT, "allow_http": scheme == "http"}
+            backend = HTTPStore.from_url(f"{scheme}://{bucket}/", client_options=client, retry_config=_RETRIES)
+        else:
+            # A query may be a signature, which is a credential: it is neither used nor repeated.
+            raise StageFailure(
+                "StoreUnsupported",
+                f"{uri.split('?', 1)[0]}: use s3://, gs://, az://, file:// or an https:// URL without a query",
+            )
+    except (BaseError, ValueError) as error:
+        text = str(error).split("\n", 1)[0]
+        for value in hidden:
+            text = text.replace(value, "***")
+        raise StageFailure("StoreOptionInvalid", f"cannot open {uri} with the Secret {secret}: {text}") from error
+    return Store(uri.rstrip("/"), secret, backend, prefix, hidden)
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """The folder and the last part of a URI: what is read when a URI names one file."""
+    folder, _, name = uri.rstrip("/").rpartition("/")
+    return folder, name
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def safe_path(path: str) -> Path:
+    """A relative path that cannot leave its folder.
+
+    Raises:
+        StageFailure: it could.
+    """
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts or not pure.parts:
+        raise StageFailure("UnsafePath", f"the file name {path!r} would leave its folder; rename it in the store")
+    return Path(*pure.parts)
+
+
+def _options(uri: str, scheme: str, secret: str) -> dict[str, str]:
+    folder = Path(os.environ.get(SECRETS_VARIABLE, SECRETS_DIR)) / secret
+    if not folder.is_dir():
+        raise StoreAccessDenied(f"cannot open {uri}: the Secret {secret} is not mounted; is it in this namespace?")
+    options = {
+        path.name: path.read_text().strip()
+        for path in sorted(folder.iterdir())
+        # Other keys of the Secret (of another cloud, or none of ours) are left alone.
+        if path.name.startswith(_PREFIX[scheme]) and _OPTION.match(path.name) and path.is_file()
+    }
+    if not options:
+        raise StoreAccessDenied(f"cannot open {uri}: the Secret {secret} has none of the keys {_WANTED[scheme]}")
+    return options
+
+
+def _sensitive(key: str) -> bool:
+    return any(part in key for part in ("KEY", "SECRET", "TOKEN", "PASSWORD", "SAS", "CREDENTIAL"))
+
+
+def _join(prefix: str, path: str) -> str:
+    return "/".join(part for part in (prefix.strip("/"), path.strip("/")) if part)
+
+
+def _relative(path: str, prefix: str) -> str:
+    return path.removeprefix(prefix.strip("/")).lstrip("/")
+
+
+def _counter(total: int, progress: Progress | None) -> Callable[[int], None]:
+    done = 0
+
+    def seen(length: int) -> None:
+        nonlocal done
+        done += length
+        if progress is not None:
+            progress(done, total)
+
+    return seen
