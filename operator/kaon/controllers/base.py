@@ -8,36 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
-Object = dict[str, Any]
-"""A Kubernetes object as JSON."""
+from kaon.resources.base import Child, Images, Key, Object, key_of
 
-
-class Key(NamedTuple):
-    """The address of an object: kind, namespace, name. Kinds that Kaon handles are unique without their group."""
-
-    kind: str
-    namespace: str
-    name: str
-
-
-def key_of(obj: Object) -> Key:
-    """The Key of an object."""
-    meta = obj["metadata"]
-    return Key(obj["kind"], meta.get("namespace", ""), meta["name"])
-
-
-@dataclass(frozen=True, slots=True)
-class Images:
-    """Images that Kaon starts."""
-
-    jobs: str
-    triton: str
-    torchserve: str
-    router: str
-    pull_policy: str = "IfNotPresent"
-    pull_secrets: tuple[str, ...] = ()
+__all__ = [
+    "Child",
+    "Controller",
+    "EventRecord",
+    "Images",
+    "Key",
+    "Object",
+    "Observed",
+    "OperatorConfig",
+    "Plan",
+    "key_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +57,6 @@ class Observed:
     config: OperatorConfig
     capabilities: frozenset[str] = frozenset()
     """Optional kinds that the cluster serves, e.g. PodMonitor, PrometheusRule."""
-
-
-@dataclass(frozen=True, slots=True)
-class Child:
-    """An object that should exist.
-
-    mode "apply": server-side applied whenever it differs. "create": made when absent, never changed, since its
-    template is immutable or its status belongs to others. owned: carries the owner reference and is pruned when it
-    leaves the plan; otherwise it is shared by a namespace's resources and never pruned.
-    """
-
-    manifest: Object
-    mode: Literal["apply", "create"] = "apply"
-    owned: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from kaon.api.common import StageSpec
 from kaon.api.report import ReportStatus, Result
 from kaon.contract.digest import digest_of, short
 from kaon.contract.jobspec import JobSpec, Provenance, StoreAccess, Work
-from kaon.controllers import labels
 from kaon.controllers.base import Child, EventRecord, Key, Object, Observed, Plan, key_of
 from kaon.controllers.conditions import Claim, State, condition, conditions_of, is_true, parse_timestamp, timestamp
 from kaon.controllers.diagnosis import death_cause, living_cause
+from kaon.resources import labels
 from kaon.resources.access import job_access
 from kaon.resources.job import job, suspension
 from kaon.resources.report import report

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kaon.controllers import labels
-from kaon.controllers.base import Child, Object
+from kaon.resources import labels
+from kaon.resources.base import Child, Object
 
 JOB_IDENTITY = "kaon-job"
 

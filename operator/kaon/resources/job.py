@@ -5,9 +5,9 @@ from __future__ import annotations
 from kaon.api.common import StageSpec
 from kaon.contract.digest import canonical_json
 from kaon.contract.jobspec import EXIT_WRONG_INPUT, SPEC_VARIABLE, WORK_DIR, JobSpec
-from kaon.controllers import labels
-from kaon.controllers.base import Images, Object
+from kaon.resources import labels
 from kaon.resources.access import JOB_IDENTITY
+from kaon.resources.base import Images, Object
 from kaon.resources.pods import (
     child_labels,
     claim_volumes,

@@ -11,8 +11,8 @@ from typing import Any
 from kaon.api.common import PodTemplate
 from kaon.contract.digest import short
 from kaon.contract.jobspec import SECRETS_DIR, WORK_DIR
-from kaon.controllers import labels
-from kaon.controllers.base import Images, Object
+from kaon.resources import labels
+from kaon.resources.base import Images, Object
 
 USER_ID = 65532
 """The user and group of every container; the images are made for it."""

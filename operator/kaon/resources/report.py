@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kaon.api.base import API_VERSION
-from kaon.controllers.base import Object
+from kaon.resources.base import Object
 from kaon.resources.pods import child_labels
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from kaon.api import conditions as c
-from kaon.controllers import compressionjob, dataset, labels, trainingrun
+from kaon.controllers import compressionjob, dataset, trainingrun
 from kaon.controllers.base import Key, Object
 from kaon.controllers.conditions import is_true
+from kaon.resources import labels
 
 from .world import (
     COMPRESSION_SPEC,

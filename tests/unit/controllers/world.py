@@ -1,4 +1,4 @@
-"""A small model of a cluster in memory, for tests of the pure controllers: it makes plans true and lets Jobs live and die.
+"""A small model of a cluster in memory, for tests of the pure controllers: it makes plans true and lets Jobs live.
 
 It does what the engine and Kubernetes do, in the simplest way: apply children, prune, owner references, UIDs, garbage
 collection, generations. It has no watches and no staleness; the cluster tests have the real ones.
@@ -11,9 +11,9 @@ import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from kaon.controllers import labels
 from kaon.controllers.base import Controller, Images, Key, Object, Observed, OperatorConfig, Plan, key_of
 from kaon.controllers.conditions import timestamp
+from kaon.resources import labels
 
 NAMESPACE = "ml"
 CONFIG = OperatorConfig(
