@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "kaon.cli": {"kaon.api"},
     "kaon_jobs": {"kaon.api", "kaon.contract"},
 }
-IMPURE = {"asyncio", "datetime.now", "httpx", "kopf", "kubernetes", "os", "pathlib", "random", "socket", "subprocess", "time"}
+IMPURE = {"asyncio", "httpx", "kopf", "kubernetes", "os", "pathlib", "random", "socket", "subprocess", "time"}
 
 
 def modules(layer: str) -> list[Path]:
