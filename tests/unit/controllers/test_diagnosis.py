@@ -32,7 +32,7 @@ UNSCHEDULABLE = {
             "type": "PodScheduled",
             "status": "False",
             "reason": "Unschedulable",
-            "message": "0/1 nodes: no nvidia.com/gpu.",
+            "message": "no nvidia.com/gpu.",
         }
     ]
 }
