@@ -34,20 +34,21 @@ import (
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
-// kubernetes wraps one of the cobra commands that all Kubernetes components are.
-func kubernetes(command func() *cobra.Command) func() {
+// component wraps one of the cobra commands that all Kubernetes components are.
+func component(command func() *cobra.Command) func() {
 	return func() { os.Exit(cli.Run(command())) }
 }
 
 var components = map[string]func(){
-	"kube-apiserver":          kubernetes(func() *cobra.Command { return apiserver.NewAPIServerCommand() }),
-	"kube-controller-manager": kubernetes(controllermanager.NewControllerManagerCommand),
-	"kube-scheduler":          kubernetes(func() *cobra.Command { return scheduler.NewSchedulerCommand() }),
-	"kube-proxy":              kubernetes(proxy.NewProxyCommand),
-	"kubelet":                 kubernetes(func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) }),
-	"kubectl":                 kubernetes(func() *cobra.Command { return kubectl.NewDefaultKubectlCommand() }),
+	"kube-apiserver":          component(func() *cobra.Command { return apiserver.NewAPIServerCommand() }),
+	"kube-controller-manager": component(controllermanager.NewControllerManagerCommand),
+	"kube-scheduler":          component(func() *cobra.Command { return scheduler.NewSchedulerCommand() }),
+	"kube-proxy":              component(proxy.NewProxyCommand),
+	"kubelet":                 component(func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) }),
+	"kubectl":                 component(func() *cobra.Command { return kubectl.NewDefaultKubectlCommand() }),
 	"etcd":                    func() { etcdmain.Main(os.Args) },
 	"coredns":                 runCoreDNS,
+	"volume-recycler":         runVolumeRecycler,
 }
 
 // runCoreDNS lists the plugins in the order in which a query passes them; a plugin that is not listed is not run.

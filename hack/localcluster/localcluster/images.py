@@ -1,0 +1,188 @@
+"""Images of a full cluster: the sandbox image, the Debian base, and builds by BuildKit into the node's own store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from localcluster import paths
+from localcluster.errors import LocalClusterError
+from localcluster.paths import Layout
+from localcluster.tools import locked
+
+BASE_IMAGE = "localhost/debian-python:bookworm"
+BASE_PACKAGES = "python3,python3-venv,ca-certificates"
+# Predefined by BuildKit: handed to the steps, never kept in the image.
+PROXY_VARIABLES = ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"]
+# Where a host says which certificate authorities it trusts, in the order of how explicit that is.
+CA_VARIABLES = ["PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]
+
+
+def answers(layout: Layout, name: str) -> bool:
+    """Does the daemon accept connections?"""
+    path = layout.containerd_socket if name == "containerd" else layout.buildkit_socket
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def ctr(layout: Layout, *arguments: str) -> str:
+    """containerd's own client, in the namespace that the kubelet uses."""
+    command = ["ctr", "--address", str(layout.containerd_socket), "--namespace", "k8s.io", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise LocalClusterError(f"ctr {' '.join(arguments)}: {result.stderr.strip()}")
+    return result.stdout
+
+
+def names(layout: Layout) -> list[str]:
+    return ctr(layout, "images", "ls", "-q").split()
+
+
+def forget_containers(layout: Layout) -> None:
+    """Drops what the store remembers of a former cluster's containers; its images stay."""
+    for container in ctr(layout, "containers", "ls", "-q").split():
+        ctr(layout, "containers", "rm", container)
+
+
+def archive(layer: Path, tag: str, config: Mapping[str, object], output: Path) -> None:
+    """An image of one layer as an OCI archive that containerd imports."""
+    with tempfile.TemporaryDirectory(dir=output.parent) as temporary:
+        root = Path(temporary)
+        blobs = root / "blobs" / "sha256"
+        blobs.mkdir(parents=True)
+
+        def add(file: Path) -> tuple[str, int]:
+            with file.open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
+            size = file.stat().st_size
+            file.rename(blobs / digest)
+            return f"sha256:{digest}", size
+
+        def add_json(document: object) -> dict[str, object]:
+            (root / "new").write_text(json.dumps(document))
+            digest, size = add(root / "new")
+            return {"digest": digest, "size": size}
+
+        moved = root / "layer"
+        shutil.move(layer, moved)
+        layer_digest, layer_size = add(moved)
+        kind = "application/vnd.oci.image"
+        machine = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+        described = {"architecture": machine, "os": "linux", "config": config}
+        rootfs = {"type": "layers", "diff_ids": [layer_digest]}
+        config_blob = {"mediaType": f"{kind}.config.v1+json", **add_json({**described, "rootfs": rootfs})}
+        layer_blob = {"mediaType": f"{kind}.layer.v1.tar", "digest": layer_digest, "size": layer_size}
+        manifest = {"schemaVersion": 2, "mediaType": f"{kind}.manifest.v1+json", "config": config_blob}
+        manifest_blob = {"mediaType": f"{kind}.manifest.v1+json", **add_json({**manifest, "layers": [layer_blob]})}
+        index = {"schemaVersion": 2, "manifests": [{**manifest_blob, "annotations": {"io.containerd.image.name": tag}}]}
+        (root / "index.json").write_text(json.dumps(index))
+        (root / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+        with tarfile.open(root / "image.tar", "w") as image:
+            for part in ("oci-layout", "index.json", "blobs"):
+                image.add(root / part, arcname=part)
+        (root / "image.tar").rename(output)
+
+
+def pause(layout: Layout, program: Path, tag: str) -> None:
+    """The sandbox image: one static program and nothing else."""
+    if tag in names(layout):
+        return
+    with tempfile.TemporaryDirectory(dir=layout.state) as temporary:
+        layer, image = Path(temporary) / "layer.tar", Path(temporary) / "image.tar"
+        with tarfile.open(layer, "w") as tar:
+            tar.add(program, arcname="pause")
+        archive(layer, tag, {"Entrypoint": ["/pause"]}, image)
+        ctr(layout, "images", "import", str(image))
+
+
+def base(layout: Layout, say: Callable[[str], None]) -> str:
+    """A minimal Debian with Python, made by debootstrap once and kept in the cache for every cluster."""
+    if BASE_IMAGE in names(layout):
+        return BASE_IMAGE
+    image = paths.cache_root() / "images" / "debian-python-bookworm.tar"
+    with locked(image.with_suffix(".lock")):
+        if not image.exists():
+            say("making the Debian base image (about a minute)")
+            _debootstrap(image)
+    say(f"importing {BASE_IMAGE}")
+    ctr(layout, "images", "import", str(image))
+    return BASE_IMAGE
+
+
+def _debootstrap(image: Path) -> None:
+    mirror = os.environ.get("KAON_DEBIAN_MIRROR", "http://deb.debian.org/debian")
+    with tempfile.TemporaryDirectory(dir=image.parent) as temporary:
+        root, layer = Path(temporary) / "root", Path(temporary) / "layer.tar"
+        for command in (
+            ["debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", "bookworm", str(root), mirror],
+            ["sh", "-c", f"rm -rf '{root}'/var/cache/apt/archives/*.deb '{root}'/var/lib/apt/lists/* '{root}'/dev/*"],
+            ["tar", "--create", "--numeric-owner", "--xattrs", "--directory", str(root), "--file", str(layer), "."],
+        ):
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            if result.returncode:
+                raise LocalClusterError(f"{command[0]} failed:\n{(result.stdout + result.stderr)[-2000:]}")
+        path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        archive(layer, BASE_IMAGE, {"Env": [f"PATH={path}"], "Cmd": ["python3"]}, image)
+
+
+def ca_bundle(env: Mapping[str, str]) -> str:
+    """The certificate authorities this host was told to trust; empty when it was told nothing."""
+    return next((env[name] for name in CA_VARIABLES if env.get(name) and Path(env[name]).is_file()), "")
+
+
+def build_command(
+    buildctl: Path,
+    socket_path: Path,
+    tag: str,
+    file: Path,
+    context: Path,
+    build_args: Mapping[str, str],
+    secrets: Sequence[str],
+    target: str,
+    env: Mapping[str, str],
+) -> list[str]:
+    """The buildctl call. Uncompressed: gzip of a torch layer takes four minutes and nobody pulls it over a wire."""
+    command = [str(buildctl), "--addr", f"unix://{socket_path}", "build", "--progress", "plain"]
+    command += ["--frontend", "dockerfile.v0", "--local", f"context={context}", "--local", f"dockerfile={file.parent}"]
+    command += ["--opt", f"filename={file.name}"]
+    command += ["--opt", f"target={target}"] if target else []
+    arguments = {name: env[name] for name in PROXY_VARIABLES if env.get(name)} | dict(build_args)
+    for name, value in arguments.items():
+        command += ["--opt", f"build-arg:{name}={value}"]
+    given = list(secrets)
+    # A secret is seen by the steps that mount it and never stored in a layer.
+    if ca_bundle(env) and not any(secret.startswith("id=ca,") for secret in given):
+        given.append(f"id=ca,src={ca_bundle(env)}")
+    for secret in given:
+        command += ["--secret", secret]
+    return [*command, "--output", f"type=image,name={tag},unpack=true,compression=uncompressed"]
+
+
+def build(
+    layout: Layout,
+    buildctl: Path,
+    tag: str,
+    file: Path,
+    context: Path,
+    build_args: Mapping[str, str],
+    secrets: Sequence[str],
+    target: str,
+) -> None:
+    """Builds into the node's store; the output of the build goes to this program's own output."""
+    command = build_command(buildctl, layout.buildkit_socket, tag, file.absolute(), context.absolute(), build_args,
+                            secrets, target, os.environ)  # fmt: skip
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if result.returncode:
+        raise LocalClusterError(f"building {tag} failed:\n{result.stdout[-6000:]}")
