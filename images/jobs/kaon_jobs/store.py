@@ -21,6 +21,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, S3Store
 
+from kaon.contract.digest import digest_of
 from kaon.contract.jobspec import SECRETS_DIR
 from kaon_jobs.errors import ObjectNotFound, StageFailure, StoreAccessDenied, StoreUnreachable
 
@@ -255,6 +256,11 @@ def sha256_file(path: Path) -> str:
     """SHA-256 of a file, as hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_digest(files: dict[str, str]) -> str:
+    """One digest for a folder: of the canonical JSON of {path: SHA-256 as hex}. A pinned folder is compared with it."""
+    return digest_of(files)
 
 
 def safe_path(path: str) -> Path:

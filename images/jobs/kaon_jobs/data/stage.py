@@ -1,0 +1,144 @@
+"""The dataset stage from end to end: read, clean, divide, write parquet splits with a data card, publish."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kaon.api.dataset import DataQuality, Rows
+from kaon.api.report import DatasetResult, Result
+from kaon.contract.jobspec import DatasetWork, JobSpec
+from kaon_jobs.artifact import publish
+from kaon_jobs.context import Context, now
+from kaon_jobs.data.card import Found, card_json, report_html
+from kaon_jobs.data.clean import Cleaned, clean, drop_leaked
+from kaon_jobs.data.divide import Divided, divide
+from kaon_jobs.data.read import Table, read_sources
+from kaon_jobs.data.splits import SPLITS, split_file
+from kaon_jobs.errors import StageFailure
+
+MAX_CLASSES = 1000
+MAX_CLASS_LENGTH = 256
+
+
+def run(job: JobSpec, work: DatasetWork, context: Context) -> Result:
+    """Makes the dataset artifact and returns the Result to report."""
+    report = context.reporter
+    report.progress("reading", 0)
+    table, sources = read_sources(
+        work.sources,
+        work.format,
+        work.columns.features[0].name,
+        work.columns.label.name,
+        context.workdir / "raw",
+        lambda uri, share: report.progress("reading", 60 * share),
+    )
+    report.progress("cleaning", 60, metrics={"rowsRead": len(table)})
+    cleaned = clean(table, work.clean)
+    divided = _divide(table, cleaned, work)
+    classes = learn_classes(table, divided, work.columns.label.classes)
+    quality = _quality(table, cleaned, divided, classes)
+
+    report.progress("writing", 80, metrics={"rows": len(cleaned.kept)})
+    out = context.workdir / "dataset"
+    out.mkdir()
+    for split in SPLITS:
+        _write_split(out / split_file(split), table, divided[split], classes)
+    found = Found(work.task, table, sources, cleaned, divided, classes, quality, work.split.seed)
+    (out / "card.json").write_bytes(card_json(found))
+    (out / "report.html").write_text(report_html(found), encoding="utf-8")
+
+    report.progress("publishing", 90)
+    result = Result(
+        cost=context.cost(),
+        start_time=context.start_time,
+        completion_time=now(),
+        dataset=DatasetResult(
+            rows=Rows(**{split: len(rows) for split, rows in divided.items()}), classes=classes, quality=quality
+        ),
+    )
+    return publish(job, out, kind="dataset", attempt=context.attempt, result=result)
+
+
+def _divide(table: Table, cleaned: Cleaned, work: DatasetWork) -> Divided:
+    labels = {row: table.labels[row] or "" for row in cleaned.kept}
+    pinned = {row: table.pinned[row] for row in cleaned.kept}
+    divided = divide(cleaned.kept, cleaned.keys, labels, pinned, work.split)
+    # With duplicates allowed, a draw can put one copy of a text into test and leave another in train.
+    test = set(divided["test"])
+    before = len(cleaned.leaked)
+    outside = Cleaned(kept=[row for row in cleaned.kept if row not in test], keys=cleaned.keys)
+    drop_leaked(outside, {cleaned.keys[row] for row in test}, table)
+    cleaned.leaked.extend(outside.leaked)
+    if len(cleaned.leaked) == before:
+        return divided
+    gone = set(outside.leaked)
+    cleaned.kept = [row for row in cleaned.kept if row not in gone]
+    return {split: [row for row in rows if row not in gone] for split, rows in divided.items()}
+
+
+def learn_classes(table: Table, divided: Divided, given: list[str]) -> list[str]:
+    """The classes in the order of their ids: as given, else those of the training rows, sorted.
+
+    Raises:
+        StageFailure: UnknownClass (a row has another class), TooFewClasses or TooManyClasses.
+    """
+    learnt = sorted({table.labels[row] or "" for row in divided["train"]})
+    classes = list(dict.fromkeys(given)) or learnt
+    known = set(classes)
+    strange = Counter(
+        table.labels[row] or "" for rows in divided.values() for row in rows if table.labels[row] not in known
+    )
+    if strange:
+        listed = ", ".join(f"{label!r} ({count} rows)" for label, count in strange.most_common(10))
+        where = "spec.schema.label.classes has only" if given else "the training rows have only"
+        raise StageFailure(
+            "UnknownClass",
+            f"{listed} cannot be learnt: {where} {', '.join(classes[:20])}. Add the class, or remove these rows",
+        )
+    if len(classes) < 2:
+        raise StageFailure(
+            "TooFewClasses", f"there is only the class {classes[0]!r} to predict; a classifier needs at least two"
+        )
+    if len(classes) > MAX_CLASSES or max(map(len, classes)) > MAX_CLASS_LENGTH:
+        raise StageFailure(
+            "TooManyClasses",
+            f"{len(classes)} classes, the longest of {max(map(len, classes))} characters; at most {MAX_CLASSES} "
+            f"classes of {MAX_CLASS_LENGTH} characters are possible. Is spec.schema.label.name really the label?",
+        )
+    return classes
+
+
+def _quality(table: Table, cleaned: Cleaned, divided: Divided, classes: list[str]) -> DataQuality:
+    train_keys = {cleaned.keys[row] for row in divided["train"]}
+    per_class = Counter(table.labels[row] for row in divided["train"])
+    smallest = min(classes, key=lambda label: (per_class[label], label))
+    return DataQuality(
+        rows_read=len(table),
+        missing=len(cleaned.missing),
+        duplicates=len(cleaned.duplicates),
+        missing_ratio=round(len(cleaned.missing) / len(table), 6),
+        duplicate_ratio=round(len(cleaned.duplicates) / len(table), 6),
+        leakage=sum(cleaned.keys[row] in train_keys for split in ("validation", "test") for row in divided[split]),
+        leakage_removed=len(cleaned.leaked),
+        min_rows_per_class=per_class[smallest],
+        smallest_class=smallest,
+    )
+
+
+def _write_split(path: Path, table: Table, rows: list[int], classes: list[str]) -> None:
+    ids = {label: index for index, label in enumerate(classes)}
+    labels = [table.labels[row] or "" for row in rows]
+    columns = pa.table(
+        {
+            "text": pa.array([table.texts[row] for row in rows], pa.string()),
+            "label": pa.array(labels, pa.string()),
+            "label_id": pa.array([ids[label] for label in labels], pa.int64()),
+            "row_id": pa.array(rows, pa.int64()),
+            "source": pa.array([table.files[row] for row in rows], pa.string()),
+        }
+    )
+    pq.write_table(columns, path, compression="zstd")
