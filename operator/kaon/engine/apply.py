@@ -1,0 +1,168 @@
+"""Makes a Plan's children true: applies what differs, creates what is missing, prunes what is not planned any more.
+
+Decides from the cache and writes through the client; every answer goes back into the cache, so that the next look sees
+it before the watch does. Writes nothing where nothing differs.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from kaon.controllers.base import Child, Key, Object, Plan, key_of
+from kaon.engine.cache import Cache
+from kaon.engine.client import ApiError, Client
+from kaon.engine.diff import APPLIED, contains, manifest_hash
+from kaon.engine.logs import about
+from kaon.engine.resources import RESOURCES
+
+log = logging.getLogger("kaon.apply")
+
+OCCUPIED_SECONDS = 2.0
+
+
+class OccupiedError(Exception):
+    """A child's name is still taken by an object of another owner: wait until that one is collected."""
+
+    def __init__(self, key: Key) -> None:
+        super().__init__(f"{key.kind} {key.name} belongs to another owner")
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """An apply whose result never equals what is wanted (the server writes a value in another form): once is enough."""
+
+    wanted: str
+    version: str
+
+
+class Applier:
+    """Applies plans. One for all workers."""
+
+    def __init__(self, client: Client, cache: Cache) -> None:
+        self._client = client
+        self._cache = cache
+        self._settled: dict[Key, _Settled] = {}
+
+    async def children(self, owner: Object, plan: Plan) -> None:
+        """Children in the plan's order, then prune. The first error ends it: later children may need earlier ones."""
+        uid = owner["metadata"]["uid"]
+        for child in plan.children:
+            await self._child(owner, uid, child)
+        planned = {key_of(child.manifest) for child in plan.children}
+        for key, found in self._cache.children(key_of(owner), uid).items():
+            if key not in planned and RESOURCES[key.kind].managed and "deletionTimestamp" not in found["metadata"]:
+                await self._delete(key, found)
+
+    async def status(self, owner: Object, status: Object) -> bool:
+        """Server-side apply of the whole status, when it differs from the observed one. Says whether it wrote."""
+        key, uid = key_of(owner), owner["metadata"]["uid"]
+        observed = owner.get("status", {})
+        wanted = manifest_hash(status)
+        if observed == status or self._settled.get(key) == _Settled(wanted, manifest_hash(observed)):
+            return False
+        body = {
+            "apiVersion": owner["apiVersion"],
+            "kind": owner["kind"],
+            # The UID makes the server refuse it for a namesake that was created meanwhile.
+            "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid},
+            "status": status,
+        }
+        answer = await self._client.apply(RESOURCES[key.kind].path(key.namespace, key.name, "status"), body)
+        self._settle(key, wanted, answer.get("status", {}) == status, manifest_hash(answer.get("status", {})))
+        self._cache.put(answer)
+        return True
+
+    def forget(self, key: Key) -> None:
+        """The object is gone."""
+        self._settled.pop(key, None)
+
+    async def _child(self, owner: Object, uid: str, child: Child) -> None:
+        key = key_of(child.manifest)
+        entry = self._cache.entry(key)
+        if child.owned and entry is not None and entry.owner_uid != uid:
+            raise OccupiedError(key)
+        if child.mode == "apply":
+            await self._apply(key, _finished(child, owner), entry.obj if entry else None)
+        elif entry is None:
+            await self._create(key, _finished(child, owner), uid if child.owned else None)
+
+    async def _apply(self, key: Key, manifest: Object, observed: Object | None) -> None:
+        wanted = manifest_hash(manifest)
+        manifest["metadata"].setdefault("annotations", {})[APPLIED] = wanted
+        if observed is not None and (
+            contains(observed, manifest) or self._settled.get(key) == _Settled(wanted, _version(observed))
+        ):
+            return
+        answer = await self._client.apply(RESOURCES[key.kind].path(key.namespace, key.name), manifest)
+        log.info("applied", extra=about(key, owner=owner_name(manifest)))
+        self._settle(key, wanted, contains(answer, manifest), _version(answer))
+        self._cache.put(answer)
+
+    async def _create(self, key: Key, manifest: Object, uid: str | None) -> None:
+        resource = RESOURCES[key.kind]
+        try:
+            answer = await self._client.create(resource.path(key.namespace), manifest)
+            log.info("created", extra=about(key, owner=owner_name(manifest)))
+        except ApiError as error:
+            if error.status != 409 or error.reason != "AlreadyExists":
+                raise
+            # Made before a crash, or not yet seen by the watch. Whose it is must be known before it counts as ours.
+            answer = await self._client.get(resource.path(key.namespace, key.name))
+        self._cache.put(answer)
+        entry = self._cache.entry(key)
+        if uid is not None and (entry is None or entry.owner_uid != uid):
+            raise OccupiedError(key)
+
+    async def _delete(self, key: Key, found: Object) -> None:
+        uid = found["metadata"]["uid"]
+        try:
+            answer = await self._client.delete(RESOURCES[key.kind].path(key.namespace, key.name), uid)
+        except ApiError as error:
+            if error.status not in (404, 409):  # 409: the name has another UID by now
+                raise
+            answer = {}
+        log.info("pruned", extra=about(key))
+        if answer.get("kind") == key.kind and "deletionTimestamp" in answer.get("metadata", {}):
+            self._cache.put(answer)
+        else:
+            self._cache.remove(key, uid)
+        self.forget(key)
+
+    def _settle(self, key: Key, wanted: str, equal: bool, version: str) -> None:
+        if equal:
+            self._settled.pop(key, None)
+        else:
+            self._settled[key] = _Settled(wanted, version)
+
+
+def _finished(child: Child, owner: Object) -> Object:
+    """A copy of the manifest with the owner reference; the rest is shared with the plan and not changed."""
+    metadata = dict(child.manifest["metadata"])
+    metadata["annotations"] = dict(metadata.get("annotations", {}))
+    if child.owned:
+        metadata["ownerReferences"] = [
+            {
+                "apiVersion": owner["apiVersion"],
+                "kind": owner["kind"],
+                "name": owner["metadata"]["name"],
+                "uid": owner["metadata"]["uid"],
+                "controller": True,
+                "blockOwnerDeletion": True,
+            }
+        ]
+    if not metadata["annotations"]:
+        del metadata["annotations"]
+    return {**child.manifest, "metadata": metadata}
+
+
+def owner_name(manifest: Object) -> str:
+    """The owner's name, for a log line."""
+    references = manifest["metadata"].get("ownerReferences")
+    return str(references[0]["name"]) if references else ""
+
+
+def _version(observed: Object) -> str:
+    """What changes when somebody edits the object, and not when its status does."""
+    generation = observed["metadata"].get("generation")
+    return str(generation) if generation is not None else manifest_hash(observed)

@@ -1,0 +1,195 @@
+"""The cache of everything watched, and the indexes that say whom a change concerns. No I/O; one event loop's.
+
+Watches, resyncs and the engine's own writes all put objects here. Whatever comes late does no harm: an older version
+never replaces a newer one, and an object that was seen to be deleted never comes back.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from kaon.controllers.base import Controller, Key, Object, key_of
+from kaon.engine.slim import Entry
+
+log = logging.getLogger("kaon.cache")
+
+GONE_SECONDS = 900.0
+"""How long a deleted UID is remembered: longer than any answer that may still name it is under way."""
+
+
+class Cache:
+    """Objects by kind and key, with who refers to whom."""
+
+    def __init__(self, controllers: Mapping[str, Controller], wake: Callable[[Key], None]) -> None:
+        self._controllers = controllers
+        self._wake = wake
+        self._entries: defaultdict[str, dict[Key, Entry]] = defaultdict(dict)
+        self._belongings: defaultdict[Key, set[Key]] = defaultdict(set)
+        """What carries the name of a resource as its owner: its children and pods, and those of a deleted namesake."""
+        self._shared: defaultdict[str, set[Key]] = defaultdict(set)
+        """Managed objects of a namespace that nobody owns."""
+        self._references: dict[Key, frozenset[Key]] = {}
+        self._referrers: defaultdict[Key, set[Key]] = defaultdict(set)
+        self._gone: dict[str, float] = {}
+        self.phases: Counter[tuple[str, str]] = Counter()
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    def get(self, key: Key) -> Object | None:
+        """A copy of an object."""
+        entry = self.entry(key)
+        return entry.obj if entry else None
+
+    def entry(self, key: Key) -> Entry | None:
+        """What the cache knows of an object."""
+        return self._entries[key.kind].get(key)
+
+    def keys(self, kind: str) -> Collection[Key]:
+        """All objects of a kind."""
+        return tuple(self._entries[kind])
+
+    def children(self, owner: Key, uid: str) -> dict[Key, Object]:
+        """The objects that the resource with this UID controls."""
+        return {key: entry.obj for key, entry in self._belonging(owner) if entry.owner_uid == uid and key.kind != "Pod"}
+
+    def shared(self, namespace: str) -> dict[Key, Object]:
+        """The managed objects of a namespace that nobody owns."""
+        return {key: self._entries[key.kind][key].obj for key in self._shared.get(namespace, ())}
+
+    def pods(self, owner: Key, uid: str) -> list[Object]:
+        """The pods that belong to the resource with this UID."""
+        return [entry.obj for key, entry in self._belonging(owner) if entry.owner_uid == uid and key.kind == "Pod"]
+
+    def occupied(self, owner: Key, uid: str) -> frozenset[Key]:
+        """Objects of a deleted resource of the same name, not yet collected."""
+        return frozenset(key for key, entry in self._belonging(owner) if entry.owner_uid != uid and key.kind != "Pod")
+
+    def _belonging(self, owner: Key) -> list[tuple[Key, Entry]]:
+        return [(key, self._entries[key.kind][key]) for key in self._belongings.get(owner, ())]
+
+    # -- changing -------------------------------------------------------------------------------------------------
+
+    def put(self, obj: Object) -> None:
+        """Take an object in, unless it is older than what is known, and wake whom the change concerns."""
+        key, uid = key_of(obj), obj["metadata"]["uid"]
+        if uid in self._gone:
+            return
+        old = self.entry(key)
+        if old is not None and old.uid == uid and old.version >= int(obj["metadata"]["resourceVersion"]):
+            return
+        new = Entry(obj)
+        if old is not None and old.uid != uid:
+            if old.version > new.version:
+                return
+            self.remove(key, old.uid)
+            old = None
+        self._entries[key.kind][key] = new
+        if old is not None and old.data == new.data:
+            return
+        if old is not None:
+            self._unlink(key, old)
+        self._link(key, new, obj)
+        if old is not None and old.owner != new.owner:
+            self._wake_concerned(key, old)
+        self._wake_concerned(key, new)
+
+    def remove(self, key: Key, uid: str) -> None:
+        """The object with this UID is deleted."""
+        self._gone[uid] = time.monotonic()
+        entry = self.entry(key)
+        if entry is None or entry.uid != uid:
+            return
+        del self._entries[key.kind][key]
+        self._unlink(key, entry)
+        for referred in self._references.pop(key, frozenset()):
+            self._drop(self._referrers, referred, key)
+        self._wake_concerned(key, entry)
+
+    def replace(self, kind: str, namespace: str | None, objects: Iterable[Object], version: int) -> int:
+        """A full list, as of `version`, of a kind in a namespace (None: everywhere). Returns how many had vanished."""
+        listed = set()
+        for obj in objects:
+            self.put(obj)
+            listed.add(key_of(obj))
+        vanished = [
+            (key, entry)
+            for key, entry in self._entries[kind].items()
+            if key not in listed and entry.version <= version and namespace in (None, key.namespace)
+        ]
+        for key, entry in vanished:
+            self.remove(key, entry.uid)
+        return len(vanished)
+
+    def drop_kind(self, kind: str) -> None:
+        """The cluster serves this kind no longer."""
+        for key, entry in list(self._entries[kind].items()):
+            self.remove(key, entry.uid)
+
+    def sweep(self) -> None:
+        """Forget deletions that nothing can remind of any more."""
+        oldest = time.monotonic() - GONE_SECONDS
+        self._gone = {uid: when for uid, when in self._gone.items() if when > oldest}
+
+    # -- indexes --------------------------------------------------------------------------------------------------
+
+    def _link(self, key: Key, entry: Entry, obj: Object) -> None:
+        controller = self._controllers.get(key.kind)
+        if controller is not None:
+            self.phases[key.kind, entry.phase] += 1
+            self._refer(key, self._read_references(controller, key, obj))
+        elif entry.owner is not None:
+            self._belongings[entry.owner].add(key)
+        else:
+            self._shared[key.namespace].add(key)
+
+    def _unlink(self, key: Key, entry: Entry) -> None:
+        if key.kind in self._controllers:
+            self.phases[key.kind, entry.phase] -= 1
+        elif entry.owner is not None:
+            self._drop(self._belongings, entry.owner, key)
+        else:
+            self._shared[key.namespace].discard(key)
+
+    def _read_references(self, controller: Controller, key: Key, obj: Object) -> frozenset[Key]:
+        try:
+            return controller.references(obj)
+        except Exception:
+            log.exception("The references of a resource cannot be read", extra={"object": key})
+            return frozenset()
+
+    def _refer(self, key: Key, references: frozenset[Key]) -> None:
+        before = self._references.get(key, frozenset())
+        for referred in before - references:
+            self._drop(self._referrers, referred, key)
+        for referred in references - before:
+            self._referrers[referred].add(key)
+        self._references[key] = references
+
+    def references(self, key: Key) -> frozenset[Key]:
+        """What a resource refers to."""
+        return self._references.get(key, frozenset())
+
+    def _wake_concerned(self, key: Key, entry: Entry) -> None:
+        if key.kind in self._controllers:
+            self._wake(key)
+            for referrer in self._referrers.get(key, ()):
+                self._wake(referrer)
+        elif entry.owner is not None:
+            if entry.owner.kind in self._controllers:
+                self._wake(entry.owner)
+        else:
+            for kind in self._controllers:
+                for resource in self._entries[kind]:
+                    if resource.namespace == key.namespace:
+                        self._wake(resource)
+
+    @staticmethod
+    def _drop(index: dict[Key, set[Key]], at: Key, key: Key) -> None:
+        keys = index.get(at)
+        if keys is not None:
+            keys.discard(key)
+            if not keys:
+                del index[at]

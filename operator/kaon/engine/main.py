@@ -1,0 +1,110 @@
+"""The command `kaon-operator`: options, logs, a look at the cluster, then the operator. Says what is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+import uvloop
+from kubernetes.aio.config import ConfigException
+
+from kaon import __version__
+from kaon.api.base import API_VERSION
+from kaon.controllers.base import Controller
+from kaon.engine import logs, options
+from kaon.engine.client import ApiError, Client
+from kaon.engine.operator import Operator
+from kaon.engine.resources import RESOURCES
+
+log = logging.getLogger("kaon.main")
+
+
+class Unusable(Exception):
+    """The cluster cannot be worked with as it is; the message says what to do."""
+
+
+def main(arguments: Sequence[str] | None = None, controllers: Sequence[Controller] | None = None) -> None:
+    """Run the operator and exit."""
+    told = options.parse(sys.argv[1:] if arguments is None else arguments, os.environ)
+    logs.configure(told.log_format, told.log_level)
+    if controllers is None:
+        from kaon.controllers.registry import CONTROLLERS
+
+        controllers = CONTROLLERS
+    log.info("starting", extra={"version": __version__, "namespaces": ",".join(told.namespaces) or "all"})
+    try:
+        code = uvloop.run(run(told, controllers))
+    except Unusable as error:
+        log.critical(str(error))
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    logging.shutdown()
+    sys.exit(code)
+
+
+async def run(told: argparse.Namespace, controllers: Sequence[Controller]) -> int:
+    """Connect, look, and run until the end.
+
+    Raises:
+        Unusable: there is no usable cluster.
+    """
+    try:
+        client = await Client.connect()
+    except (ConfigException, OSError) as error:
+        raise Unusable(
+            f"There is no way to a cluster: {error}. Run in a pod with a service account, or set KUBECONFIG."
+        ) from error
+    try:
+        await _preflight(client, told.namespaces, [controller.kind for controller in controllers])
+        return await Operator(told, controllers, client).run()
+    finally:
+        await client.close()
+
+
+async def _preflight(client: Client, namespaces: tuple[str, ...], kinds: Sequence[str]) -> None:
+    """Whether the kinds are served and may be listed."""
+    host = client.configuration.host
+    wanted = {RESOURCES[kind].plural for kind in kinds} | {RESOURCES["Report"].plural}
+    try:
+        served = {resource["name"] for resource in (await client.get(f"/apis/{API_VERSION}"))["resources"]}
+    except ApiError as error:
+        raise _unusable(error, host) from error
+    if wanted - served:
+        raise Unusable(_missing(", ".join(sorted(wanted - served))))
+    for scope in namespaces or (None,):
+        for plural in sorted(wanted):
+            try:
+                await client.get(f"/apis/{API_VERSION}/{f'namespaces/{scope}/' if scope else ''}{plural}", limit=1)
+            except ApiError as error:
+                if error.status != 403:
+                    raise _unusable(error, host) from error
+                raise Unusable(
+                    f"The operator may not list {plural} {f'in namespace {scope}' if scope else 'in all namespaces'}: "
+                    "install the chart's RBAC for its service account"
+                    + ("." if scope else ", or set --namespaces to those where it has a Role.")
+                ) from error
+
+
+def _missing(what: str) -> str:
+    return (
+        f"The cluster does not serve {what} of {API_VERSION}: the CustomResourceDefinitions are missing. "
+        "Install them with the Helm chart (crds.enabled=true) or with `kubectl apply --server-side -f crds/`."
+    )
+
+
+def _unusable(error: ApiError, host: str) -> Unusable:
+    if error.status == 404:
+        return Unusable(_missing("any kind"))
+    if error.status == 401:
+        return Unusable(f"The API server {host} does not accept the credentials: renew the token or the kubeconfig.")
+    if error.status == 0:
+        return Unusable(f"The API server {host} cannot be reached: {error.message}. Check the address and the network.")
+    return Unusable(f"The API server {host} refused: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""What the operator can be told: flags, each also as an environment variable KAON_<FLAG>. Pure."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kaon import __version__
+from kaon.controllers.base import Images, OperatorConfig
+
+NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse.Namespace:
+    """The options; exits with argparse's sentence when they make no sense."""
+    parser = argparse.ArgumentParser("kaon-operator", description="Reconciles Kaon's resources.")
+
+    def option(flag: str, default: Any, text: str, **more: Any) -> None:
+        variable = "KAON_" + flag.upper().replace("-", "_")
+        value = environment.get(variable) or default
+        # argparse converts a default only when it is a string: what an environment variable is.
+        parser.add_argument(f"--{flag}", default=value, help=f"{text} [{variable}; default: {default!s}]", **more)
+
+    for name in ("jobs", "triton", "torchserve", "router"):
+        option(f"image-{name}", f"kaon/{name}:{__version__}", f"image of {name} pods")
+    option("image-pull-policy", "IfNotPresent", "of all pods", choices=("Always", "IfNotPresent", "Never"))
+    option("image-pull-secrets", "", "comma-separated Secret names", type=_csv)
+    option("storage-uri", "", "the artifact store's folder, where a resource names none")
+    option("storage-secret", "", "Secret, in the resource's namespace, with the store's options")
+    option("cluster-domain", "cluster.local", "domain of the cluster's Services")
+    option("retire-after-seconds", "90", "how long a replaced revision keeps running", type=float)
+    option("namespaces", "", "comma-separated: only these, by a Role in each; empty: all, by a ClusterRole", type=_csv)
+    option("lease-namespace", "", "namespace of the leader's Lease; default: the operator's own")
+    option("lease-name", "kaon-operator", "name of the leader's Lease")
+    option("metrics-port", "8080", "port of /metrics; 0: none", type=int)
+    option("health-port", "8081", "port of /healthz and /readyz; 0: none", type=int)
+    option("workers", "8", "resources reconciled at the same time", type=int)
+    option("resync-seconds", "600", "how often everything is listed again", type=float)
+    option("log-format", "json", "form of the log", choices=("json", "text"))
+    option("log-level", "info", "lowest level that is logged", choices=("debug", "info", "warning", "error"))
+    parser.add_argument(
+        "--leader-elect",
+        action=argparse.BooleanOptionalAction,
+        default=environment.get("KAON_LEADER_ELECT", "true").lower() not in ("false", "0", "no"),
+        help="lead only while holding the Lease [KAON_LEADER_ELECT; default: true]",
+    )
+    return parser.parse_args(arguments)
+
+
+def operator_config(options: argparse.Namespace) -> OperatorConfig:
+    """The part that controllers see."""
+    return OperatorConfig(
+        images=Images(
+            jobs=options.image_jobs,
+            triton=options.image_triton,
+            torchserve=options.image_torchserve,
+            router=options.image_router,
+            pull_policy=options.image_pull_policy,
+            pull_secrets=options.image_pull_secrets,
+        ),
+        version=__version__,
+        storage_uri=options.storage_uri or None,
+        storage_secret=options.storage_secret or None,
+        cluster_domain=options.cluster_domain,
+        retire_after_seconds=options.retire_after_seconds,
+    )
+
+
+def lease_namespace(options: argparse.Namespace) -> str:
+    """Where the Lease lies: as told, else the pod's own namespace, else the first that is served."""
+    if options.lease_namespace:
+        return str(options.lease_namespace)
+    if NAMESPACE_FILE.is_file():
+        return NAMESPACE_FILE.read_text().strip()
+    return options.namespaces[0] if options.namespaces else "default"
+
+
+def _csv(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -1,0 +1,136 @@
+"""One reconcile: gather Observed, ask the controller for its Plan, make it true, say what happened.
+
+Decides nothing about a kind. Errors end here: every one is logged with what to do about it, counted, and turned into
+a later try.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from kaon.controllers.base import Controller, EventRecord, Key, Object, Observed, OperatorConfig, Plan
+from kaon.engine import metrics
+from kaon.engine.apply import OCCUPIED_SECONDS, Applier, OccupiedError
+from kaon.engine.cache import Cache
+from kaon.engine.client import ApiError, WriteRefusedError, path_kind
+from kaon.engine.events import Recorder
+from kaon.engine.logs import about
+from kaon.engine.queue import WorkQueue
+
+log = logging.getLogger("kaon.reconcile")
+
+_LATER = frozenset({0, 408, 409, 429})
+"""Answers that say "not now"; so does every 5xx."""
+
+
+class Reconciler:
+    """Works on keys of the queue, one after the other; several may run at once."""
+
+    def __init__(
+        self,
+        controllers: Mapping[str, Controller],
+        config: OperatorConfig,
+        cache: Cache,
+        queue: WorkQueue,
+        applier: Applier,
+        recorder: Recorder,
+        capabilities: Callable[[], frozenset[str]],
+    ) -> None:
+        self._controllers = controllers
+        self._config = config
+        self._cache = cache
+        self._queue = queue
+        self._applier = applier
+        self._recorder = recorder
+        self._capabilities = capabilities
+
+    async def work(self) -> None:
+        """Take keys for ever."""
+        while True:
+            await self.once(await self._queue.get())
+
+    async def once(self, key: Key) -> None:
+        """Reconcile one key and give it back to the queue, whatever happens."""
+        started = time.perf_counter()
+        try:
+            again_after = await self._reconcile(key)
+        except OccupiedError as error:
+            log.info("waiting for a deleted namesake's child to be collected", extra=about(key, cause=str(error)))
+            outcome = "occupied"
+            self._queue.done(key, OCCUPIED_SECONDS)
+        except WriteRefusedError:
+            outcome = "not_leader"
+            self._queue.done(key)
+        except ApiError as error:
+            outcome = self._api_error(key, error)
+        except Exception:
+            outcome = "error"
+            delay = self._queue.failed(key)
+            log.exception("reconcile failed; this is a defect of the operator", extra=about(key, retry_in=round(delay)))
+        except BaseException:  # cancelled: the process ends
+            self._queue.done(key)
+            raise
+        else:
+            outcome = "ok"
+            self._queue.done(key, again_after)
+        metrics.RECONCILE_SECONDS.labels(key.kind, outcome).observe(time.perf_counter() - started)
+
+    async def _reconcile(self, key: Key) -> float | None:
+        obj = self._cache.get(key)
+        if obj is None:
+            self._queue.forget(key)
+            self._applier.forget(key)
+            return None
+        if "deletionTimestamp" in obj["metadata"]:
+            return None  # its children follow by their owner references
+        plan = self._controllers[key.kind].plan(self._observe(key, obj))
+        await self._applier.children(obj, plan)
+        if await self._applier.status(obj, plan.status):
+            self._tell(key, obj, plan)
+        return plan.requeue_after
+
+    def _observe(self, key: Key, obj: Object) -> Observed:
+        uid = obj["metadata"]["uid"]
+        cache = self._cache
+        references = {found: other for found in cache.references(key) if (other := cache.get(found)) is not None}
+        return Observed(
+            obj=obj,
+            children=cache.shared(key.namespace) | cache.children(key, uid),
+            pods=cache.pods(key, uid),
+            references=references,
+            occupied=cache.occupied(key, uid),
+            now=datetime.now(UTC),
+            config=self._config,
+            capabilities=self._capabilities(),
+        )
+
+    def _tell(self, key: Key, obj: Object, plan: Plan) -> None:
+        before = obj.get("status", {})
+        metrics.observe_stage(key.kind, before, plan.status)
+        if before.get("phase") != plan.status.get("phase"):
+            log.info("phase changed", extra=about(key, phase=plan.status.get("phase") or ""))
+        # Only beside a change of the status: a plan repeats its events, and after a restart none of them is news.
+        for event in plan.events:
+            self._recorder.record(obj, event)
+
+    def _api_error(self, key: Key, error: ApiError) -> str:
+        if error.namespace_ends or (error.status == 404 and error.path.endswith("/status")):
+            log.info("dropped: it is being deleted", extra=about(key, cause=error.message))
+            self._queue.done(key)
+            return "dropped"
+        delay = self._queue.failed(key, error.retry_after)
+        extra = about(key, status=error.status, cause=str(error), retry_in=round(delay, 1))
+        if error.status == 403:
+            log.error(f"not allowed to {error.verb} {path_kind(error.path)}: {error.message}", extra=extra)
+        elif error.status in _LATER or error.status >= 500:
+            log.warning("the API server did not take it; trying again", extra=extra)
+            return "retry"
+        else:
+            log.error("the API server refused it", extra=extra)
+        obj = self._cache.get(key)
+        if obj is not None:
+            self._recorder.record(obj, EventRecord("Warning", "ApplyFailed", error.message or str(error)))
+        return "refused"
