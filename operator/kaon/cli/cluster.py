@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -24,6 +25,8 @@ PLURALS = {
 }
 WATCH_SECONDS = 240
 READ_SECONDS = 30
+PATIENCE_SECONDS = 10
+BUSY = (429, 500, 502, 503, 504)
 
 
 class Answer(NamedTuple):
@@ -54,16 +57,21 @@ class Cluster:
         body: Any = None,
         timeout: float = READ_SECONDS,
     ) -> Answer:
-        """One request; any status is an Answer.
+        """One request; any status is an Answer. A server that asks for patience (429) gets it, for some seconds.
 
         Raises:
             ConnectionLost: the API server did not answer.
         """
-        response = self._send(method, path, query, body, timeout)
-        try:
-            return Answer(response.status, response.headers, bytes(response.data))
-        except _transport_errors() as error:
-            raise self._unreachable(error) from error
+        for patience in range(PATIENCE_SECONDS, -1, -1):
+            response = self._send(method, path, query, body, timeout)
+            try:
+                answer = Answer(response.status, response.headers, bytes(response.data))
+            except _transport_errors() as error:
+                raise self._unreachable(error) from error
+            if answer.status != 429 or not patience:
+                break
+            time.sleep(1)
+        return answer
 
     def list(self, kind: str, namespace: str) -> tuple[list[Object], str]:
         """All objects of a kind and the version to watch from."""
@@ -99,7 +107,10 @@ class Cluster:
         response = self._send("GET", _path(kind, namespace, ""), query, None, WATCH_SECONDS + 30)
         try:
             if response.status != 200:
-                _expired_or_checked(Answer(response.status, response.headers, bytes(response.data)), kind, namespace)
+                answer = Answer(response.status, response.headers, bytes(response.data))
+                if answer.status == 410:
+                    raise WatchExpired
+                _checked(answer, kind, namespace)
             yield from _events(response.stream(amt=None, decode_content=False), kind)
         except _transport_errors() as error:
             raise self._unreachable(error) from error
@@ -190,15 +201,8 @@ def _checked(answer: Answer, kind: str, namespace: str) -> Object:
     if answer.status == 404:
         hint = "Install Kaon first: helm install kaon charts/kaon -n kaon-system --create-namespace"
         raise CliError(f"this cluster does not know {kind} ({GROUP}/{VERSION})", hint)
-    raise CliError(f"the API server answered {answer.status}: {said}")
-
-
-def _expired_or_checked(answer: Answer, kind: str, namespace: str) -> None:
-    if answer.status == 410:
-        raise WatchExpired
-    if answer.status in (429, 500, 502, 503, 504):
-        raise ConnectionLost(f"the API server answered {answer.status}: {message_of(answer)}")
-    _checked(answer, kind, namespace)
+    problem = f"the API server answered {answer.status}: {said}"
+    raise ConnectionLost(problem) if answer.status in BUSY else CliError(problem)
 
 
 def message_of(answer: Answer) -> str:

@@ -37,14 +37,19 @@ def compare(run: Object, job: Object) -> Comparison:
     run_name, job_name = run["metadata"]["name"], job["metadata"]["name"]
     if pipeline.reference(job) != ("TrainingRun", run_name):
         other = (pipeline.reference(job) or ("", "?"))[1]
-        raise CliError(f"{job_name} does not compress {run_name} but {other}", f"kaon compare {other} {job_name}")
+        raise CliError(
+            f"{job_name} does not compress {run_name} but {other}",
+            f"kaon compare{_in_namespace(job)} {other} {job_name}",
+        )
     status = pipeline.status_of(job)
     trained = pipeline.status_of(run)
     assert isinstance(status, CompressionJobStatus) and isinstance(trained, TrainingRunStatus)
     if status.baseline is None:
         row = pipeline.row(job)
         said = ": ".join(filter(None, (row.reason, row.message))) or row.phase
-        raise CliError(f"CompressionJob {job_name} has no figures yet: {said}", "kaon watch --until-ready")
+        raise CliError(
+            f"CompressionJob {job_name} has no figures yet: {said}", f"kaon watch{_in_namespace(job)} --until-ready"
+        )
     accepted = pipeline.find(status, conditions.ACCEPTED)
     remarks = ["Latency of one request at a time; both models timed alternately in one process."]
     if trained.artifact and status.source_digest and trained.artifact.digest != status.source_digest:
@@ -55,6 +60,11 @@ def compare(run: Object, job: Object) -> Comparison:
         accepted.message if accepted else "",
         remarks,
     )
+
+
+def _in_namespace(obj: Object) -> str:
+    namespace = obj["metadata"].get("namespace")
+    return f" -n {namespace}" if namespace else ""
 
 
 def _rows(

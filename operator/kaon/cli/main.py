@@ -105,7 +105,7 @@ def show_comparison(console: Console, comparison: comparing.Comparison) -> None:
     style = "green" if comparison.verdict == "Accepted" else "red"
     console.print(Text(f"\n{comparison.verdict}", style=style).append(f"  {comparison.message}", style="default"))
     for remark in comparison.remarks:
-        console.print(Text(remark, style="dim"))
+        console.print(Text(remark, style="dim"), soft_wrap=True)
 
 
 def show_prediction(console: Console, prediction: asking.Prediction) -> None:
@@ -137,7 +137,7 @@ def main() -> None:
         app()
     except CliError as error:
         console = Console(stderr=True)
-        console.print(Text(f"kaon: {error.message}", style="red"))
+        console.print(Text(f"kaon: {error.message}", style="red"), soft_wrap=True)
         if error.hint:
-            console.print(Text(error.hint))
+            console.print(Text(error.hint), soft_wrap=True)
         sys.exit(EXIT_ERROR)

@@ -49,7 +49,9 @@ def watch(
     if once:
         console.print(table(rows) if rows else f"No Kaon resources in namespace {namespace}.")
         code = exit_code(rows, expected)
-        tell_the_end(console, code, rows, namespace, clock() - began)
+        # The table has just said what is awaited; only what is stuck needs more words.
+        if code == EXIT_STALLED:
+            tell_the_end(console, code, rows, namespace, clock() - began)
         return EXIT_NOT_YET if code is None else code
     feed.start()
     code = None
@@ -78,17 +80,22 @@ def exit_code(rows: Sequence[Row], expected: int = 1) -> int | None:
 
 def tell_the_end(console: Console, code: int | None, rows: Sequence[Row], namespace: str, seconds: float) -> None:
     """What is stuck and what to do, or what is still awaited."""
+
+    def tell(text: str, style: str) -> None:
+        # Unwrapped: whoever reads a log looks for whole sentences.
+        console.print(Text(text, style=style), soft_wrap=True)
+
     if code == EXIT_READY:
-        console.print(Text(f"All {len(rows)} ready after {figures.duration(seconds)}.", style="green"))
+        tell(f"All {len(rows)} ready after {figures.duration(seconds)}.", "green")
         return
     for row in rows:
         if row.state is State.STALLED:
-            console.print(Text(f"{row.title} is stuck: {row.reason}: {row.message}", style="red"))
+            tell(f"{row.title} is stuck: {row.reason}: {row.message}", "red")
             for command in pipeline.way_out(row, namespace):
-                console.print(Text(f"  {command}"))
+                tell(f"  {command}", "default")
         elif row.state is not State.READY and code is None:
             said = ": ".join(filter(None, (row.reason, row.message)))
-            console.print(Text(f"{row.title} is not ready: {said or row.phase}", style="yellow"))
+            tell(f"{row.title} is not ready: {said or row.phase}", "yellow")
 
 
 def display(console: Console, began: float, clock: Callable[[], float]) -> LiveTable | Lines:

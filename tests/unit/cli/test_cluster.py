@@ -58,7 +58,7 @@ def test_an_error_event_ends_the_watch(code: int, error: type[Exception]) -> Non
 
 def test_a_busy_server_is_tried_again_and_a_refusal_is_not() -> None:
     with pytest.raises(ConnectionLost):
-        cluster._expired_or_checked(answer(429), "Dataset", "demo")
+        cluster._checked(answer(503), "Dataset", "demo")
     with pytest.raises(CliError) as error:
-        cluster._expired_or_checked(answer(403), "Dataset", "demo")
+        cluster._checked(answer(403), "Dataset", "demo")
     assert not isinstance(error.value, ConnectionLost)
