@@ -44,6 +44,6 @@ class Api:
 
     def healthy(self, path: str = "/readyz") -> bool:
         try:
-            return self.request("GET", path) == "ok"
+            return bool(self.request("GET", path) == "ok")
         except LocalClusterError:
             return False

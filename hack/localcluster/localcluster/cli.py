@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE")
     build.add_argument("--secret", action="append", default=[], metavar="id=ID,src=FILE")
     command("base-image", _base_image, "make the Debian base image and import it")
+    command("prune", _prune, "remove images that no pod uses, and old build cache")
     tool = command("tool", _tool, "print the path of a program, built first when needed")
     tool.add_argument("program")
     return parser
@@ -68,6 +70,8 @@ def _up(options: argparse.Namespace) -> None:
     )
     cluster.up()
     print(f"\n  export KUBECONFIG={cluster.kubeconfig}")
+    if any(name.lower() in ("http_proxy", "https_proxy") for name in os.environ):
+        print(f"  export NO_PROXY={cluster.env['NO_PROXY']}")
     print(f"  alias kubectl={cluster.tool('kubectl')}\n")
 
 
@@ -97,7 +101,9 @@ def _status(options: argparse.Namespace) -> int:
 
 def _kubeconfig(options: argparse.Namespace) -> None:
     cluster = _cluster(options)
-    print(cluster.record and cluster.kubeconfig)
+    if not cluster.kubeconfig.exists():
+        raise LocalClusterError(f"there is no cluster {cluster.name!r}: bring it up first")
+    print(cluster.kubeconfig)
 
 
 def _exec(options: argparse.Namespace) -> int:
@@ -111,7 +117,7 @@ def _build_image(options: argparse.Namespace) -> None:
     arguments = dict(argument.partition("=")[::2] for argument in options.build_arg)
     _cluster(options).build_image(
         options.tag, options.file, options.context,
-        build_args=arguments, secrets=options.secret, target=options.target,
+        build_args=arguments, secrets=options.secret, target=options.target, quiet=False,
     )  # fmt: skip
     print(options.tag)
 
@@ -120,7 +126,10 @@ def _base_image(options: argparse.Namespace) -> None:
     print(_cluster(options).base_image())
 
 
+def _prune(options: argparse.Namespace) -> None:
+    for image in _cluster(options).prune():
+        print(f"removed {image}")
+
+
 def _tool(options: argparse.Namespace) -> None:
     print(tools.tool(options.program, lambda message: print(message, file=sys.stderr)))
-
-

@@ -10,12 +10,11 @@ import os
 import shutil
 import subprocess
 import time
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from localcluster import addresses, components, configs, host, images, node, paths, pki, processes, tools
+from localcluster import addresses, components, configs, health, host, images, node, paths, pki, processes, tools
 from localcluster.api import Api
 from localcluster.errors import LocalClusterError
 from localcluster.record import Record, all_records, load
@@ -71,7 +70,7 @@ class Cluster:
     @property
     def env(self) -> dict[str, str]:
         """An environment in which kubectl and helm speak to this cluster."""
-        return {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
+        return {**host.environment(os.environ), "KUBECONFIG": str(self.kubeconfig)}
 
     def api(self) -> Api:
         return Api(self.server, self.layout.pki)
@@ -99,7 +98,9 @@ class Cluster:
             self._start_control_plane(record, programs)
             if record.full:
                 self._start_node(record)
-            self._wait("default service account", lambda: self._answers("/api/v1/namespaces/default/serviceaccounts/default"))  # fmt: skip
+            # Until it exists every pod in the namespace is refused.
+            account = "/api/v1/namespaces/default/serviceaccounts/default"
+            self._wait("the default service account", lambda: self._answers(account))
         self._step(f"ready: {record.server}")
 
     def down(self, *, purge: bool = False) -> None:
@@ -118,16 +119,22 @@ class Cluster:
                 node.remove_fixed_folders()
         self._step(f"{self.name} is down")
 
+    def node_ready(self) -> bool:
+        """Does the node accept pods?"""
+        return health.node_ready(self.api(), self.name)
+
     def status(self) -> list[tuple[str, str, str]]:
         """(component, pid, state) of every component that this cluster should have."""
         record = self.record
         rows = []
-        for name in self._component_names(record):
+        for name in health.component_names(record):
             process = processes.recorded(self.layout.state, name)
             if process is None or not process.alive():
                 rows.append((name, "-", "not running"))
             else:
-                rows.append((name, str(process.pid), "healthy" if self._healthy(record, name) else "not healthy"))
+                rows.append(
+                    (name, str(process.pid), "healthy" if health.healthy(self.layout, record, name) else "not healthy")
+                )
         return rows
 
     # -- images and commands --------------------------------------------------------------------------------------
@@ -141,11 +148,12 @@ class Cluster:
         build_args: Mapping[str, str] | None = None,
         secrets: Sequence[str] = (),
         target: str = "",
+        quiet: bool = True,
     ) -> None:
-        """Builds a Containerfile straight into the node's image store."""
+        """Builds a Containerfile straight into the node's image store; quiet shows the output only of a failure."""
         self._full()
         images.build(self.layout, tools.tool("buildctl", self._step), tag, Path(file), Path(context),
-                     build_args or {}, secrets, target)  # fmt: skip
+                     build_args or {}, secrets, target, quiet)  # fmt: skip
 
     def base_image(self) -> str:
         """Makes sure that the Debian base image is in the node's store and returns its name."""
@@ -155,6 +163,19 @@ class Cluster:
     def has_image(self, tag: str) -> bool:
         self._full()
         return tag in images.names(self.layout)
+
+    def prune(self) -> list[str]:
+        """Removes images that no pod uses, and the build cache that was last used two days ago."""
+        self._full()
+        pods = self.api().request("GET", "/api/v1/pods")["items"]
+        containers = [
+            container
+            for pod in pods
+            for kind in ("containers", "initContainers")
+            for container in pod["spec"].get(kind, [])
+        ]
+        used = {container["image"] for container in containers} | {images.BASE_IMAGE, configs.PAUSE_IMAGE}
+        return images.prune(self.layout, tools.tool("buildctl", self._step), used)
 
     def run_in_netns(self, command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[Any]:
         """Runs a command in the node's network, with KUBECONFIG set; options are those of subprocess.run. A control
@@ -211,7 +232,8 @@ class Cluster:
     def _write_identities(self, record: Record) -> None:
         slot = record.addresses
         names = [f"IP:{slot.api_service_ip}", f"IP:{slot.node_ip}", f"DNS:{record.name}"]
-        names += [f"DNS:kubernetes{suffix}" for suffix in ("", ".default", ".default.svc", ".default.svc.cluster.local")]
+        service = ["kubernetes", "default", "svc", "cluster", "local"]
+        names += [f"DNS:{'.'.join(service[:length])}" for length in range(1, len(service) + 1)]
         pki.ensure(self.layout.pki, pki.certificates(record.name, slot.node_ip, names))
         self.layout.config.mkdir(parents=True, exist_ok=True)
         for user in CLIENTS + (NODE_CLIENTS if record.full else []):
@@ -272,6 +294,8 @@ class Cluster:
         layout, programs = self.layout, self.tool("kubelet").parent
         for path, manifest in configs.first_objects(layout, record):
             self.api().apply(path, manifest)
+        began = int(time.time())
+        before = processes.recorded(layout.state, "kubelet")
         for name, command in {
             "kubelet": components.kubelet(layout, record),
             "kube-proxy": components.kube_proxy(layout, record),
@@ -282,14 +306,17 @@ class Cluster:
         self._start(record, "buildkitd", components.buildkitd(layout), self.tool("buildkitd").parent)
         for name in ("kube-proxy", "coredns", "kubelet", "buildkitd"):
             self._wait_for(record, name)
-        self._wait("node", self.node_ready)
+        # After a crash the API server still shows what the former kubelet said: wait for the new one's word.
+        since = 0 if before and before.alive() else began
+        self._wait("node", lambda: health.node_ready(self.api(), record.name, since))
 
     def _anchor(self) -> processes.Process:
         anchor = processes.recorded(self.layout.state, "anchor")
         if anchor is None or not anchor.alive():
             raise LocalClusterError(f"cluster {self.name!r} is not running: bring it up first")
         # unshare has made the namespaces once the process is no longer in the host's.
-        self._wait("namespaces", lambda: os.readlink(f"/proc/{anchor.pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt"))
+        theirs, ours = Path(f"/proc/{anchor.pid}/ns/mnt"), Path("/proc/self/ns/mnt")
+        self._wait("the namespaces", lambda: theirs.readlink() != ours.readlink())
         return anchor
 
     def _start(self, record: Record, name: str, command: Sequence[str], programs: Path | None) -> None:
@@ -299,38 +326,11 @@ class Cluster:
             return
         self._step(f"starting {name}")
         command = [str(programs / command[0]), *command[1:]] if programs else list(command)
-        env = dict(os.environ)
         if record.full:
             command = [*node.enter(self._anchor(), network=name not in ("containerd", "buildkitd")), *command]
-        processes.spawn(self.layout.state, name, command, env)
+        processes.spawn(self.layout.state, name, command, host.environment(os.environ))
 
-    # -- health ---------------------------------------------------------------------------------------------------
-
-    def _component_names(self, record: Record) -> list[str]:
-        names = ["etcd", "kube-apiserver", "kube-controller-manager"]
-        names += ["kube-scheduler"] if record.scheduler else []
-        node_names = ["containerd", "kubelet", "kube-proxy", "coredns", "buildkitd", "volume-recycler"]
-        return (["anchor"] if record.full else []) + names + (node_names if record.full else [])
-
-    def _healthy(self, record: Record, name: str) -> bool:
-        if name in ("containerd", "buildkitd"):
-            return images.answers(self.layout, name)
-        if name in ("kube-proxy", "coredns"):
-            path = "healthz" if name == "kube-proxy" else "ready"
-            return _http_ok(f"http://{record.bind_ip}:{record.ports[name]}/{path}")
-        if name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet"):
-            server = f"https://{record.bind_ip}:{record.ports[name]}"
-            return Api(server, self.layout.pki).healthy("/readyz" if name == "kube-apiserver" else "/healthz")
-        return True  # etcd is part of the API server's own readiness; the others have nothing to ask
-
-    def node_ready(self) -> bool:
-        """Does the node accept pods?"""
-        try:
-            found = self.api().request("GET", f"/api/v1/nodes/{self.name}")
-        except LocalClusterError:
-            return False
-        conditions = found["status"].get("conditions", [])
-        return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+    # -- waiting ---------------------------------------------------------------------------------------------------
 
     def _answers(self, path: str) -> bool:
         try:
@@ -345,7 +345,7 @@ class Cluster:
             if process is None or not process.alive():
                 log = self.layout.logs / f"{name}.log"
                 raise LocalClusterError(f"{name} has ended; the end of {log}:\n{_tail(log)}")
-            return self._healthy(record, name)
+            return health.healthy(self.layout, record, name)
 
         self._wait(name, healthy)
 
@@ -370,13 +370,8 @@ class Cluster:
         raise LocalClusterError(f"some processes of {self.name!r} do not end: {sorted(found)}")
 
 
-def _http_ok(url: str) -> bool:
-    try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
-
-
 def _tail(log: Path, lines: int = 5) -> str:
-    return "\n".join(line[:400] for line in log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else "(no log)"
+    """The end of a log; some components write lines of many kilobytes."""
+    if not log.exists():
+        return "(no log)"
+    return "\n".join(line[:400] for line in log.read_text(errors="replace").splitlines()[-lines:])

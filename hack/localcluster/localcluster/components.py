@@ -138,7 +138,7 @@ def kube_proxy(layout: Layout, record: Record) -> list[str]:
 
 
 def coredns(layout: Layout, record: Record) -> list[str]:
-    return ["coredns", "-conf", str(layout.config / "Corefile")] + record.extra_args.get("coredns", [])
+    return ["coredns", "-conf", str(layout.config / "Corefile"), *record.extra_args.get("coredns", [])]
 
 
 def volume_recycler(layout: Layout, record: Record) -> list[str]:
@@ -150,4 +150,4 @@ def containerd(layout: Layout) -> list[str]:
 
 
 def buildkitd(layout: Layout) -> list[str]:
-    return ["buildkitd", "--config", str(layout.config / "buildkitd.toml"), "--addr", f"unix://{layout.buildkit_socket}"]
+    return ["buildkitd", f"--config={layout.config / 'buildkitd.toml'}", f"--addr=unix://{layout.buildkit_socket}"]

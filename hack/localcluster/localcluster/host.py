@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from localcluster import paths
@@ -31,6 +31,12 @@ NODE_PACKAGES = {
 }
 CONTROL_PLANE_PACKAGES = {"openssl": ["openssl"]}
 FREE_GB = {"control-plane-only": 2, "full": 10}
+
+
+def environment(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment with the clusters' addresses excepted from the host's proxy, which knows nothing of them."""
+    excepted = ",".join(filter(None, [env.get("NO_PROXY") or env.get("no_proxy"), "127.0.0.1,localhost,198.18.0.0/15"]))
+    return {**env, "NO_PROXY": excepted, "no_proxy": excepted}
 
 
 def missing_packages(wanted: dict[str, list[str]]) -> list[str]:

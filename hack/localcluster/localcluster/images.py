@@ -8,9 +8,10 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from localcluster import paths
@@ -48,6 +49,23 @@ def ctr(layout: Layout, *arguments: str) -> str:
 
 def names(layout: Layout) -> list[str]:
     return ctr(layout, "images", "ls", "-q").split()
+
+
+def unused(present: Sequence[str], used: Collection[str]) -> list[str]:
+    """The local images that may go. Other names (digests, references of the kubelet) follow the images they name."""
+    return [name for name in present if name.startswith("localhost/") and name not in used]
+
+
+def prune(layout: Layout, buildctl: Path, used: Collection[str]) -> list[str]:
+    """Removes images nobody uses and build cache nobody has used for two days; says which images went."""
+    gone = unused(names(layout), used)
+    for name in gone:
+        ctr(layout, "images", "rm", name)
+    command = [str(buildctl), "--addr", f"unix://{layout.buildkit_socket}", "prune", "--keep-duration", "48h"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise LocalClusterError(f"buildctl prune failed: {result.stderr.strip()}")
+    return gone
 
 
 def forget_containers(layout: Layout) -> None:
@@ -179,10 +197,12 @@ def build(
     build_args: Mapping[str, str],
     secrets: Sequence[str],
     target: str,
+    quiet: bool,
 ) -> None:
-    """Builds into the node's store; the output of the build goes to this program's own output."""
+    """Builds into the node's store. Quiet: what BuildKit says is shown only when the build fails."""
     command = build_command(buildctl, layout.buildkit_socket, tag, file.absolute(), context.absolute(), build_args,
                             secrets, target, os.environ)  # fmt: skip
-    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {"stdout": sys.stderr}
+    result = subprocess.run(command, text=True, check=False, **output)
     if result.returncode:
-        raise LocalClusterError(f"building {tag} failed:\n{result.stdout[-6000:]}")
+        raise LocalClusterError(f"building {tag} failed" + (f":\n{result.stdout[-6000:]}" if quiet else ""))

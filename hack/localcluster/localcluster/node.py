@@ -8,11 +8,9 @@ takes away, and the state folder.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from localcluster import configs
@@ -22,6 +20,7 @@ from localcluster.processes import Process
 from localcluster.record import Record
 
 CGROUPS = Path("/sys/fs/cgroup")
+CONTROLLERS = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids"]
 CNI_PLUGINS = [Path("/usr/lib/cni"), Path("/opt/cni/bin")]
 # Paths that the kubelet, containerd and the CNI library have built in. Each cluster sees its own folder there.
 PRIVATE_FOLDERS = {
@@ -104,8 +103,9 @@ def make_cgroups(name: str) -> None:
     for tree in hierarchies():
         folder = tree / configs.cgroup(name)
         folder.mkdir(exist_ok=True)
-        if (tree / "cgroup.controllers").exists() and tree == CGROUPS:
-            enabled = " ".join(f"+{name}" for name in (tree / "cgroup.controllers").read_text().split())
+        if tree == CGROUPS:  # version 2: a child has only the controllers that its parents hand down
+            offered = (tree / "cgroup.controllers").read_text().split()
+            enabled = " ".join(f"+{controller}" for controller in CONTROLLERS if controller in offered)
             (tree / "cgroup.subtree_control").write_text(enabled)
             (folder / "cgroup.subtree_control").write_text(enabled)
         if tree.name == "cpuset":
@@ -171,7 +171,7 @@ def remove_fixed_folders() -> None:
     mount namespace uses as a mount point detaches that mount."""
     for fixed in PRIVATE_FOLDERS:
         try:
-            os.rmdir(fixed)
+            Path(fixed).rmdir()
         except OSError:
             continue  # absent, or somebody else's: the host's own containerd or kubelet
 
@@ -183,13 +183,13 @@ def cni_plugin(name: str) -> Path:
     raise LocalClusterError(f"CNI plugin {name} is missing: install containernetworking-plugins")
 
 
-def write_cni(layout: Layout, record: Record, plugins: Sequence[str] = ("bridge", "host-local", "loopback", "portmap")) -> None:  # fmt: skip
+def write_cni(layout: Layout, record: Record) -> None:
     """The network's configuration, and a wrapper for every plugin it calls."""
     binaries, network = layout.config / "cni-bin", layout.config / "cni"
     for folder in (binaries, network):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    for plugin in plugins:
+    for plugin in ("bridge", "host-local", "loopback", "portmap"):
         (binaries / plugin).write_text(configs.cni_wrapper(layout, cni_plugin(plugin)))
         (binaries / plugin).chmod(0o755)
     (network / "10-kaon.conflist").write_text(configs.cni(layout, record))

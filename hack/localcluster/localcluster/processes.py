@@ -7,6 +7,7 @@ on this host for somebody else.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -87,10 +88,8 @@ def end(pids: Iterable[int], grace: float = 10.0) -> None:
     waiting = {pid: start_time(pid) for pid in pids}
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in waiting:
-            try:
+            with contextlib.suppress(ProcessLookupError):  # it may have ended by itself meanwhile
                 os.kill(pid, number)
-            except ProcessLookupError:
-                pass  # ended by itself meanwhile
         deadline = time.monotonic() + grace
         while waiting and time.monotonic() < deadline:
             reap()
