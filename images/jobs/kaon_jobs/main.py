@@ -64,6 +64,9 @@ def run(stage: str, spec_file: Path | None) -> int:
         return _failed(None, failure)
     reporter = Reporter(job.report, in_cluster(), os.environ.get("POD_NAME") or os.environ.get("HOSTNAME"))
     base = Path(WORK_DIR) if os.access(WORK_DIR, os.W_OK) else None
+    if "TMPDIR" in os.environ:
+        # In a pod it lies in an emptyDir, which starts empty; the root is read-only.
+        Path(os.environ["TMPDIR"]).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="kaon-", dir=base) as workdir:
         context = Context(reporter, Path(workdir), attempt_id())
         _listen(context)
