@@ -1,12 +1,33 @@
 # The commands of the project. `make help` lists them.
 PYTHON ?= python3
+CLUSTER ?= kaon
+NAMESPACE ?= kaon-demo
+PYTEST ?=
 VENV := .venv
 BIN := $(VENV)/bin
+DEMO_BIN := .venv-demo/bin
+LOCALCLUSTER = $(PYTHON) hack/localcluster
 UV_VERSION := 0.13.9
+UV_COMPILE = $(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 .PHONY: help
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{sub(/:.*/, "", $$1); printf "  %-16s %s\n", $$1, $$2}'
+
+# -- first experience ------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: ## real data to a served, compressed model, in a cluster of its own (root; CLUSTER=kaon)
+	@$(PYTHON) hack/demo/prerequisites.py
+	@$(MAKE) --no-print-directory .venv-demo/.stamp
+	@$(DEMO_BIN)/python hack/demo --cluster $(CLUSTER) --namespace $(NAMESPACE)
+
+.PHONY: demo-down
+demo-down: ## end the demo's cluster and remove every trace (PURGE=1: its images too)
+	@$(LOCALCLUSTER) down --name $(CLUSTER) $(if $(PURGE),--purge)
+	@$(PYTHON) hack/demo/leftovers.py
+
+# -- development -----------------------------------------------------------------------------------------------------
 
 .PHONY: venv
 venv: $(VENV)/.stamp ## the Python environment, from the lock file
@@ -19,7 +40,77 @@ $(VENV)/.stamp: requirements/dev.lock pyproject.toml
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps -e .
 	touch $@
 
+# The demo needs the command line and a store's client, not PyTorch: seconds instead of minutes.
+.venv-demo/.stamp: requirements/demo.lock pyproject.toml
+	@echo "==> Python environment of the demo"
+	@test -x $(DEMO_BIN)/python || $(PYTHON) -m venv .venv-demo
+	@$(DEMO_BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@VIRTUAL_ENV=$(CURDIR)/.venv-demo $(DEMO_BIN)/uv pip install --quiet --require-hashes -r requirements/demo.lock
+	@VIRTUAL_ENV=$(CURDIR)/.venv-demo $(DEMO_BIN)/uv pip install --quiet --no-deps -e .
+	@touch $@
+
 .PHONY: lock
-lock: venv ## renew requirements/*.lock from pyproject.toml
-	for extras in operator jobs; do $(BIN)/uv pip compile -q pyproject.toml --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --extra $$extras -o requirements/$$extras.lock; done
-	$(BIN)/uv pip compile -q pyproject.toml --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --extra operator --extra cli --extra jobs --extra dev -o requirements/dev.lock
+lock: venv ## renew requirements/*.lock
+	for extra in operator jobs; do $(UV_COMPILE) pyproject.toml --extra $$extra -o requirements/$$extra.lock; done
+	$(UV_COMPILE) pyproject.toml --extra operator --extra cli --extra jobs --extra dev -o requirements/dev.lock
+	$(UV_COMPILE) pyproject.toml requirements/demo.in --extra cli -o requirements/demo.lock
+	for part in triton torchserve router; do $(UV_COMPILE) requirements/$$part.in -o requirements/$$part.lock; done
+	$(UV_COMPILE) --no-deps requirements/data.in -o requirements/data.lock
+
+.PHONY: generate
+generate: venv ## write what is derived: CRDs, the chart's files, plain manifests
+	$(BIN)/python -m kaon.api.schema
+	$(BIN)/python charts/generate.py
+
+.PHONY: crds
+crds: venv ## write crds/ from the models
+	$(BIN)/python -m kaon.api.schema
+
+.PHONY: lint
+lint: venv ## style, types, and that nothing derived is stale
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m kaon.api.schema --check
+	$(BIN)/python charts/generate.py --check
+	$(PYTHON) hack/localcluster tool helm > /dev/null && $$($(PYTHON) hack/localcluster tool helm) lint --quiet charts/kaon
+
+# -- tests -----------------------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: lint ## all: lint, unit, golden, cluster (real API server), e2e (real node; root)
+	$(BIN)/pytest $(PYTEST)
+
+.PHONY: test-unit
+test-unit: venv ## tests of pure code; seconds
+	$(BIN)/pytest tests/unit $(PYTEST)
+
+.PHONY: test-golden
+test-golden: venv ## what is rendered, against what was reviewed
+	$(BIN)/pytest tests/golden $(PYTEST)
+
+.PHONY: test-cluster
+test-cluster: venv ## against a real API server
+	$(BIN)/pytest tests/cluster $(PYTEST)
+
+.PHONY: test-e2e
+test-e2e: venv ## on a real node, images and all (root)
+	$(BIN)/pytest tests/e2e $(PYTEST)
+
+# -- the local cluster -----------------------------------------------------------------------------------------------
+
+.PHONY: cluster-up
+cluster-up: ## a real single-node Kubernetes (root; CLUSTER=kaon)
+	$(LOCALCLUSTER) up --name $(CLUSTER)
+
+.PHONY: cluster-down
+cluster-down: ## end it (PURGE=1: remove its images too)
+	$(LOCALCLUSTER) down --name $(CLUSTER) $(if $(PURGE),--purge)
+
+.PHONY: cluster-status
+cluster-status: ## what of it runs
+	$(LOCALCLUSTER) status --name $(CLUSTER)
+
+.PHONY: images
+images: ## build what changed of the images into it
+	$(PYTHON) hack/images.py --cluster $(CLUSTER)
