@@ -1,0 +1,26 @@
+"""One cluster and one installation for all end-to-end tests; they stay up, so that the next run begins warm.
+
+KAON_E2E_CLUSTER names the cluster (default: kaon-e2e, another one than the demo's). The namespaces are made anew.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from demo import steps
+from installation import NAMESPACES, SYSTEM, Installation, say
+
+
+@pytest.fixture(scope="session")
+def kaon() -> Installation:
+    """Kaon on a real node: cluster, images, chart, the tiny model and its data in the store."""
+    if os.geteuid() != 0:
+        pytest.fail("the end-to-end tests start a real Kubernetes node: run them as root")
+    cluster = steps.bring_up(os.environ.get("KAON_E2E_CLUSTER", "kaon-e2e"), say)
+    installation = Installation(cluster, steps.build_images(cluster, say))
+    for namespace in (*NAMESPACES, SYSTEM):
+        installation.kube("delete", "namespace", namespace, "--ignore-not-found", "--wait=true", timeout=180)
+    installation.install()
+    installation.upload_tiny()
+    return installation

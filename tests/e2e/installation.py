@@ -1,0 +1,216 @@
+"""Kaon installed on a real node for the end-to-end tests, by the same steps as the demo, and what tests do to it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import csv
+import json
+import os
+import signal
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import tinymodel
+from demo import data, steps
+from kube import Kube, Object
+
+from localcluster import Cluster, paths
+
+ROOT = Path(__file__).parents[2]
+SYSTEM = "kaon-e2e-system"
+NAMESPACES = ("e2e-pipeline", "e2e-failures", "e2e-survival", "e2e-r8")
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def say(line: str) -> None:
+    """Progress that shows with `pytest -s`, and in the output of a failure."""
+    print(line, flush=True)
+
+
+@dataclass
+class Installation:
+    """The chart on a cluster, with the embedded store."""
+
+    cluster: Cluster
+    images: dict[str, str]
+    kube: Kube = field(init=False)
+    root: Path = ROOT
+
+    def __post_init__(self) -> None:
+        self.kube = Kube(self.cluster.tool("kubectl"), self.cluster.kubeconfig)
+
+    # -- install --------------------------------------------------------------------------------------------------
+
+    def install(self, images: Mapping[str, str] | None = None) -> None:
+        """helm upgrade --install, waiting until the operator is ready."""
+        steps.install(self.cluster, images or self.images, NAMESPACES, release_namespace=SYSTEM)
+
+    @contextlib.contextmanager
+    def with_images(self, **images: str) -> Iterator[None]:
+        """Other images for a while."""
+        self.install({**self.images, **images})
+        try:
+            yield
+        finally:
+            self.install()
+
+    @contextlib.contextmanager
+    def retagged_operator(self) -> Iterator[None]:
+        """The same operator and stages under other tags, as an upgrade brings them."""
+        renamed = {}
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("operator", "jobs"):
+                repository = self.images[name].rpartition(":")[0]
+                renamed[name] = f"{repository}:upgraded-{os.getpid()}"
+                file = Path(folder) / "Containerfile"
+                file.write_text(f"FROM {self.images[name]}\n")
+                self.cluster.build_image(renamed[name], file, folder)
+        with self.with_images(**renamed):
+            yield
+
+    def operator_pods(self) -> list[Object]:
+        """The operator's pods that are not on their way out."""
+        pods = self.kube.list("pods", SYSTEM, "app.kubernetes.io/component=operator")
+        return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+    def kill_operator(self) -> None:
+        """SIGKILL for the operator's process; then its pod goes, so that no restart back-off delays the next one."""
+        for pod in self.operator_pods():
+            for process in self._processes(pod):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            name = pod["metadata"]["name"]
+            self.kube("delete", "pod", name, "-n", SYSTEM, "--grace-period=0", "--force", check=False)
+
+    @staticmethod
+    def _processes(pod: Object) -> list[int]:
+        """The host's process ids of a pod's kaon-operator: those whose cgroup names the pod."""
+        uid = pod["metadata"]["uid"]
+        found = []
+        for folder in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if folder.name.isdigit() and uid in (folder / "cgroup").read_text().replace("_", "-"):
+                    command = (folder / "cmdline").read_bytes()
+                    if b"kaon" in command:
+                        found.append(int(folder.name))
+        return found
+
+    # -- the store --------------------------------------------------------------------------------------------------
+
+    def upload(self, files: Mapping[str, Path]) -> None:
+        """Puts files into the bucket under their keys."""
+        steps.upload(self.cluster, NAMESPACES[0], files, SYSTEM)
+
+    def upload_tiny(self) -> None:
+        """The tiny model and its data."""
+        with tempfile.TemporaryDirectory() as folder:
+            here = Path(folder)
+            tinymodel.write_model(here / "model")
+            tinymodel.write_data(here / "data")
+            with (here / "data/empty.csv").open("w") as empty:
+                csv.writer(empty).writerow(["text", "label"])
+            files = {f"models/tiny/{path.name}": path for path in (here / "model").iterdir()}
+            self.upload(files | {f"raw/tiny/{path.name}": path for path in (here / "data").iterdir()})
+
+    def upload_r8(self) -> None:
+        """Reuters R8 and MiniLM-L6."""
+        self.upload(data.fetch(paths.cache_root()).uploads())
+
+    def read(self, uri: str) -> bytes:
+        """An object of the bucket."""
+        with steps.store_client(self.cluster, NAMESPACES[0], SYSTEM) as store:
+            return bytes(store.get(_key(uri)).bytes())
+
+    def file_uri(self, artifact_uri: str, name: str) -> str:
+        """Where a file of an artifact lies."""
+        manifest = json.loads(self.read(f"{artifact_uri}/kaon.json"))
+        return f"{artifact_uri}/{manifest['attempt']}/{name}"
+
+    def flip_byte(self, artifact_uri: str, name: str) -> None:
+        """Changes one byte in the middle of a file of an artifact."""
+        uri = self.file_uri(artifact_uri, name)
+        content = bytearray(self.read(uri))
+        content[len(content) // 2] ^= 0xFF
+        with steps.store_client(self.cluster, NAMESPACES[0], SYSTEM) as store:
+            store.put(_key(uri), bytes(content))
+
+    def table(self, artifact_uri: str, name: str) -> list[Object]:
+        """The rows of a parquet file of an artifact."""
+        with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
+            file.write(self.read(self.file_uri(artifact_uri, name)))
+            file.flush()
+            rows: list[Object] = pq.read_table(file.name).to_pylist()
+            return rows
+
+    def predictions(self, model_uri: str, dataset: Object, count: int) -> list[Object]:
+        """The first test texts with the label that the evaluation predicted."""
+        classes = dataset["status"]["classes"]
+        texts = {row["row_id"]: row["text"] for row in self.table(dataset["status"]["artifact"]["uri"], "test.parquet")}
+        predicted = self.table(model_uri, "predictions-test.parquet")[:count]
+        return [{"text": texts[row["row_id"]], "label": classes[row["predicted_id"]]} for row in predicted]
+
+    def wrong_key_secret(self, name: str, namespace: str) -> None:
+        """A Secret like the store's, with a key that the store does not know."""
+        good = self.kube.get("secret", steps.STORE_SECRET, namespace)
+        assert good is not None
+        wrong = base64.b64encode(b"not the key").decode()
+        content = {**good["data"], "AWS_SECRET_ACCESS_KEY": wrong}
+        self.kube.apply(
+            [{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": content}], namespace=namespace
+        )
+
+    # -- the model --------------------------------------------------------------------------------------------------
+
+    def address(self, service: str, namespace: str) -> str:
+        """The cluster address of a Service, which the host can reach."""
+        found = self.kube.get("service", service, namespace)
+        assert found is not None, f"no Service {service}"
+        return str(found["spec"]["clusterIP"])
+
+    def ask(self, name: str, namespace: str, texts: Sequence[str]) -> list[Object]:
+        """The model's answers through its router, one request a text, in the V2 protocol."""
+        url = f"http://{self.address(name, namespace)}/v2/models/{name}/infer"
+        answers = []
+        for text in texts:
+            tensor = {"name": "text", "datatype": "BYTES", "shape": [1, 1], "data": [text]}
+            request = urllib.request.Request(
+                url, json.dumps({"inputs": [tensor]}).encode(), {"Content-Type": "application/json"}
+            )
+            with _DIRECT.open(request, timeout=30) as response:
+                outputs = {item["name"]: item["data"] for item in json.load(response)["outputs"]}
+            answers.append({"label": outputs["label"][0], "probabilities": outputs["probabilities"]})
+        return answers
+
+    # -- looking ----------------------------------------------------------------------------------------------------
+
+    def settle(self, namespace: str, timeout: float = 200) -> None:
+        """Waits until no deployment is between two revisions."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            found = self.kube.list("modeldeployments", namespace)
+            if not any(item["status"].get("retiring") or item["status"].get("candidate") for item in found):
+                return
+            time.sleep(2)
+        raise AssertionError(f"a revision is still on its way: {[item['status'] for item in found]}")
+
+    def diff(self, objects: Sequence[Object], namespace: str) -> str:
+        """kubectl diff."""
+        content = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+        return self.kube("diff", "-n", namespace, "-f", "-", stdin=content, check=False)
+
+
+def _key(uri: str) -> str:
+    return uri.removeprefix(f"s3://{steps.BUCKET}/")
+
+
+def get_json(url: str, timeout: float = 10) -> Any:
+    """The JSON that a URL of the cluster gives."""
+    with _DIRECT.open(url, timeout=timeout) as response:
+        return json.load(response)

@@ -1,0 +1,66 @@
+"""The example of the README with real data and weights: Reuters R8 and MiniLM-L6, from raw text to a served answer."""
+
+from __future__ import annotations
+
+import pytest
+from installation import Installation
+from kube import Object
+
+NAMESPACE = "e2e-r8"
+KINDS = ("dataset", "trainingrun", "compressionjob", "modeldeployment")
+SENTENCES = 200
+
+
+@pytest.fixture(scope="module")
+def r8(kaon: Installation) -> dict[str, Object]:
+    """The four resources of examples/r8, Ready."""
+    kaon.upload_r8()
+    kaon.kube("apply", "-n", NAMESPACE, "-f", str(kaon.root / "examples/r8"))
+    limits = {"dataset": 180, "trainingrun": 1800, "compressionjob": 1200, "modeldeployment": 300}
+    return {kind: kaon.kube.until_ready(kind, "reuters-r8", NAMESPACE, timeout=limits[kind]) for kind in KINDS}
+
+
+def test_the_data_are_the_whole_of_r8(r8: dict[str, Object]) -> None:
+    status = r8["dataset"]["status"]
+    assert len(status["classes"]) == 8
+    assert status["rows"]["test"] in (2189, 2190)
+    assert status["quality"]["leakage"] == 0
+
+
+def test_the_trained_model_reaches_94_percent_on_the_test_documents(r8: dict[str, Object]) -> None:
+    evaluation = r8["trainingrun"]["status"]["evaluation"]
+    assert evaluation["rows"] in (2189, 2190)
+    assert evaluation["accuracy"] >= 0.94
+
+
+def test_the_compression_keeps_its_budget_and_is_smaller_and_measurably_faster(r8: dict[str, Object]) -> None:
+    status = r8["compressionjob"]["status"]
+    assert status["verdict"] == "Accepted"
+    assert status["sizeRatio"] >= 3.5
+    assert status["accuracyDrop"] <= 0.01 and status["macroF1Drop"] <= 0.02
+    assert status["speedup"]["low"] > 1
+
+
+@pytest.mark.parametrize("server", ["triton", "torchserve"])
+def test_answers_through_the_router_equal_the_evaluations_own_predictions(
+    kaon: Installation, r8: dict[str, Object], server: str
+) -> None:
+    kaon.kube("patch", "modeldeployment", "reuters-r8", "-n", NAMESPACE, "--type=merge",
+              "-p", f'{{"spec": {{"server": "{server}"}}}}')  # fmt: skip
+    kaon.kube.until(
+        "modeldeployment",
+        "reuters-r8",
+        NAMESPACE,
+        lambda obj: obj["status"].get("stable", {}).get("server") == server and not obj["status"].get("candidate"),
+        timeout=300,
+        what=f"served by {server}",
+    )
+    rows = kaon.predictions(r8["compressionjob"]["status"]["artifact"]["uri"], r8["dataset"], SENTENCES)
+    answers = kaon.ask("reuters-r8", NAMESPACE, [row["text"] for row in rows])
+    same = sum(answer["label"] == row["label"] for answer, row in zip(answers, rows, strict=True))
+    assert same / SENTENCES >= 0.995, f"{same} of {SENTENCES}"
+
+
+def test_kubectl_diff_of_the_example_is_empty(kaon: Installation, r8: dict[str, Object]) -> None:
+    kaon.kube("apply", "-n", NAMESPACE, "-f", str(kaon.root / "examples/r8"))
+    assert kaon.kube("diff", "-n", NAMESPACE, "-f", str(kaon.root / "examples/r8"), check=False) == ""

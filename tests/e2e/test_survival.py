@@ -1,0 +1,76 @@
+"""Whatever dies, the pipeline ends in the state that was declared, and nothing runs twice."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+
+from installation import Installation
+from pipelines import dataset, pipeline, training
+from tinymodel import TINY_RECIPE
+
+NAMESPACE = "e2e-survival"
+STAGES = ("dataset", "trainingrun", "compressionjob")
+
+
+def test_ten_kills_of_the_operator_change_nothing_of_the_end(kaon: Installation) -> None:
+    chance = random.Random(20)
+    created: dict[str, set[str]] = {}
+    stop = threading.Event()
+
+    def record() -> None:
+        while not stop.is_set():
+            for job in kaon.kube.list("jobs", NAMESPACE):
+                created.setdefault(job["metadata"]["name"], set()).add(job["metadata"]["uid"])
+            time.sleep(0.3)
+
+    watcher = threading.Thread(target=record)
+    watcher.start()
+    try:
+        fresh = [{**item, "spec": {**item["spec"], "rerun": "survival"}} for item in pipeline()]
+        kaon.kube.apply(fresh, namespace=NAMESPACE)
+        for _ in range(10):
+            time.sleep(chance.uniform(0.5, 7))
+            kaon.kill_operator()
+        for kind in (*STAGES, "modeldeployment"):
+            kaon.kube.until_ready(kind, "tiny", NAMESPACE, timeout=300)
+        time.sleep(2)
+    finally:
+        stop.set()
+        watcher.join()
+    assert sorted(name.split("-")[1] for name in created) == ["cjob", "dset", "trun"]
+    assert all(len(uids) == 1 for uids in created.values()), created
+
+
+def test_a_training_pod_killed_in_the_middle_resumes_from_its_checkpoint(kaon: Installation) -> None:
+    kaon.kube.apply([dataset()], namespace=NAMESPACE)
+    kaon.kube.until_ready("dataset", "tiny", NAMESPACE, timeout=120)
+    long = training(
+        "long",
+        rerun="killed",
+        recipe={**TINY_RECIPE, "epochs": 200},
+        checkpoint={"everySteps": 25},
+    )
+    kaon.kube.apply([long], namespace=NAMESPACE)
+    kaon.kube.until(
+        "trainingrun",
+        "long",
+        NAMESPACE,
+        lambda obj: obj["status"].get("lastCheckpoint", {}).get("step", 0) >= 25,
+        timeout=180,
+        what="at a checkpoint",
+    )
+    pod = kaon.kube.list("pods", NAMESPACE, "kaon.dev/owner=long")[0]["metadata"]["name"]
+    kaon.kube("delete", "pod", pod, "-n", NAMESPACE, "--grace-period=0", "--force")
+    resumed = kaon.kube.until(
+        "trainingrun",
+        "long",
+        NAMESPACE,
+        lambda obj: obj["status"].get("resumedFromStep", 0) >= 25,
+        timeout=120,
+        what="resumed",
+    )
+    assert resumed["status"]["attempts"] >= 2
+    done = kaon.kube.until_ready("trainingrun", "long", NAMESPACE, timeout=300)
+    assert done["status"]["resumedFromStep"] >= 25
