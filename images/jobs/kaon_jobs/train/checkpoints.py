@@ -87,7 +87,8 @@ class Checkpoints:
             files = [
                 ArtifactFile(path=path.name, sha256=sha256_file(path), size_bytes=path.stat().st_size)
                 for path in sorted(directory.iterdir())
-                if path.is_file()
+                # Nothing resumes from the pickled arguments: the recipe is in the spec.
+                if path.is_file() and path.name != "training_args.bin"
             ]
             for file in files:
                 self._store.upload(f"{step}/{self._attempt}/{file.path}", directory / file.path)

@@ -1,0 +1,208 @@
+"""The Reporter against an HTTP server: what reaches a Report, how often, and what an outage costs."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kaon.api.common import ArtifactStatus, Checkpoint, Progress
+from kaon.api.report import ReportStatus, Result, StageError
+from kaon_jobs import report
+from kaon_jobs.apiserver import ApiServer
+from kaon_jobs.report import Reporter, ResultNotDelivered, progress_line
+
+
+class Server:
+    """An API server that knows one call, merges what it is sent and can be told to fail."""
+
+    def __init__(self) -> None:
+        self.patches: list[dict[str, Any]] = []
+        self.status: dict[str, Any] = {}
+        self.failures: list[int] = []
+        self.requests: list[tuple[str, str | None, str | None]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_PATCH(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.requests.append((self.path, self.headers["Authorization"], self.headers["Content-Type"]))
+                code = outer.failures.pop(0) if outer.failures else 200
+                if code == 200:
+                    outer.patches.append(body)
+                    outer.status = merged(outer.status, body["status"])
+                answer = json.dumps({"message": "no such report"} if code == 404 else {}).encode()
+                self.send_response(code)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *args: Any) -> None:
+                return
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+
+def merged(old: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    """RFC 7386."""
+    new = dict(old)
+    for key, value in patch.items():
+        if value is None:
+            new.pop(key, None)
+        elif isinstance(value, dict):
+            new[key] = merged(new[key] if isinstance(new.get(key), dict) else {}, value)
+        else:
+            new[key] = value
+    return new
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    one = Server()
+    yield one
+    one.http.shutdown()
+    one.http.server_close()
+
+
+@pytest.fixture
+def reporter(server: Server, tmp_path: Path) -> Reporter:
+    (tmp_path / "namespace").write_text("demo")
+    (tmp_path / "token").write_text("first-token")
+    api = ApiServer("127.0.0.1", server.http.server_port, tmp_path, tls=False)
+    return Reporter("r8-trun-0123456789", api, "pod-0")
+
+
+def result() -> Result:
+    return Result(
+        artifact=ArtifactStatus(uri="s3://b/x", digest="sha256:" + "0" * 64, size_bytes=1),
+        start_time="2026-01-01T00:00:00Z",
+        completion_time="2026-01-01T00:00:01Z",
+    )
+
+
+def test_a_report_is_patched_with_the_pods_token_in_the_pods_namespace(reporter: Reporter, server: Server) -> None:
+    reporter.start("2026-01-01T00:00:00Z")
+    reporter.result(result())
+    path, token, content_type = server.requests[0]
+    assert path == "/apis/kaon.dev/v1alpha1/namespaces/demo/reports/r8-trun-0123456789/status"
+    assert token == "Bearer first-token"
+    assert content_type == "application/merge-patch+json"
+
+
+def test_what_is_reported_is_a_valid_report_status(reporter: Reporter, server: Server) -> None:
+    reporter.start("2026-01-01T00:00:00Z")
+    reporter.progress("training", 41.04, step=5, total_steps=10, eta_seconds=3.4, metrics={"loss": 0.5})
+    reporter.checkpoint(Checkpoint(step=5, uri="s3://b/x/checkpoints/5", time="2026-01-01T00:00:00Z"))
+    reporter.resumed(3)
+    reporter.result(result())
+    status = ReportStatus.model_validate(server.status)
+    assert status.progress == Progress(
+        percent=41.0, phase="training", step=5, total_steps=10, eta_seconds=3, metrics={"loss": 0.5}
+    )
+    assert status.pod == "pod-0"
+    assert status.last_checkpoint is not None and status.last_checkpoint.step == 5
+    assert status.resumed_from_step == 3
+    assert status.result == result()
+
+
+def test_progress_is_throttled_and_a_new_phase_is_not(
+    reporter: Reporter, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "INTERVAL_SECONDS", 60.0)
+    reporter.start("2026-01-01T00:00:00Z")
+    for step in range(1, 200):
+        reporter.progress("training", step / 2, step=step)
+    reporter.progress("exporting", 99.0)
+    wait_until(lambda: server.status.get("progress", {}).get("phase") == "exporting")
+    assert len(server.patches) <= 3
+    reporter.close()
+
+
+def test_a_figure_that_is_no_longer_known_disappears(reporter: Reporter, server: Server) -> None:
+    reporter.start("2026-01-01T00:00:00Z")
+    reporter.progress("training", 1, step=1, eta_seconds=5, metrics={"loss": 0.5})
+    wait_until(lambda: "progress" in server.status)
+    reporter.progress("exporting", 2, metrics={"accuracy": 0.9, "broken": float("nan")})
+    reporter.close()
+    assert server.status["progress"] == {"phase": "exporting", "percent": 2, "metrics": {"accuracy": 0.9}}
+
+
+def test_a_new_attempt_takes_back_the_error_of_the_one_before(reporter: Reporter, server: Server) -> None:
+    server.status = {"error": {"reason": "OutOfMemory"}, "lastCheckpoint": {"step": 7}}
+    reporter.start("2026-01-01T00:00:00Z")
+    reporter.close()
+    assert "error" not in server.status
+    assert server.status["lastCheckpoint"] == {"step": 7}
+
+
+def test_a_rotated_token_is_read_anew(reporter: Reporter, server: Server, tmp_path: Path) -> None:
+    reporter.start("2026-01-01T00:00:00Z")
+    wait_until(lambda: len(server.requests) == 1)
+    (tmp_path / "token").write_text("second-token")
+    reporter.result(result())
+    assert server.requests[-1][1] == "Bearer second-token"
+
+
+def test_the_result_outlasts_an_outage(reporter: Reporter, server: Server) -> None:
+    server.failures = [500, 503, 429]
+    reporter.result(result())
+    assert server.status["result"]["artifact"]["uri"] == "s3://b/x"
+
+
+def test_progress_during_an_outage_is_no_failure_and_comes_later(
+    reporter: Reporter, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "INTERVAL_SECONDS", 0.1)
+    server.failures = [500, 500]
+    reporter.start("2026-01-01T00:00:00Z")
+    reporter.progress("reading", 1)
+    wait_until(lambda: server.status.get("progress", {}).get("phase") == "reading")
+    assert server.status["startTime"] == "2026-01-01T00:00:00Z"
+    reporter.close()
+
+
+def test_a_result_that_nobody_takes_is_not_passed_over_in_silence(reporter: Reporter, server: Server) -> None:
+    server.failures = [403]
+    with pytest.raises(ResultNotDelivered):
+        reporter.result(result())
+
+
+def test_a_missing_report_does_not_fail_an_error_message(
+    reporter: Reporter, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MISSING_PATIENCE_SECONDS", 0.0)
+    server.failures = [404]
+    reporter.error(StageError(reason="SourceEmpty", message="no rows", retriable=False, time="2026-01-01T00:00:00Z"))
+    assert server.patches == []
+    assert len(server.requests) == 1
+
+
+def test_without_a_cluster_a_reporter_only_prints(caplog: pytest.LogCaptureFixture) -> None:
+    alone = Reporter(None, None)
+    with caplog.at_level("INFO"):
+        alone.start("2026-01-01T00:00:00Z")
+        alone.progress("training", 50, step=1, total_steps=2)
+        alone.result(result())
+    assert "training 50.0 %, step 1/2" in caplog.text
+    assert "finished: s3://b/x" in caplog.text
+
+
+def test_a_progress_line_is_for_people() -> None:
+    line = progress_line(
+        Progress(phase="training", percent=42, step=210, total_steps=500, eta_seconds=190, metrics={"loss": 0.23144})
+    )
+    assert line == "training 42.0 %, step 210/500, about 3 min 10 s left, loss 0.2314"
+
+
+def wait_until(met: Any, seconds: float = 10.0) -> None:
+    until = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.02)
