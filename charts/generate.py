@@ -54,7 +54,7 @@ def readme(values: str) -> str:
     return README.format(rows=rows)
 
 
-_VALUE = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z]+):(?: (?P<default>.*))?$")
+_VALUE = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_]+):(?: (?P<default>.*))?$")
 
 
 def documented(values: str) -> Iterator[tuple[str, str, str]]:

@@ -1,0 +1,114 @@
+"""Install, upgrade and uninstall, by helm and by kubectl: what comes, what stays, what goes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from localcluster import Cluster
+
+ROOT = Path(__file__).parents[3]
+CHART = str(ROOT / "charts" / "kaon")
+CRDS = ("datasets", "trainingruns", "compressionjobs", "modeldeployments", "reports")
+GONE = ("--set", "crds.keep=false,store.persistence.keep=false")
+
+
+def until_gone(look: Callable[[], set[str]], before: set[str], seconds: float = 30) -> set[str]:
+    """What is there beyond `before`, after the garbage collector had its time."""
+    deadline = time.monotonic() + seconds
+    while (left := look() - before) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return left
+
+
+def test_an_install_is_admitted_under_restricted_and_an_uninstall_leaves_nothing(
+    helm: Any, bare_cluster: Cluster, kube: Any, system: str, team: str, cluster_objects: Any, kubeconfig_of: Any
+) -> None:
+    before = cluster_objects()
+    features = "store.enabled=true,networkPolicy.enabled=true,operator.replicas=2,metrics.dashboard.enabled=true"
+    spaces = ("--set", f"store.namespaces={{{team}}}")
+    installed = helm("install", "kaon", CHART, "-n", system, *GONE, "--set", features, *spaces, cluster=bare_cluster)
+    assert "Kaon 0.1.0 watches all namespaces." in installed
+    assert f"helm test kaon --namespace {system}" in installed
+    kube("wait", "--for=condition=Established", *(f"crd/{plural}.kaon.dev" for plural in CRDS), "--timeout=30s")
+    deadline = time.monotonic() + 30
+    while len(pods := kube("get", "pods", "-n", system, "-o", "name").split()) < 3:
+        assert time.monotonic() < deadline, f"pods were refused: {pods}\n" + kube("get", "events", "-n", system)
+        time.sleep(0.5)
+    store_credentials(kubeconfig_of("kaon-store", system), system, team)
+    helm("uninstall", "kaon", "-n", system, "--wait", cluster=bare_cluster)
+    assert until_gone(cluster_objects, before) == set()
+
+
+def store_credentials(kubeconfig: Path, system: str, team: str) -> None:
+    """What the init container of the store does, with its own identity."""
+    from kubernetes import config
+
+    from kaon.storeinit import Cluster as Secrets
+    from kaon.storeinit import provide
+
+    config.load_kube_config(str(kubeconfig))
+    provide(Secrets("kaon-store"), "http://kaon-store:7070", [system, team])
+    assert Secrets("kaon-store").read(team) == Secrets("kaon-store").read(system)
+
+
+def test_an_upgrade_changes_what_it_is_told_and_nothing_else(
+    helm: Any, bare_cluster: Cluster, kube: Any, system: str
+) -> None:
+    helm("install", "kaon", CHART, "-n", system, *GONE, cluster=bare_cluster)
+
+    def version(kind: str) -> str:
+        return str(json.loads(kube("get", kind, "kaon-operator", "-n", system, "-o", "json"))["metadata"]["uid"])
+
+    uids = {kind: version(kind) for kind in ("deployment", "serviceaccount", "service")}
+    generation = kube("get", "deployment", "kaon-operator", "-n", system, "-o", "jsonpath={.metadata.generation}")
+    helm("upgrade", "kaon", CHART, "-n", system, *GONE, cluster=bare_cluster)
+    again = kube("get", "deployment", "kaon-operator", "-n", system, "-o", "jsonpath={.metadata.generation}")
+    assert again == generation
+    settings = ("--set", "operator.logLevel=debug")
+    helm("upgrade", "kaon", CHART, "-n", system, *GONE, *settings, cluster=bare_cluster)
+    assert "--log-level=debug" in kube("get", "deployment", "kaon-operator", "-n", system, "-o", "json")
+    assert {kind: version(kind) for kind in uids} == uids
+    helm("uninstall", "kaon", "-n", system, "--wait", cluster=bare_cluster)
+
+
+def test_crds_and_the_stores_claim_outlive_an_uninstall_and_are_taken_over_again(
+    helm: Any, bare_cluster: Cluster, kube: Any, system: str
+) -> None:
+    settings = ("--set", "store.enabled=true")
+    helm("install", "kaon", CHART, "-n", system, *settings, cluster=bare_cluster)
+    kube("wait", "--for=condition=Established", "crd/trainingruns.kaon.dev", "--timeout=30s")
+    claim = ("get", "pvc", "kaon-store", "-n", system, "-o", "jsonpath={.metadata.uid}")
+    run = ROOT / "examples/r8/trainingrun.yaml"
+    kube("apply", "-n", system, "-f", str(run))
+    uids = kube(*claim), kube("get", "trun", "reuters-r8", "-n", system, "-o", "jsonpath={.metadata.uid}")
+    helm("uninstall", "kaon", "-n", system, "--wait", cluster=bare_cluster)
+    helm("install", "kaon", CHART, "-n", system, *settings, *GONE, cluster=bare_cluster)
+    assert uids == (
+        kube(*claim),
+        kube("get", "trun", "reuters-r8", "-n", system, "-o", "jsonpath={.metadata.uid}"),
+    )
+    helm("uninstall", "kaon", "-n", system, "--wait", cluster=bare_cluster)
+    assert "crd" not in kube("get", "crd", "-o", "name")
+
+
+def test_plain_manifests_apply_and_their_removal_leaves_nothing(
+    kube: Any, cluster_objects: Any, bare_cluster: Cluster
+) -> None:
+    before = cluster_objects()
+    manifests = str(ROOT / "deploy" / "kaon.yaml")
+    # Without --server-side, as most people type it: no object may be too large for the annotation.
+    kube("apply", "-f", manifests)
+    assert "unchanged" in kube("apply", "-f", manifests)
+    assert "configured" not in kube("apply", "-f", manifests)
+    kube("wait", "--for=condition=Established", "crd/reports.kaon.dev", "--timeout=30s")
+    pods = ("get", "pods", "-n", "kaon-system", "-o", "name")
+    deadline = time.monotonic() + 30
+    while "pod/kaon-operator" not in kube(*pods):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    kube("delete", "-f", manifests, "--timeout=60s")
+    assert until_gone(cluster_objects, before) == set()
