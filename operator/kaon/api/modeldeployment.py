@@ -78,12 +78,17 @@ class ModelDeploymentSpec(StageSpec):
 
 
 class Revision(ApiModel):
-    """One artifact on one server, as one Deployment."""
+    """One artifact on one server with one set of settings, as one Deployment. Complete: it can be made again from this."""
 
     revision: str = Field(max_length=63)
-    server: str = Field(max_length=32)
+    model_ref: ServedModelReference = Field(description="Where the artifact came from.")
+    server: Literal["triton", "torchserve"]
+    threads: int
+    batching: Batching
     artifact_uri: str = Field(max_length=2048)
     artifact_digest: Digest
+    secret_name: str | None = Field(default=None, max_length=253, description="Secret that opens the artifact's store.")
+    latency_p99_ms: float | None = Field(default=None, description="The evaluation's, for the latency alert.")
     since: str = Field(json_schema_extra={"format": "date-time"})
     weight: int = Field(ge=0, le=100, description="Percent of the traffic.")
 
