@@ -59,7 +59,7 @@ class DataSchema(ApiModel):
 
 
 class Duplicates(ApiModel):
-    """How rows that repeat are found. They are dropped, the first one kept."""
+    """How rows that repeat are found. They are dropped, the first one kept; sources of the test split stay whole."""
 
     method: Literal["none", "exact"] = Field(
         default="exact", description="exact: equal text after Unicode NFC, case folding and white-space collapse."

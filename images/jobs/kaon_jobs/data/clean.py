@@ -28,25 +28,26 @@ class Cleaned:
 def clean(table: Table, rules: Clean) -> Cleaned:
     """Drops rows without text or label, rows that repeat, and rows whose text is in a source of the test split.
 
-    A text that stands in both a test source and another one stays in test: what is measured is never trained on.
+    A text that stands in both a test source and another one stays in test: what is measured is never trained on. The
+    repetitions inside of a test source stay: a benchmark is measured as it was given, so that figures can be compared.
 
     Raises:
         StageFailure: values are missing and the rules forbid it, or nothing is left.
     """
     found = Cleaned()
     labels_of: dict[str, tuple[int, set[str]]] = {}
-    seen: set[tuple[bool, str]] = set()
+    seen: set[str] = set()
     for row, (text, label) in enumerate(zip(table.texts, table.labels, strict=True)):
         if text is None or label is None:
             found.missing.append(row)
             continue
         key = normalised(text)
         labels_of.setdefault(key, (row, set()))[1].add(label)
-        side = (table.pinned[row] == "test", key)
-        if rules.duplicates.method == "exact" and side in seen:
-            found.duplicates.append(row)
-            continue
-        seen.add(side)
+        if rules.duplicates.method == "exact" and table.pinned[row] != "test":
+            if key in seen:
+                found.duplicates.append(row)
+                continue
+            seen.add(key)
         found.kept.append(row)
         found.keys[row] = key
     if found.missing and rules.missing == "fail":
