@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from localcluster import addresses, components, configs, health, host, images, node, paths, pki, processes, tools
+from localcluster import addresses, components, configs, files, health, host, images, node, paths, pki, processes, tools
 from localcluster.api import Api
 from localcluster.errors import LocalClusterError
 from localcluster.record import Record, all_records, load
@@ -238,8 +238,7 @@ class Cluster:
         self.layout.config.mkdir(parents=True, exist_ok=True)
         for user in CLIENTS + (NODE_CLIENTS if record.full else []):
             file = self.layout.kubeconfig if user == "admin" else self.layout.config / f"{user}.kubeconfig"
-            file.touch(mode=0o600)
-            file.write_text(configs.kubeconfig(record.server, self.layout.pki, user, record.name))
+            files.write(file, configs.kubeconfig(record.server, self.layout.pki, user, record.name), mode=0o600)
 
     def _start_control_plane(self, record: Record, programs: Path) -> None:
         layout = self.layout
@@ -268,8 +267,11 @@ class Cluster:
         self._write_node_files(record)
         self._start(record, "containerd", components.containerd(self.layout), None)
         self._wait_for(record, "containerd")
-        if fresh:
-            images.forget_containers(self.layout)
+        if fresh and images.forget_containers(self.layout):
+            # containerd read them when it started and would go on speaking of them.
+            self._end("containerd")
+            self._start(record, "containerd", components.containerd(self.layout), None)
+            self._wait_for(record, "containerd")
         images.pause(self.layout, self.tool("pause"), configs.PAUSE_IMAGE)
 
     def _write_node_files(self, record: Record) -> None:
@@ -282,7 +284,7 @@ class Cluster:
             "Corefile": configs.corefile(layout, record),
             "resolv.conf": f"nameserver {record.addresses.node_ip}\n",
         }.items():
-            (layout.config / file).write_text(text)
+            files.write(layout.config / file, text)
         node.write_cni(layout, record)
         for number in range(configs.VOLUMES):
             folder = layout.volumes / f"local-{number}"
@@ -356,6 +358,11 @@ class Cluster:
                 raise LocalClusterError(f"{what} is not ready after {seconds:.0f} s; look into {self.layout.logs}")
             processes.reap()
             time.sleep(0.1)
+
+    def _end(self, name: str) -> None:
+        process = processes.recorded(self.layout.state, name)
+        if process and process.alive():
+            processes.end([process.pid])
 
     def _end_everything(self, record: Record | None) -> None:
         """Until none is left: a shim or the kubelet may start another process while the first ones end."""

@@ -68,10 +68,12 @@ def prune(layout: Layout, buildctl: Path, used: Collection[str]) -> list[str]:
     return gone
 
 
-def forget_containers(layout: Layout) -> None:
-    """Drops what the store remembers of a former cluster's containers; its images stay."""
-    for container in ctr(layout, "containers", "ls", "-q").split():
+def forget_containers(layout: Layout) -> bool:
+    """Drops what the store remembers of a former cluster's containers; its images stay. Were there any?"""
+    containers = ctr(layout, "containers", "ls", "-q").split()
+    for container in containers:
         ctr(layout, "containers", "rm", container)
+    return bool(containers)
 
 
 def archive(layer: Path, tag: str, config: Mapping[str, object], output: Path) -> None:

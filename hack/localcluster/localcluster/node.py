@@ -8,12 +8,11 @@ takes away, and the state folder.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import time
 from pathlib import Path
 
-from localcluster import configs
+from localcluster import configs, files
 from localcluster.errors import LocalClusterError
 from localcluster.paths import Layout
 from localcluster.processes import Process
@@ -185,11 +184,6 @@ def cni_plugin(name: str) -> Path:
 
 def write_cni(layout: Layout, record: Record) -> None:
     """The network's configuration, and a wrapper for every plugin it calls."""
-    binaries, network = layout.config / "cni-bin", layout.config / "cni"
-    for folder in (binaries, network):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
     for plugin in ("bridge", "host-local", "loopback", "portmap"):
-        (binaries / plugin).write_text(configs.cni_wrapper(layout, cni_plugin(plugin)))
-        (binaries / plugin).chmod(0o755)
-    (network / "10-kaon.conflist").write_text(configs.cni(layout, record))
+        files.write(layout.config / "cni-bin" / plugin, configs.cni_wrapper(layout, cni_plugin(plugin)), mode=0o755)
+    files.write(layout.config / "cni" / "10-kaon.conflist", configs.cni(layout, record))
