@@ -54,9 +54,13 @@ class Applier:
             if key not in planned and RESOURCES[key.kind].managed and "deletionTimestamp" not in found["metadata"]:
                 await self._delete(key, found)
 
-    async def status(self, owner: Object, status: Object) -> bool:
-        """Server-side apply of the whole status, when it differs from the observed one. Says whether it wrote."""
-        key, uid = key_of(owner), owner["metadata"]["uid"]
+    async def status(self, owner: Object, version: int, status: Object) -> bool:
+        """Server-side apply of the whole status, when it differs from the observed one. Says whether it wrote.
+
+        `version` is the resource version that the status was planned from: the server refuses (409) a status for
+        anything newer, or for a namesake made meanwhile. A UID would not do: /status ignores one that differs.
+        """
+        key = key_of(owner)
         observed = owner.get("status", {})
         wanted = manifest_hash(status)
         if observed == status or self._settled.get(key) == _Settled(wanted, manifest_hash(observed)):
@@ -64,8 +68,7 @@ class Applier:
         body = {
             "apiVersion": owner["apiVersion"],
             "kind": owner["kind"],
-            # The UID makes the server refuse it for a namesake that was created meanwhile.
-            "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid},
+            "metadata": {"name": key.name, "namespace": key.namespace, "resourceVersion": str(version)},
             "status": status,
         }
         answer = await self._client.apply(RESOURCES[key.kind].path(key.namespace, key.name, "status"), body)

@@ -22,6 +22,7 @@ from kaon.engine.queue import WorkQueue
 
 log = logging.getLogger("kaon.reconcile")
 
+CONFLICT_SECONDS = 0.5
 _LATER = frozenset({0, 408, 409, 429})
 """Answers that say "not now"; so does every 5xx."""
 
@@ -79,16 +80,17 @@ class Reconciler:
         metrics.RECONCILE_SECONDS.labels(key.kind, outcome).observe(time.perf_counter() - started)
 
     async def _reconcile(self, key: Key) -> float | None:
-        obj = self._cache.get(key)
-        if obj is None:
+        entry = self._cache.entry(key)
+        if entry is None:
             self._queue.forget(key)
             self._applier.forget(key)
             return None
+        obj = entry.obj
         if "deletionTimestamp" in obj["metadata"]:
             return None  # its children follow by their owner references
         plan = self._controllers[key.kind].plan(self._observe(key, obj))
         await self._applier.children(obj, plan)
-        if await self._applier.status(obj, plan.status):
+        if await self._applier.status(obj, entry.version, plan.status):
             self._tell(key, obj, plan)
         return plan.requeue_after
 
@@ -121,6 +123,10 @@ class Reconciler:
             log.info("dropped: it is being deleted", extra=about(key, cause=error.message))
             self._queue.done(key)
             return "dropped"
+        if error.status == 409 and error.path.endswith("/status"):
+            # Planned from what is no longer the newest; that one is about to arrive, and wakes the key by itself.
+            self._queue.done(key, CONFLICT_SECONDS)
+            return "conflict"
         delay = self._queue.failed(key, error.retry_after)
         extra = about(key, status=error.status, cause=str(error), retry_in=round(delay, 1))
         if error.status == 403:
