@@ -1,0 +1,55 @@
+"""kaon-job fetch: a server's init container. Verifies an artifact, every byte of it, and lays it out for the server.
+
+What is wrong with an artifact is found here, and ends the pod with exit code 64 and a message; never in the server.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+from kaon.contract.jobspec import FetchWork, JobSpec
+from kaon.contract.manifest import Manifest, ModelCard
+from kaon_jobs import artifact
+from kaon_jobs.context import Context
+from kaon_jobs.errors import StageFailure
+from kaon_jobs.serve.layout import lay_out
+
+log = logging.getLogger(__name__)
+
+
+def run(job: JobSpec, work: FetchWork, context: Context) -> None:
+    """Fetch, verify, lay out below work.target_dir.
+
+    Raises:
+        ArtifactCorrupted: a file is not what the manifest names, or the manifest not what the digest names.
+        StageFailure: the artifact is no model, lacks recorded answers, or the store cannot be read.
+    """
+    target = Path(work.target_dir)
+    files = target / ".fetched"
+    # The container may be started again in the same pod, over what an earlier attempt left.
+    for leftover in target.iterdir():
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    found = artifact.fetch(work.model, files, only=_serving_files)
+    lay_out(work, _card(found.manifest), files, target)
+    shutil.rmtree(files)
+    log.info("%s (%s) is verified and laid out for %s", found.uri, found.digest, work.server)
+
+
+def _serving_files(manifest: Manifest) -> Collection[str]:
+    return _card(manifest).serving_files
+
+
+def _card(manifest: Manifest) -> ModelCard:
+    card = manifest.model
+    if card is None:
+        raise StageFailure("ArtifactNotServable", f"the artifact is a {manifest.kind}, not a model")
+    if not card.golden:
+        raise StageFailure(
+            "ArtifactNotServable",
+            "the artifact has no recorded answers to compare the server's with; "
+            "make it again: set spec.rerun on the resource that made it",
+        )
+    return card

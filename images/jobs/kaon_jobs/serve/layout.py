@@ -1,0 +1,151 @@
+"""How a verified model is laid out for a server: a Triton model repository, or a TorchServe model store. Touches files.
+
+A laid-out model is complete: the code that predicts lies beside the weights, and golden.json says how to try it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from kaon.contract.jobspec import FetchWork
+from kaon.contract.manifest import ModelCard
+from kaon_jobs.errors import StageFailure
+
+GOLDEN = "golden.json"
+VERSION = "1"
+RESPONSE_TIMEOUT_SECONDS = 600
+"""The router's timeout is the one that users set; a server never gives up before it."""
+
+LARGEST_BODY_BYTES = 104_857_600
+"""The most that a route may be set to; the router refuses what is larger than the user's own bound."""
+
+
+def lay_out(work: FetchWork, card: ModelCard, files: Path, target: Path) -> None:
+    """Move the serving files below `target`, in the form that the server of `work` reads."""
+    {"triton": _triton, "torchserve": _torchserve}[work.server](work, card, files, target)
+
+
+def _triton(work: FetchWork, card: ModelCard, files: Path, target: Path) -> None:
+    model = target / "repository" / work.model_name
+    version = model / VERSION
+    version.mkdir(parents=True)
+    _runtime(version, {"classifier.py": "classifier.py", "triton_model.py": "model.py"})
+    _weights(work, card, files, version)
+    (model / "config.pbtxt").write_text(_triton_config(work, card), encoding="utf-8")
+    _golden(card, target, f"http://127.0.0.1:8000/v2/models/{work.model_name}/infer")
+
+
+def _triton_config(work: FetchWork, card: ModelCard) -> str:
+    # JSON strings are valid text-format strings.
+    quoted: Callable[[str], str] = json.dumps
+    return "\n".join(
+        [
+            f"name: {quoted(work.model_name)}",
+            'backend: "python"',
+            f"max_batch_size: {work.max_batch_size}",
+            'input [ { name: "text" data_type: TYPE_STRING dims: [ 1 ] } ]',
+            'output [ { name: "label" data_type: TYPE_STRING dims: [ 1 ] },',
+            f'         {{ name: "probabilities" data_type: TYPE_FP32 dims: [ {len(card.labels)} ] }} ]',
+            # One instance with `threads` threads: two would only take the processor from each other.
+            "instance_group [ { count: 1 kind: KIND_CPU } ]",
+            f"dynamic_batching {{ max_queue_delay_microseconds: {round(work.max_delay_ms * 1000)} }}",
+            "",
+        ]
+    )
+
+
+def _torchserve(work: FetchWork, card: ModelCard, files: Path, target: Path) -> None:
+    # TorchServe serves an unpacked archive as it is; zipping it would only make the server unzip it again.
+    store = target / "store"
+    archive = store / work.model_name
+    (archive / "MAR-INF").mkdir(parents=True)
+    _runtime(archive, {name: name for name in ("classifier.py", "v2.py", "torchserve_handler.py")})
+    _weights(work, card, files, archive)
+    model = {"modelName": work.model_name, "modelVersion": "1.0", "handler": "torchserve_handler.py"}
+    manifest = {"createdOn": "", "runtime": "python", "archiverVersion": "1", "model": model}
+    (archive / "MAR-INF" / "MANIFEST.json").write_text(json.dumps(manifest), encoding="utf-8")
+    (target / "config.properties").write_text(_torchserve_config(work, store), encoding="utf-8")
+    _golden(card, target, f"http://127.0.0.1:8080/v2/models/{work.model_name}/infer")
+
+
+def _torchserve_config(work: FetchWork, store: Path) -> str:
+    settings: dict[str, Any] = {
+        "inference_address": "http://0.0.0.0:8080",
+        # Whoever reaches the management port can load code; only the probe inside the container does.
+        "management_address": "http://127.0.0.1:8081",
+        "metrics_address": "http://0.0.0.0:8082",
+        "disable_token_authorization": "true",
+        "metrics_mode": "prometheus",
+        "disable_system_metrics": "true",
+        "enable_envvars_config": "false",
+        "enable_model_api": "false",
+        "allowed_urls": f"file://{store}/.*",
+        "max_request_size": LARGEST_BODY_BYTES,
+        "max_response_size": LARGEST_BODY_BYTES,
+        "model_store": store,
+        "load_models": work.model_name,
+        "default_response_timeout": RESPONSE_TIMEOUT_SECONDS,
+        "default_workers_per_model": 1,
+        "models": json.dumps(
+            {
+                work.model_name: {
+                    "1.0": {
+                        "defaultVersion": True,
+                        "marName": work.model_name,
+                        "minWorkers": 1,
+                        "maxWorkers": 1,
+                        "batchSize": work.max_batch_size,
+                        "maxBatchDelay": max(1, round(work.max_delay_ms)),
+                        "responseTimeout": RESPONSE_TIMEOUT_SECONDS,
+                    }
+                }
+            }
+        ),
+    }
+    return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+def _runtime(folder: Path, names: dict[str, str]) -> None:
+    runtime = resources.files("kaon_jobs.serve.runtime")
+    for source, name in names.items():
+        (folder / name).write_bytes(runtime.joinpath(source).read_bytes())
+
+
+def _weights(work: FetchWork, card: ModelCard, files: Path, folder: Path) -> None:
+    for name in card.serving_files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(files / name, folder / name)
+    settings = {
+        "labels": card.labels,
+        "maxSequenceLength": card.max_sequence_length,
+        "maxBatchSize": work.max_batch_size,
+        "threads": work.threads,
+        "model": _one(card, ".onnx"),
+        "tokenizer": _one(card, "tokenizer.json"),
+    }
+    (folder / "serving.json").write_text(json.dumps(settings), encoding="utf-8")
+
+
+def _one(card: ModelCard, ending: str) -> str:
+    found = [name for name in card.serving_files if name.endswith(ending)]
+    if len(found) != 1:
+        raise StageFailure(
+            "ArtifactNotServable",
+            f"a server needs exactly one file *{ending}; the artifact has {', '.join(card.serving_files)}",
+        )
+    return found[0]
+
+
+def _golden(card: ModelCard, target: Path, url: str) -> None:
+    golden = {
+        "url": url,
+        "tolerance": card.golden_tolerance,
+        "labels": card.labels,
+        "examples": [example.wire() for example in card.golden],
+    }
+    (target / GOLDEN).write_text(json.dumps(golden), encoding="utf-8")

@@ -1,0 +1,124 @@
+"""Probes that run inside a server's container. Standard library only, so that a probe costs milliseconds.
+
+`probe golden`: recorded inputs through the running server must give the recorded answers (startup probe). A server that
+answers differently is stopped, and the reason left as the container's termination message, where the operator reads it.
+`probe torchserve MODEL`: a worker of the model is READY (readiness probe).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+GOLDEN_FILE = Path("/models/golden.json")
+TERMINATION_LOG = Path("/dev/termination-log")
+MANAGEMENT = "http://127.0.0.1:8081"
+TIMEOUT_SECONDS = 20
+
+
+class NotYet(Exception):
+    """The server does not answer yet; ask again."""
+
+
+class Mismatch(Exception):
+    """The server answers, and wrongly; asking again changes nothing."""
+
+
+def golden(file: Path) -> int:
+    """Compare every recorded answer with the running server's.
+
+    Returns: how many agree.
+
+    Raises:
+        Mismatch: an answer differs in its label or, beyond the tolerance, in a probability.
+        NotYet: the server does not answer.
+    """
+    recorded = json.loads(file.read_text(encoding="utf-8"))
+    for number, example in enumerate(recorded["examples"], start=1):
+        label, probabilities = _predict(recorded["url"], example["text"])
+        _compare(f"recorded answer {number} of {len(recorded['examples'])}", example, label, probabilities, recorded)
+    return len(recorded["examples"])
+
+
+def _predict(url: str, text: str) -> tuple[str, list[float]]:
+    body = {"inputs": [{"name": "text", "shape": [1, 1], "datatype": "BYTES", "data": [text]}]}
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
+    outputs = {item["name"]: item["data"] for item in _fetch(request)["outputs"]}
+    return outputs["label"][0], outputs["probabilities"]
+
+
+def _compare(
+    which: str, example: dict[str, Any], label: str, probabilities: list[float], recorded: dict[str, Any]
+) -> None:
+    expected, tolerance = example["probabilities"], recorded["tolerance"]
+    if len(probabilities) != len(expected):
+        raise Mismatch(f"{which} has {len(expected)} classes, the server answers with {len(probabilities)}")
+    distance = max(abs(ours - theirs) for ours, theirs in zip(probabilities, expected, strict=True))
+    if not distance <= tolerance:
+        raise Mismatch(f"{which} differs by {distance:.4f} in a probability, more than the tolerance of {tolerance}")
+    if label != example["label"] and not _tied(example, label, recorded):
+        raise Mismatch(f"{which} is {example['label']!r}, the server says {label!r}")
+
+
+def _tied(example: dict[str, Any], label: str, recorded: dict[str, Any]) -> bool:
+    # Two classes within the tolerance of each other may change places without anything being wrong.
+    if label not in recorded["labels"]:
+        return False
+    best, other = (example["probabilities"][recorded["labels"].index(name)] for name in (example["label"], label))
+    return bool(best - other <= 2 * recorded["tolerance"])
+
+
+def torchserve(model: str) -> None:
+    """Raises NotYet unless a worker of `model` is READY. TorchServe's own /ping is healthy long before, and after."""
+    described = _fetch(urllib.request.Request(f"{MANAGEMENT}/models/{model}"))
+    if not any(worker["status"] == "READY" for version in described for worker in version["workers"]):
+        raise NotYet(f"no worker of {model} is READY")
+
+
+def _fetch(request: urllib.request.Request) -> Any:
+    # No proxy: the server is this very container's.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=TIMEOUT_SECONDS) as response:
+            return json.load(response)
+    except (OSError, ValueError) as error:
+        told = error.read(500).decode(errors="replace") if isinstance(error, urllib.error.HTTPError) else ""
+        raise NotYet(f"{request.full_url}: {error} {told}".strip()) from error
+
+
+def stop_server(message: str) -> None:
+    """Leave the reason where the operator reads it, and end the container: process 1 is the server."""
+    TERMINATION_LOG.write_text(message, encoding="utf-8")
+    os.kill(1, signal.SIGTERM)
+
+
+def main(arguments: list[str]) -> int:
+    """The command: 0 for yes, 1 for not (yet)."""
+    try:
+        match arguments:
+            case ["golden"]:
+                print(f"{golden(GOLDEN_FILE)} recorded answers agree")
+            case ["torchserve", model]:
+                torchserve(model)
+            case _:
+                print("usage: probe golden | probe torchserve MODEL", file=sys.stderr)
+                return 2
+    except NotYet as reason:
+        print(reason, file=sys.stderr)
+        return 1
+    except Mismatch as reason:
+        message = f"GoldenMismatch: {reason}"
+        print(message, file=sys.stderr)
+        stop_server(message)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

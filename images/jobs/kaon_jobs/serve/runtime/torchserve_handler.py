@@ -1,0 +1,56 @@
+"""TorchServe's handler: speaks the V2 protocol, so that TorchServe and Triton answer alike. Laid out by fetch.
+
+TorchServe batches and schedules; this file turns a batch of requests into one call of the classifier.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import v2
+from classifier import Classifier
+
+PURPOSE_HEADER = "x-kaon-request"
+"""Set by the router, never by a client: `ready` and `metadata` are answered here, TorchServe has no such paths."""
+PLATFORM = "onnxruntime_onnx"
+
+
+class Handler:
+    """The one class of this module, which is how TorchServe finds it."""
+
+    def initialize(self, context: Any) -> None:
+        """Load the classifier from the unpacked archive."""
+        self._classifier = Classifier(Path(context.system_properties["model_dir"]))
+
+    def handle(self, data: list, context: Any) -> list:
+        """One answer for each request of the batch; a request that cannot be read gets status 400 and says why."""
+        answers: list = [None] * len(data)
+        texts: list[str] = []
+        accepted: list[tuple[int, v2.Inference, int]] = []
+        for index, item in enumerate(data):
+            purpose = context.get_request_header(index, PURPOSE_HEADER)
+            if purpose is not None:
+                answers[index] = self._about(purpose, context.model_name)
+                continue
+            try:
+                inference = v2.parse(item.get("body", item.get("data")), self._classifier.max_batch_size)
+            except v2.Refusal as refusal:
+                context.set_response_status(code=400, phrase="Bad Request", idx=index)
+                answers[index] = json.dumps({"error": str(refusal)})
+                continue
+            accepted.append((index, inference, len(texts)))
+            texts.extend(inference.texts)
+        if texts:
+            probabilities = self._classifier.probabilities(texts)
+            labels = self._classifier.best(probabilities)
+            for index, inference, start in accepted:
+                own = slice(start, start + len(inference.texts))
+                body = v2.answer(context.model_name, inference, labels[own], probabilities[own].tolist())
+                answers[index] = json.dumps(body)
+        for index in range(len(data)):
+            context.set_response_content_type(index, "application/json")
+        return answers
+
+    def _about(self, purpose: str, model: str) -> str:
+        # To answer at all proves that a worker is ready.
+        return json.dumps(v2.metadata(model, PLATFORM, len(self._classifier.labels))) if purpose == "metadata" else ""

@@ -1,0 +1,82 @@
+"""All children of a ModelDeployment, from the roles of its revisions. Pure; each child's own file builds it."""
+
+from __future__ import annotations
+
+from kaon.api.modeldeployment import ModelDeploymentSpec, Revision
+from kaon.controllers.base import Child, Object, Observed
+from kaon.controllers.serving_rollout import Roles
+from kaon.resources import router_deployment
+from kaon.resources.monitoring_podmonitor import pod_monitor
+from kaon.resources.monitoring_rule import prometheus_rule
+from kaon.resources.router_config import Backend
+from kaon.resources.router_deployment import router_config_map, router_replicas, router_selector, router_service
+from kaon.resources.serving_deployment import COMPONENT, server_deployment, server_selector
+from kaon.resources.serving_networkpolicy import server_network_policy
+from kaon.resources.serving_pdb import disruption_budget
+from kaon.resources.serving_ports import router_name
+from kaon.resources.serving_service import server_host, server_service
+
+
+def children_of(observed: Observed, spec: ModelDeploymentSpec, roles: Roles) -> tuple[Child, ...]:
+    """Everything that should exist, in the order in which it is made: servers before the routes to them."""
+    newest = roles.candidate or roles.stable
+    if newest is None:
+        return ()
+    # Labels of what outlives a revision must not change before the traffic does.
+    digest = (roles.stable or newest).artifact_digest
+    wanted: list[Object | None] = [server_network_policy(observed.obj, digest)]
+    for revision in roles:
+        wanted += [server_service(observed.obj, revision), _server(observed, spec, revision, roles)]
+    if roles.stable is not None:
+        wanted += _routed(observed, spec, roles, roles.stable, digest)
+    if "PodMonitor" in observed.capabilities:
+        wanted.append(pod_monitor(observed.obj, digest))
+    if "PrometheusRule" in observed.capabilities and roles.stable is not None:
+        wanted.append(prometheus_rule(observed.obj, spec, roles.stable, digest))
+    return tuple(Child(item) for item in wanted if item is not None)
+
+
+def _server(observed: Observed, spec: ModelDeploymentSpec, revision: Revision, roles: Roles) -> Object:
+    # A candidate is proven on at least one pod, whatever the scale.
+    replicas = spec.replicas if revision is roles.stable else max(spec.replicas, 1)
+    config = observed.config
+    return server_deployment(
+        observed.obj, spec, revision, replicas=replicas, images=config.images, version=config.version
+    )
+
+
+def _routed(
+    observed: Observed, spec: ModelDeploymentSpec, roles: Roles, stable: Revision, digest: str
+) -> list[Object | None]:
+    """The router, and the budgets of what it routes to. It is there as soon as something is to be routed to."""
+    obj, name = observed.obj, observed.obj["metadata"]["name"]
+    backends = [
+        Backend(
+            revision.revision,
+            revision.server,
+            server_host(obj, revision, observed.config.cluster_domain),
+            revision.weight,
+        )
+        for revision in roles
+    ]
+    return [
+        router_config_map(obj, spec, backends, digest),
+        router_deployment.router_deployment(obj, spec, observed.config.images, digest),
+        router_service(obj, digest),
+        disruption_budget(
+            obj,
+            name=name,
+            component=COMPONENT,
+            digest=digest,
+            selector=server_selector(obj, stable),
+            replicas=spec.replicas,
+        ),
+        disruption_budget(
+            obj,
+            name=router_name(name),
+            component=router_deployment.COMPONENT,
+            digest=digest,
+            selector=router_selector(obj),
+            replicas=router_replicas(spec),
+        ),
+    ]

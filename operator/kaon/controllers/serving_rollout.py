@@ -1,0 +1,150 @@
+"""Which revision has the traffic: stable, candidate and retiring, and how one becomes the other. Pure.
+
+A candidate gets traffic when every pod of it answers as recorded and every router surely knows it; until then, and
+whatever becomes of it, the stable one is not touched. A replaced revision runs on until no router can send to it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from kaon.api.modeldeployment import Revision
+from kaon.controllers.base import Key, Object
+from kaon.controllers.conditions import parse_timestamp, timestamp
+from kaon.controllers.serving_health import Health
+from kaon.resources import labels
+from kaon.resources.router_deployment import STABLE_ANNOTATION
+from kaon.resources.serving_deployment import REVISION_ANNOTATION
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The revisions that exist, by what they are for. At most one each."""
+
+    stable: Revision | None = None
+    candidate: Revision | None = None
+    retiring: Revision | None = None
+
+    def __iter__(self) -> Iterator[Revision]:
+        return (revision for revision in (self.stable, self.candidate, self.retiring) if revision is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a look at the cluster made of the roles."""
+
+    roles: Roles
+    promoted: bool = False
+    wait_seconds: float | None = None
+    """When to look again though nothing changes."""
+
+
+def roles_of(status: Object, children: Mapping[Key, Object], now: datetime) -> Roles:
+    """The roles from the status; from the children when the status is lost."""
+    try:
+        told = Roles(*(_parse(status.get(name)) for name in ("stable", "candidate", "retiring")))
+    except ValidationError:
+        told = Roles()
+    return told if any(True for _ in told) else _recovered(children, now)
+
+
+def advance(
+    roles: Roles, target: Revision | None, health: Mapping[str, Health], now: datetime, routers_know_after: float
+) -> Step:
+    """One step towards `target`. None: nothing new may start, and nothing is promoted.
+
+    routers_know_after: seconds after which every router has surely read what its ConfigMap says.
+    """
+    roles = _expired(roles, target, now, routers_know_after)
+    if target is None:
+        return Step(roles, wait_seconds=_remaining(roles, now, routers_know_after))
+    roles = _aimed(roles, target, now)
+    waits = [_remaining(roles, now, routers_know_after)]
+    if roles.candidate is not None and roles.retiring is None:
+        state = health.get(roles.candidate.revision, Health())
+        known_in = _known_in(roles, state, now, routers_know_after)
+        if _proven(roles, state) and known_in <= 0:
+            promoted = _promoted(roles, roles.candidate, now)
+            return Step(promoted, True, _remaining(promoted, now, routers_know_after))
+        if state.created is not None and known_in > 0:
+            waits.append(known_in)
+    return Step(roles, wait_seconds=min((wait for wait in waits if wait is not None), default=None))
+
+
+def _parse(value: object) -> Revision | None:
+    return None if value is None else Revision.model_validate(value)
+
+
+def _recovered(children: Mapping[Key, Object], now: datetime) -> Roles:
+    stable_name = next(
+        (
+            child["metadata"].get("annotations", {}).get(STABLE_ANNOTATION)
+            for key, child in children.items()
+            if key.kind == "ConfigMap"
+        ),
+        None,
+    )
+    found: dict[str, Revision] = {}
+    for key, child in sorted(children.items()):
+        text = child["metadata"].get("annotations", {}).get(REVISION_ANNOTATION)
+        if key.kind == "Deployment" and text and labels.REVISION in child["metadata"].get("labels", {}):
+            revision = Revision.model_validate({**json.loads(text), "since": timestamp(now), "weight": 0})
+            found[revision.revision] = revision
+    stable = found.pop(stable_name, None) if stable_name else None
+    others = list(found.values())
+    if stable is None:
+        # Without a stable one there is no router: whatever runs is still on its way.
+        return Roles(candidate=others[0] if others else None)
+    # Which of the others was on its way and which on its way out, nobody knows: a target returns from retiring.
+    retiring = others[0] if others else None
+    return Roles(stable=stable.model_copy(update={"weight": 100}), retiring=retiring)
+
+
+def _expired(roles: Roles, target: Revision | None, now: datetime, after: float) -> Roles:
+    retiring = roles.retiring
+    if retiring is None or (target is not None and target.revision == retiring.revision):
+        return roles
+    age = (now - parse_timestamp(retiring.since)).total_seconds()
+    return replace(roles, retiring=None) if age >= after else roles
+
+
+def _aimed(roles: Roles, target: Revision, now: datetime) -> Roles:
+    """The candidate is the target, unless the target has the traffic already."""
+    if roles.stable is not None and roles.stable.revision == target.revision:
+        # What is told of it may be newer: the Secret's name, the evaluation's latency.
+        told = target.model_copy(update={"since": roles.stable.since, "weight": 100})
+        return replace(roles, stable=told, candidate=None)
+    if roles.candidate is not None and roles.candidate.revision == target.revision:
+        return replace(roles, candidate=target.model_copy(update={"since": roles.candidate.since, "weight": 0}))
+    fresh = target.model_copy(update={"since": timestamp(now), "weight": 0})
+    returns = roles.retiring is not None and roles.retiring.revision == target.revision
+    return replace(roles, candidate=fresh, retiring=None if returns else roles.retiring)
+
+
+def _proven(roles: Roles, state: Health) -> bool:
+    # The first revision replaces nobody, and its router is not there yet: ready is enough.
+    return state.available if roles.stable is not None else state.ready
+
+
+def _known_in(roles: Roles, state: Health, now: datetime, after: float) -> float:
+    """Seconds until every router knows the candidate's cluster, which entered the ConfigMap with its Deployment."""
+    if roles.stable is None:
+        return 0.0
+    return after if state.created is None else after - (now - state.created).total_seconds()
+
+
+def _promoted(roles: Roles, candidate: Revision, now: datetime) -> Roles:
+    moment = timestamp(now)
+    replaced = roles.stable.model_copy(update={"since": moment, "weight": 0}) if roles.stable else None
+    return Roles(stable=candidate.model_copy(update={"since": moment, "weight": 100}), retiring=replaced)
+
+
+def _remaining(roles: Roles, now: datetime, after: float) -> float | None:
+    if roles.retiring is None:
+        return None
+    return max(0.0, after - (now - parse_timestamp(roles.retiring.since)).total_seconds())
