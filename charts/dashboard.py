@@ -30,12 +30,12 @@ ROWS: tuple[tuple[Panel, ...], ...] = (
         Panel("Leaders", (("sum(kaon_leader)", "leaders"),), "One, or nothing is reconciled.", kind="stat"),
         Panel(
             "Resources",
-            (("sum by (kind, phase) (kaon_resources)", "{{kind}} {{phase}}"),),
+            (("max by (kind, phase) (kaon_resources)", "{{kind}} {{phase}}"),),
             "How many resources are in which phase.",
         ),
         Panel(
             "Failed resources",
-            (('sum by (kind) (kaon_resources{phase="Failed"})', "{{kind}}"),),
+            (('max by (kind) (kaon_resources{phase="Failed"})', "{{kind}}"),),
             "The message of the condition Stalled names the cause and the way out.",
         ),
     ),

@@ -28,7 +28,7 @@ OPERATOR_MAY = (
         "create events",
         "create events.events.k8s.io",
     ),
-    *("create serviceaccounts", "create rolebindings.rbac.authorization.k8s.io", "list rolebindings"),
+    *("create serviceaccounts", "create rolebindings.rbac.authorization.k8s.io", "list rolebindings.rbac.authorization.k8s.io"),
     *("create networkpolicies.networking.k8s.io", "create poddisruptionbudgets.policy"),
     *("create horizontalpodautoscalers.autoscaling", "create podmonitors.monitoring.coreos.com"),
 )

@@ -102,9 +102,8 @@ def test_plain_manifests_apply_and_their_removal_leaves_nothing(
     manifests = str(ROOT / "deploy" / "kaon.yaml")
     # Without --server-side, as most people type it: no object may be too large for the annotation.
     kube("apply", "-f", manifests)
-    assert "unchanged" in kube("apply", "-f", manifests)
+    kube("wait", "--for=condition=Established", *(f"crd/{plural}.kaon.dev" for plural in CRDS), "--timeout=30s")
     assert "configured" not in kube("apply", "-f", manifests)
-    kube("wait", "--for=condition=Established", "crd/reports.kaon.dev", "--timeout=30s")
     pods = ("get", "pods", "-n", "kaon-system", "-o", "name")
     deadline = time.monotonic() + 30
     while "pod/kaon-operator" not in kube(*pods):
