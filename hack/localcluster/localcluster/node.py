@@ -133,13 +133,13 @@ def remove_cgroups(name: str) -> None:
 
 
 def _remove_cgroup(folder: Path) -> None:
-    for attempt in range(50):
+    for attempt in range(200):  # until whoever inherits the orphans has reaped them
         try:
             folder.rmdir()
         except FileNotFoundError:
             return
         except OSError:
-            if attempt == 49:
+            if attempt == 199:
                 raise
             time.sleep(0.1)
         else:
