@@ -157,6 +157,10 @@ def explanation(obj: Object, status: StageStatus, state: State) -> tuple[str, st
         return "", "the operator has not looked at the last edit yet"
     named = conditions.STALLED if state is State.STALLED else conditions.READY
     condition = find(status, named) or find(status, conditions.READY)
+    source = reference(obj)
+    if condition and condition.reason == conditions.INPUTS_NOT_READY and source:
+        # The message repeats how the other one is doing, which its own row says better.
+        return "", f"waits for {source[0]} {source[1]}"
     return (condition.reason, condition.message) if condition else ("", "")
 
 

@@ -32,6 +32,13 @@ def test_a_resource_whose_reference_does_not_exist_is_still_shown() -> None:
     assert (shown[1].reason, shown[1].message) == ("ReferenceNotFound", "Dataset nowhere does not exist")
 
 
+def test_a_resource_that_waits_names_the_one_it_waits_for_and_leaves_the_rest_to_its_row() -> None:
+    said = "Waiting for TrainingRun r8: Job r8-trun-1: training."
+    waiting = job(phase="Waiting", conditions=conditions("False", "InputsNotReady", said))
+    row = pipeline.row(waiting)
+    assert (row.reason, row.message) == ("", "waits for TrainingRun r8")
+
+
 def test_a_running_stage_shows_step_time_left_and_metrics() -> None:
     row = pipeline.row(run())
     assert (row.state, row.percent, row.step) == (State.WORKING, 42.0, "training 195/465")
