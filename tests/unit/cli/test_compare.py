@@ -49,7 +49,7 @@ def test_a_job_that_is_not_done_says_what_it_waits_for() -> None:
     waiting = job(
         baseline=None, phase="Waiting", conditions=conditions("False", "InputsNotReady", "TrainingRun r8 runs")
     )
-    with pytest.raises(CliError, match="InputsNotReady: TrainingRun r8 runs"):
+    with pytest.raises(CliError, match="no figures yet: waits for TrainingRun r8"):
         compare(run(), waiting)
 
 
