@@ -50,7 +50,9 @@ class Installation:
 
     def install(self, images: Mapping[str, str] | None = None) -> None:
         """helm upgrade --install, waiting until the operator is ready."""
-        steps.install(self.cluster, images or self.images, NAMESPACES, release_namespace=SYSTEM)
+        # The kubelet of the local cluster brings a changed ConfigMap within 10 s; the default allows for 60.
+        values = {"operator.extraArgs": ["--retire-after-seconds=15"]}
+        steps.install(self.cluster, images or self.images, NAMESPACES, values, release_namespace=SYSTEM)
 
     @contextlib.contextmanager
     def with_images(self, **images: str) -> Iterator[None]:

@@ -73,6 +73,8 @@ def kubelet(layout: Layout, record: Record) -> str:
         "clusterDomain": "cluster.local",
         "resolvConf": str(layout.config / "resolv.conf"),
         "podLogsDir": str(layout.state / "pod-logs"),
+        # A changed ConfigMap reaches its pods at their next sync: within seconds here, where a router waits for it.
+        "syncFrequency": "10s",
         "maxPods": 200,
         "registryPullQPS": 0,
         "kubeAPIQPS": 200,
