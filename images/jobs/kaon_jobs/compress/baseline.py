@@ -1,0 +1,165 @@
+"""The model as it was trained: fetched, verified, and asked again before anything is compared with it.
+
+Touches the store, the scratch directory and onnxruntime.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kaon.api.evaluation import Evaluation
+from kaon.contract.jobspec import CompressWork
+from kaon_jobs.artifact import Artifact, fetch
+from kaon_jobs.compress.quality import Classes
+from kaon_jobs.context import Context
+from kaon_jobs.data.splits import Rows, classes_of, fetch_dataset, read_split
+from kaon_jobs.errors import StageFailure
+from kaon_jobs.evaluate.quality import quality
+from kaon_jobs.evaluate.stage import serving_files
+from kaon_jobs.onnx_text import Floats, OnnxTextClassifier
+
+VALIDATION_ROWS = 2000
+"""Enough to choose by; a larger validation split is sampled, seeded. The test split is always asked in full."""
+ROWS_THAT_MAY_DIFFER = 2
+"""Rounding on another processor may turn a row that lies on the fence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Everything a compression starts from."""
+
+    artifact: Artifact
+    directory: Path
+    labels: list[str]
+    train: Rows
+    validation: Rows
+    test: Rows
+    validation_classes: Classes
+    test_probabilities: Floats
+
+    @property
+    def test_classes(self) -> Classes:
+        """What the baseline says of each test row."""
+        return np.asarray(self.test_probabilities.argmax(axis=1), dtype=np.int64)
+
+
+def load_baseline(work: CompressWork, context: Context, threads: int) -> Baseline:
+    """Fetches model and data, and checks lineage and parity.
+
+    Raises:
+        StageFailure: DatasetMismatch (the model was trained on another dataset), LabelsMismatch, SplitEmpty,
+            EvaluationMissing, or ParityFailed (the stored model does not answer as it was recorded).
+    """
+    report = context.reporter
+    report.progress("fetching", 0)
+    directory, data = context.workdir / "baseline", context.workdir / "dataset"
+    artifact = fetch(
+        work.model,
+        directory,
+        only=serving_files,
+        progress=lambda done, all_: report.progress("fetching", 2 * done / all_),
+    )
+    check_lineage(artifact, work)
+    dataset = fetch_dataset(work.dataset, data)
+    labels = classes_of(dataset.manifest)
+    train, validation, test = (read_split(data, split) for split in ("train", "validation", "test"))
+    for name, rows in (("train", train), ("validation", validation), ("test", test)):
+        if not len(rows):
+            raise StageFailure(
+                "SplitEmpty", f"the {name} split of {work.dataset.uri} has no rows; compression needs all three splits"
+            )
+    validation = sample(validation, VALIDATION_ROWS, work.search.seed)
+    classifier = OnnxTextClassifier(directory, threads)
+    if classifier.labels != labels:
+        raise StageFailure(
+            "LabelsMismatch",
+            f"the model knows {', '.join(classifier.labels[:20])}, the dataset {', '.join(labels[:20])}",
+        )
+    report.progress("checking the baseline", 3)
+    check_golden(classifier)
+    test_probabilities = classifier.probabilities(test.texts)
+    report.progress("checking the baseline", 8)
+    check_evaluation(recorded_evaluation(artifact), test, test_probabilities, labels)
+    validation_classes = classifier.probabilities(validation.texts).argmax(axis=1)
+    return Baseline(
+        artifact,
+        directory,
+        labels,
+        train,
+        validation,
+        test,
+        np.asarray(validation_classes, dtype=np.int64),
+        test_probabilities,
+    )
+
+
+def check_lineage(artifact: Artifact, work: CompressWork) -> None:
+    """The test split is held out only from a model that was trained on this very dataset."""
+    trained_on = artifact.manifest.inputs.get("dataset")
+    if artifact.manifest.kind != "model" or trained_on is None:
+        raise StageFailure(
+            "NotAModel", f"{artifact.uri} is a {artifact.manifest.kind}; compress the model of a TrainingRun"
+        )
+    if trained_on != work.dataset.digest:
+        raise StageFailure(
+            "DatasetMismatch",
+            f"the model {artifact.uri} was trained on dataset {trained_on}, the job names {work.dataset.digest}; on "
+            "another dataset rows of its training could lie in the test split. Name the dataset it was trained on",
+        )
+
+
+def check_golden(classifier: OnnxTextClassifier) -> None:
+    """The stored model gives the answers that were recorded of it."""
+    card = classifier.card
+    if not card.golden:
+        raise StageFailure("ParityFailed", "the model's card has no golden examples to check it by; train it again")
+    for index, example in enumerate(card.golden):
+        (probabilities,) = classifier.probabilities([example.text])
+        difference = float(np.abs(probabilities - np.asarray(example.probabilities)).max())
+        if not difference <= card.golden_tolerance:
+            raise StageFailure(
+                "ParityFailed",
+                f"the stored model is not the one that was evaluated: golden example {index} differs by "
+                f"{difference:.3g} in a probability, allowed is {card.golden_tolerance:g}. Run the training again "
+                "(spec.rerun)",
+            )
+
+
+def recorded_evaluation(artifact: Artifact) -> Evaluation:
+    """The evaluation in the model's manifest."""
+    training = artifact.manifest.result.training
+    if training is None or training.evaluation.accuracy is None or training.evaluation.macro_f1 is None:
+        raise StageFailure(
+            "EvaluationMissing", f"{artifact.uri} has no recorded evaluation; run its training again (spec.rerun)"
+        )
+    return training.evaluation
+
+
+def check_evaluation(recorded: Evaluation, test: Rows, probabilities: Floats, labels: list[str]) -> None:
+    """The stored model reaches the accuracy and macro-F1 that were recorded of it."""
+    found = quality(test.label_ids, probabilities, labels)
+    allowed = ROWS_THAT_MAY_DIFFER / len(test)
+    smallest = min((one.support for one in found.per_class if one.support), default=1)
+    # One row of the smallest class moves its F1 by up to about 2 / rows, and macro-F1 by that over the classes.
+    allowed_f1 = ROWS_THAT_MAY_DIFFER * 2 / smallest / len(labels)
+    for name, now, then, tolerance in (
+        ("accuracy", found.accuracy, recorded.accuracy, allowed),
+        ("macro-F1", found.macro_f1, recorded.macro_f1, allowed_f1),
+    ):
+        if then is None or recorded.rows != len(test) or not abs(now - then) <= tolerance + 1e-6:
+            raise StageFailure(
+                "ParityFailed",
+                f"the stored model does not reproduce its evaluation: {name} {now:.4f} on {len(test)} test rows, "
+                f"recorded are {then} on {recorded.rows}; at most {tolerance:.4f} may differ",
+            )
+
+
+def sample(rows: Rows, count: int, seed: int) -> Rows:
+    """At most `count` rows, in their order."""
+    if len(rows) <= count:
+        return rows
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(rows))[:count])
+    return Rows([rows.texts[index] for index in chosen], rows.label_ids[chosen], rows.row_ids[chosen])

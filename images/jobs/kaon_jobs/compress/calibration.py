@@ -1,0 +1,72 @@
+"""Rows from which ranges and sensitivities are learnt: a seeded draw of the training split, never of another one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader  # type: ignore[import-untyped]
+
+from kaon_jobs.onnx_text import load_tokenizer, read_card
+
+BATCH_ROWS = 16
+
+Inputs = dict[str, NDArray[np.int64]]
+
+
+class Calibration:
+    """Training texts, and a seed that makes every draw of them the same draw."""
+
+    def __init__(self, texts: Sequence[str], seed: int) -> None:
+        self._texts = list(texts)
+        self.seed = seed
+
+    def draw(self, count: int) -> list[str]:
+        """`count` texts, or all when there are fewer. A larger draw starts with the smaller one."""
+        order = np.random.default_rng(self.seed).permutation(len(self._texts))
+        return [self._texts[index] for index in order[:count]]
+
+
+def batches(directory: Path, texts: Sequence[str], input_names: Sequence[str]) -> list[Inputs]:
+    """The texts as inputs of the model in `directory`: rows of one length together, so that no padding is seen.
+
+    Padding would pull the ranges of activations towards what no real row has.
+    """
+    tokenizer = load_tokenizer(directory, read_card(directory).max_sequence_length)
+    by_length: dict[int, list[Inputs]] = {}
+    for text in texts:
+        encoding = tokenizer.encode(text)
+        fields = {
+            "input_ids": encoding.ids,
+            "attention_mask": encoding.attention_mask,
+            "token_type_ids": encoding.type_ids,
+        }
+        row = {name: np.asarray([fields[name]], dtype=np.int64) for name in input_names}
+        by_length.setdefault(len(encoding.ids), []).append(row)
+    made = []
+    for _, rows in sorted(by_length.items()):
+        for start in range(0, len(rows), BATCH_ROWS):
+            part = rows[start : start + BATCH_ROWS]
+            made.append({name: np.concatenate([row[name] for row in part]) for name in input_names})
+    return made
+
+
+class Reader(CalibrationDataReader):  # type: ignore[misc]
+    """Feeds batches to onnxruntime's calibration, which asks for them range by range."""
+
+    def __init__(self, inputs: Sequence[Inputs]) -> None:
+        self._inputs = inputs
+        self.set_range(0, len(inputs))
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """The part that get_next walks next."""
+        self._rest = iter(self._inputs[start_index:end_index])
+
+    def get_next(self) -> Inputs | None:
+        """The next batch of the range, or None at its end."""
+        return next(self._rest, None)

@@ -1,0 +1,146 @@
+"""Runs trials: those that the search asks for, or those of the user's own steps. Each is reported while it runs.
+
+Drives the workbench and the Report; which trial comes next is search.py's decision.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+
+from kaon.api.common import Checkpoint
+from kaon.api.compressionjob import Step
+from kaon_jobs.compress.search import Done, Pipeline, Question, Scan, Tried, Try, ladder, next_move
+from kaon_jobs.compress.selection import Contender, contender
+from kaon_jobs.compress.sensitivity import Sensitivity, scan
+from kaon_jobs.compress.trials import TrialRecord
+from kaon_jobs.compress.workbench import Workbench
+from kaon_jobs.context import Context, now
+from kaon_jobs.errors import StageFailure
+
+log = logging.getLogger(__name__)
+
+START_PERCENT, END_PERCENT = 10.0, 75.0
+JUDGE_IN_TRIALS = 2.5
+"""The judgement, the report and the upload take about as long as this many trials."""
+
+
+@dataclass(slots=True)
+class Explored:
+    """All trials of a job, in their order."""
+
+    tried: list[Tried] = field(default_factory=list)
+    records: dict[Pipeline, TrialRecord] = field(default_factory=dict)
+    reused: set[Pipeline] = field(default_factory=set)
+    sensitivity: list[Sensitivity] = field(default_factory=list)
+    ended: str = ""
+
+    @property
+    def contenders(self) -> list[Contender]:
+        """The candidates that could be made."""
+        return [item.contender for item in self.tried if item.contender is not None]
+
+    def record(self, name: str) -> TrialRecord:
+        """The record of a candidate."""
+        return next(record for record in self.records.values() if record.name == name)
+
+    @property
+    def seconds(self) -> float:
+        """What the trials took, those of earlier attempts included."""
+        return sum(record.seconds for record in self.records.values())
+
+
+def explore(bench: Workbench, question: Question, context: Context, scratch_threads: int) -> Explored:
+    """`strategy: auto`: trials until the search is done."""
+    explored = Explored()
+    start = time.monotonic()
+    sensitive: list[tuple[str, ...]] | None = None
+    expected = min(question.limits.max_trials, 1 if question.impossible else len(ladder(question, fusible=True)))
+    while True:
+        reused = sum(explored.records[item].seconds for item in explored.reused)
+        move = next_move(question, explored.tried, sensitive, reused + time.monotonic() - start)
+        match move:
+            case Done(reason):
+                explored.ended = reason
+                return explored
+            case Scan(prefix):
+                explored.sensitivity = _scan(bench, prefix, context, scratch_threads)
+                sensitive = [item.nodes for item in explored.sensitivity]
+            case Try(pipeline):
+                expected = max(expected, len(explored.tried) + 1)
+                _trial(bench, pipeline, explored, question, context, expected)
+
+
+def follow(bench: Workbench, steps: list[Step], question: Question, context: Context) -> Explored:
+    """`strategy: steps`: every prefix of the list is a trial, so that each step has its own figures.
+
+    Raises:
+        StageFailure: StepFailed; a step cannot be done on this model.
+    """
+    explored = Explored(ended="the steps are done")
+    for length in range(1, len(steps) + 1):
+        pipeline = Pipeline(tuple(steps[:length]))
+        _trial(bench, pipeline, explored, question, context, len(steps))
+        failure = explored.records[pipeline].failure
+        if failure is not None:
+            raise StageFailure("StepFailed", f"spec.steps[{length - 1}] ({pipeline.name}) cannot be done: {failure}")
+    return explored
+
+
+def _trial(
+    bench: Workbench, pipeline: Pipeline, explored: Explored, question: Question, context: Context, expected: int
+) -> None:
+    number = len(explored.tried) + 1
+    mean = explored.seconds / len(explored.records) if explored.records else None
+    context.reporter.progress(
+        f"trial {number}/{expected}: {pipeline.name}"[:128],
+        START_PERCENT + (END_PERCENT - START_PERCENT) * (number - 1) / expected,
+        step=number,
+        total_steps=expected,
+        eta_seconds=None if mean is None else mean * (expected - number + 1 + JUDGE_IN_TRIALS),
+        metrics=_best_figures(explored),
+    )
+    record = bench.find(pipeline)
+    if record is not None:
+        log.info("%s: finished by an earlier attempt", pipeline.name)
+        explored.reused.add(pipeline)
+        context.reporter.resumed(number)
+    else:
+        record, uri = bench.run(pipeline)
+        context.reporter.checkpoint(Checkpoint(step=number, uri=uri, time=now()))
+    explored.records[pipeline] = record
+    found = None
+    if record.failure is None:
+        found = contender(pipeline.name, bench.measured(record), question.budget, question.objective)
+        _log(found)
+    explored.tried.append(Tried(pipeline, found))
+
+
+def _scan(bench: Workbench, prefix: Pipeline, context: Context, threads: int) -> list[Sensitivity]:
+    def progress(done: int, total: int) -> None:
+        context.reporter.progress(
+            f"sensitivity scan {done + 1}/{total}", START_PERCENT + 0.6 * (END_PERCENT - START_PERCENT)
+        )
+
+    return scan(bench.build(prefix), context.workdir, bench.data, threads, progress)
+
+
+def _best_figures(explored: Explored) -> dict[str, float]:
+    speeds = [item.measured.speedup.value for item in explored.contenders if item.measured.speedup]
+    ratios = [item.measured.size_ratio for item in explored.contenders]
+    return {"bestSpeedup": max(speeds), "bestSizeRatio": max(ratios)} if speeds else {}
+
+
+def _log(found: Contender) -> None:
+    measured, quality = found.measured, found.measured.quality
+    log.info(
+        "%s: %.1f MB, speed-up %s, accuracy drop %.4f, macro-F1 drop %.4f, %s%s",
+        found.name,
+        measured.size_bytes / 1e6,
+        f"{measured.speedup.value:.2f}" if measured.speedup else "unknown",
+        quality.accuracy_drop.value if quality else float("nan"),
+        quality.macro_f1_drop.value if quality else float("nan"),
+        found.standing,
+        "".join(f"; {violation.sentence}" for violation in found.violations),
+    )

@@ -1,0 +1,107 @@
+"""What compression needs to know of an ONNX graph: which nodes hold weights, and how small it could ever be.
+
+Reads and writes model.onnx of a directory; decides nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from kaon_jobs.onnx_text import MODEL_FILE
+
+QUANTIZABLE = {"MatMul": 1, "Gemm": 1, "Attention": 1, "Gather": 0, "EmbedLayerNormalization": 2}
+"""Operators that can hold quantized weights, and which of their inputs is the (first) weight."""
+
+_SMALLEST_BITS = 8
+_FLOATS = {onnx.TensorProto.FLOAT: 4, onnx.TensorProto.FLOAT16: 2, onnx.TensorProto.BFLOAT16: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class WeightNode:
+    """A node that multiplies by, or looks up in, a stored weight."""
+
+    name: str
+    op_type: str
+    aliases: tuple[str, ...]
+    """Its own name, its weights' and its outputs': what a user may know it by."""
+
+    def matches(self, part: str) -> bool:
+        """Whether `part` lies in one of its names."""
+        return any(part in alias for alias in self.aliases)
+
+
+def load(directory: Path) -> onnx.ModelProto:
+    """The model of a directory, every node with a name of its own and without recorded shapes."""
+    model = onnx.load(directory / MODEL_FILE)
+    # Shapes that an exporter recorded contradict what quantization infers, and break it.
+    del model.graph.value_info[:]
+    taken = Counter(node.name for node in model.graph.node)
+    for index, node in enumerate(model.graph.node):
+        if not node.name or taken[node.name] > 1:
+            node.name = f"{node.name or node.op_type}.{index}"
+    return model
+
+
+def save(model: onnx.ModelProto, directory: Path) -> None:
+    """Writes the model as one file."""
+    onnx.save(model, directory / MODEL_FILE)
+
+
+def weight_nodes(model: onnx.ModelProto) -> list[WeightNode]:
+    """The nodes whose weights can be stored in fewer bits, in the graph's order."""
+    stored = {tensor.name for tensor in model.graph.initializer if tensor.data_type in _FLOATS}
+    found = []
+    for node in model.graph.node:
+        position = QUANTIZABLE.get(node.op_type)
+        if position is None or len(node.input) <= position or node.input[position] not in stored:
+            continue
+        weights = [name for name in node.input if name in stored]
+        found.append(WeightNode(node.name, node.op_type, (node.name, *weights, *node.output)))
+    return found
+
+
+def excluded(nodes: Sequence[WeightNode], parts: Sequence[str]) -> list[str]:
+    """Names of the nodes that `parts` name. A part that is exactly a node's name means only that node.
+
+    Raises:
+        KeyError: a part names none; the key is the part.
+    """
+    exact = {node.name for node in nodes}
+    found: dict[str, None] = {}
+    for part in parts:
+        names = [part] if part in exact else [node.name for node in nodes if node.matches(part)]
+        if not names:
+            raise KeyError(part)
+        found.update(dict.fromkeys(names))
+    return list(found)
+
+
+def smallest_bytes(model: onnx.ModelProto) -> int:
+    """A bound: no combination of the techniques stores this graph's weights in fewer bytes.
+
+    Every weight that is used takes at least eight bits, equal tensors counted once. A hundredth is left off for
+    tables that fusion may cut.
+    """
+    used = {name for node in model.graph.node for name in node.input}
+    seen: set[bytes] = set()
+    total = 0
+    for tensor in model.graph.initializer:
+        if tensor.name not in used or tensor.data_type not in _FLOATS:
+            continue
+        digest = hashlib.sha256(onnx.numpy_helper.to_array(tensor).tobytes()).digest()
+        if digest not in seen:
+            seen.add(digest)
+            total += math.prod(tensor.dims) * _SMALLEST_BITS // 8
+    return int(total * 0.99)
+
+
+def operators(model: onnx.ModelProto) -> Counter[str]:
+    """How often each operator occurs."""
+    return Counter(node.op_type for node in model.graph.node)

@@ -1,0 +1,55 @@
+"""The clean process in which a compressed model proves that its files alone give the same answers.
+
+Run as `python -m kaon_jobs.compress.reload DIRECTORY THREADS`: texts come on standard input, separated by NUL; their
+probabilities go to standard output as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kaon_jobs.errors import StageFailure
+from kaon_jobs.onnx_text import Floats, OnnxTextClassifier
+
+TOLERANCE = 1e-4
+
+
+def check_reload(directory: Path, texts: Sequence[str], expected: Floats, threads: int) -> None:
+    """Asks a new process the same texts, one by one.
+
+    Raises:
+        StageFailure: ReloadFailed, when it dies or answers otherwise.
+    """
+    child = subprocess.run(
+        [sys.executable, "-m", "kaon_jobs.compress.reload", str(directory), str(threads)],
+        input="\0".join(texts),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if child.returncode != 0:
+        tail = child.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise StageFailure(
+            "ReloadFailed",
+            f"a clean process could not load the compressed model (exit {child.returncode}): {tail[0]}",
+            retriable=True,
+        )
+    answered = np.asarray(json.loads(child.stdout.splitlines()[-1]), dtype=np.float32)
+    difference = float(np.abs(answered - expected).max()) if answered.shape == expected.shape else float("inf")
+    if not difference <= TOLERANCE:
+        raise StageFailure(
+            "ReloadFailed",
+            f"a clean process gets other answers from the compressed model: a probability differs by {difference:.3g}, "
+            f"allowed is {TOLERANCE:g}",
+        )
+
+
+if __name__ == "__main__":
+    model = OnnxTextClassifier(Path(sys.argv[1]), int(sys.argv[2]))
+    print(json.dumps([model.probabilities([text])[0].tolist() for text in sys.stdin.read().split("\0")]))

@@ -1,0 +1,287 @@
+"""The compress stage from end to end: check the baseline, make candidates, choose on validation, judge once on test.
+
+Reads the model's and the dataset's artifacts; writes trials and one artifact: the compressed model when it is accepted,
+else the evidence alone. SIGTERM may come anywhere: finished trials are in the store, and are not made again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from kaon.api.compressionjob import Budget
+from kaon.api.evaluation import Evaluation
+from kaon.api.report import CompressionResult, Result
+from kaon.contract.jobspec import CompressWork, JobSpec
+from kaon.contract.manifest import GoldenExample, ModelCard
+from kaon_jobs.artifact import publish
+from kaon_jobs.compress import evidence as documents
+from kaon_jobs.compress import graph, message
+from kaon_jobs.compress.baseline import Baseline, load_baseline
+from kaon_jobs.compress.calibration import Calibration
+from kaon_jobs.compress.explore import Explored, explore, follow
+from kaon_jobs.compress.figures import strict
+from kaon_jobs.compress.judge import Judged, baseline_evaluation, judge
+from kaon_jobs.compress.page import page
+from kaon_jobs.compress.reload import check_reload
+from kaon_jobs.compress.search import Question
+from kaon_jobs.compress.selection import Contender, choose, nearest, pareto
+from kaon_jobs.compress.trials import TrialStore
+from kaon_jobs.compress.verdict import Violation, violations
+from kaon_jobs.compress.workbench import Question as Asked
+from kaon_jobs.compress.workbench import Workbench
+from kaon_jobs.context import Context, now
+from kaon_jobs.errors import StageFailure
+from kaon_jobs.evaluate.measure import serving_size
+from kaon_jobs.evaluate.speed import instruction_sets
+from kaon_jobs.machine import cpu_limit
+from kaon_jobs.onnx_text import CARD_FILE, MODEL_FILE, OnnxTextClassifier
+from kaon_jobs.predictions import predictions_file, write_predictions
+from kaon_jobs.store import open_store
+
+log = logging.getLogger(__name__)
+
+RELOADED_TEXTS = 24
+
+Verdict = Literal["Accepted", "Rejected", "Infeasible"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The verdict with all it rests on."""
+
+    verdict: Verdict
+    message: str
+    explored: Explored
+    baseline: Evaluation
+    smallest_bytes: int
+    chosen: Contender | None = None
+    judged: Judged | None = None
+    violations: tuple[Violation, ...] = ()
+
+
+def run(job: JobSpec, work: CompressWork, context: Context) -> Result:
+    """Makes the artifact (kind compressed-model, or verdict) and returns the Result to report."""
+    if job.output is None:
+        raise StageFailure("InvalidSpec", "a compress job needs `output`: where its artifact goes")
+    threads = min(work.target.threads, cpu_limit())
+    baseline = load_baseline(work, context, threads)
+    trials = TrialStore(
+        open_store(job.output.uri, job.output.secret),
+        {
+            "model": work.model.digest,
+            "dataset": work.dataset.digest,
+            "threads": threads,
+            "seed": work.search.seed,
+            "isa": instruction_sets(),
+            "memory": int(work.budget.max_peak_memory_bytes is not None),
+        },
+    )
+    bench = Workbench(
+        baseline.directory,
+        context.workdir / "candidates",
+        Asked(baseline.validation.texts, baseline.validation.label_ids, baseline.validation_classes),
+        Calibration(baseline.train.texts, work.search.seed),
+        trials,
+        threads=threads,
+        seed=work.search.seed,
+        measure_memory=work.budget.max_peak_memory_bytes is not None,
+    )
+    out = context.workdir / "compressed"
+    outcome = _outcome(work, baseline, bench, out, context, threads)
+    log.info("%s: %s", outcome.verdict, outcome.message)
+
+    context.reporter.progress("publishing", 95)
+    card = _finish(out, outcome, baseline, threads) if outcome.verdict == "Accepted" else None
+    evidence = _evidence(outcome, work, threads)
+    folder = out if card is not None else context.workdir / "verdict"
+    folder.mkdir(exist_ok=True)
+    _write_evidence(folder, outcome, baseline, evidence)
+    result = Result(
+        cost=context.cost(),
+        start_time=context.start_time,
+        completion_time=now(),
+        compression=_result(outcome, evidence, work),
+    )
+    published = publish(
+        job,
+        folder,
+        kind="verdict" if card is None else "compressed-model",
+        attempt=context.attempt,
+        result=result,
+        inputs={"model": work.model.digest, "dataset": work.dataset.digest},
+        model=card,
+        progress=lambda done, total: context.reporter.progress("publishing", 95 + 5 * done / total),
+    )
+    try:
+        trials.clear()
+    except StageFailure as failure:
+        log.warning("trials stay in the store: %s", failure.message)
+    return published
+
+
+def _outcome(
+    work: CompressWork, baseline: Baseline, bench: Workbench, out: Path, context: Context, threads: int
+) -> Outcome:
+    smallest = graph.smallest_bytes(graph.load(baseline.directory)) + serving_size(
+        baseline.directory, [name for name in bench.card.serving_files if name != MODEL_FILE]
+    )
+    question = Question(work.budget, work.objective, work.search, bench.baseline_bytes)
+    bound = message.bound_sentence(question.size_ratio, bench.baseline_bytes, smallest)
+    if bound is not None:
+        question = Question(work.budget, work.objective, work.search, bench.baseline_bytes, impossible=True)
+    if work.strategy == "steps":
+        explored = follow(bench, work.steps or [], question, context)
+        chosen = explored.contenders[-1]
+    else:
+        explored = explore(bench, question, context, threads)
+        found = choose(explored.contenders, work.objective)
+        chosen = found or _nearest(explored)
+        if found is None and bound is None:
+            bound = ""
+    if bound is not None:
+        text = message.infeasible(bound or None, chosen, len(explored.tried), explored.ended)
+        context.reporter.progress("measuring the baseline", 78)
+        return Outcome("Infeasible", text, explored, baseline_evaluation(baseline, threads), smallest, chosen)
+
+    context.reporter.progress(f"judging {chosen.name} on the test split"[:128], 76)
+    _prepare(bench.model(explored.record(chosen.name)), out, explored, chosen, threads)
+    judged = judge(
+        baseline,
+        out,
+        threads=threads,
+        seed=work.search.seed,
+        progress=lambda share: context.reporter.progress(
+            f"judging {chosen.name} on the test split"[:128], 76 + 16 * share
+        ),
+    )
+    broken = tuple(violations(work.budget, work.objective, strict(judged.measured)))
+    if not broken:
+        text = message.accepted(chosen.name, judged.measured)
+        return Outcome("Accepted", text, explored, judged.baseline, smallest, chosen, judged)
+    by = "as the steps say" if work.strategy == "steps" else "chosen on the validation split"
+    text = message.rejected(chosen.name, judged.measured, broken, by)
+    return Outcome("Rejected", text, explored, judged.baseline, smallest, chosen, judged, broken)
+
+
+def _nearest(explored: Explored) -> Contender:
+    found = nearest(explored.contenders)
+    if found is None:
+        causes = "; ".join(f"{record.name}: {record.failure}" for record in explored.records.values())
+        raise StageFailure("NoCandidate", f"no technique could compress this model: {causes}"[:4096])
+    return found
+
+
+def _prepare(candidate: Path, out: Path, explored: Explored, chosen: Contender, threads: int) -> None:
+    """The compressed model as it will be served, its golden examples recorded anew."""
+    shutil.copytree(candidate, out)
+    classifier = OnnxTextClassifier(out, threads)
+    card = classifier.card
+    golden = []
+    for example in card.golden:
+        (probabilities,) = classifier.probabilities([example.text])
+        golden.append(
+            GoldenExample(
+                text=example.text,
+                label=card.labels[int(probabilities.argmax())],
+                probabilities=[round(float(value), 6) for value in probabilities],
+            )
+        )
+    steps = [step.wire() for step in explored.record(chosen.name).steps]
+    card = card.model_copy(update={"golden": golden, "recipe": {**card.recipe, "compression": {"steps": steps}}})
+    (out / CARD_FILE).write_text(json.dumps(card.wire(), indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _finish(out: Path, outcome: Outcome, baseline: Baseline, threads: int) -> ModelCard:
+    """Proves that the files alone give the same answers, and returns the card."""
+    assert outcome.judged is not None
+    card = OnnxTextClassifier(out, threads).card
+    texts = [*(example.text for example in card.golden), *baseline.test.texts[:RELOADED_TEXTS]]
+    recorded = [example.probabilities for example in card.golden]
+    expected = np.concatenate([np.asarray(recorded, dtype=np.float32), outcome.judged.probabilities[:RELOADED_TEXTS]])
+    check_reload(out, texts, expected, threads)
+    return card
+
+
+def _evidence(outcome: Outcome, work: CompressWork, threads: int) -> documents.Evidence:
+    explored = outcome.explored
+    found = []
+    for item in explored.tried:
+        record = explored.records[item.pipeline]
+        if item.contender is None:
+            one = documents.CandidateEvidence(
+                name=record.name, steps=record.steps, split="validation", failure=record.failure
+            )
+        else:
+            sentences = [violation.sentence for violation in item.contender.violations]
+            one = documents.candidate_evidence(
+                record.name, record.steps, "validation", item.contender.measured, sentences
+            ).model_copy(update={"standing": item.contender.standing})
+        found.append(one.model_copy(update={"seconds": record.seconds, "reused": item.pipeline in explored.reused}))
+    final = None
+    if outcome.judged is not None and outcome.chosen is not None:
+        final = documents.candidate_evidence(
+            outcome.chosen.name,
+            explored.record(outcome.chosen.name).steps,
+            "test",
+            outcome.judged.measured,
+            [violation.sentence for violation in outcome.violations],
+        )
+    return documents.Evidence(
+        verdict=outcome.verdict,
+        message=outcome.message,
+        budget=Budget.model_validate(work.budget.wire()),
+        objective=work.objective,
+        strategy=work.strategy,
+        target=work.target,
+        threads=threads,
+        seed=work.search.seed,
+        model_digest=work.model.digest,
+        dataset_digest=work.dataset.digest,
+        isa=instruction_sets(),
+        baseline=outcome.baseline,
+        final=final,
+        trials=found,
+        search_ended=explored.ended,
+        sensitivity=[
+            documents.SensitivityEvidence(nodes=list(item.nodes), divergence=item.divergence)
+            for item in explored.sensitivity
+        ],
+        smallest_bytes=outcome.smallest_bytes,
+    )
+
+
+def _write_evidence(folder: Path, outcome: Outcome, baseline: Baseline, evidence: documents.Evidence) -> None:
+    if outcome.judged is not None:
+        evaluation = outcome.judged.evaluation.wire()
+        (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=1, ensure_ascii=False), encoding="utf-8")
+        write_predictions(folder / predictions_file("test"), baseline.test, outcome.judged.probabilities)
+    document = json.dumps(evidence.wire(), indent=1, ensure_ascii=False)
+    (folder / "report.json").write_text(document, encoding="utf-8")
+    (folder / "report.html").write_text(page(evidence), encoding="utf-8")
+
+
+def _result(outcome: Outcome, evidence: documents.Evidence, work: CompressWork) -> CompressionResult:
+    contenders, final = outcome.explored.contenders, evidence.final
+    drops = (final.accuracy_drop, final.macro_f1_drop) if final else (None, None)
+    return CompressionResult(
+        verdict=outcome.verdict,
+        message=outcome.message,
+        baseline=outcome.baseline,
+        evaluation=outcome.judged.evaluation if outcome.judged else None,
+        chosen=final.name if final else None,
+        size_ratio=final.size_ratio if final else None,
+        speedup=final.speedup if final else None,
+        accuracy_drop=drops[0].value if drops[0] else None,
+        macro_f1_drop=drops[1].value if drops[1] else None,
+        class_recall_drop=final.class_recall_drop if final else None,
+        flip_rate=final.flip_rate if final else None,
+        candidates=documents.status_candidates(pareto(contenders), contenders, final),
+        source_digest=work.model.digest,
+    )

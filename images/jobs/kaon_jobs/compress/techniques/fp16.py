@@ -1,0 +1,60 @@
+"""FP16 storage: weights stored in half the bytes, computed with in float32. Nearly exact, and no faster on a CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from kaon.api.compressionjob import Quantize, Step
+from kaon_jobs.compress import graph
+from kaon_jobs.compress.calibration import Calibration
+from kaon_jobs.compress.techniques import TechniqueFailed, step_name
+from kaon_jobs.compress.techniques.ort import left_alone
+
+WORTHWHILE_ELEMENTS = 1024
+"""A smaller tensor saves fewer bytes than the node that casts it back takes."""
+
+_LARGEST = float(np.finfo(np.float16).max)
+
+
+class Float16Storage:
+    """Every large float32 weight, whatever reads it, except those of excluded nodes."""
+
+    def __init__(self, parameters: Quantize) -> None:
+        self._parameters = parameters
+
+    @property
+    def name(self) -> str:
+        """See Technique."""
+        return step_name(Step(quantize=self._parameters))
+
+    def apply(self, source: Path, target: Path, data: Calibration) -> None:
+        """See Technique."""
+        model = graph.load(source)
+        skipped = left_alone(graph.weight_nodes(model), self._parameters.exclude)
+        kept = {name for node in model.graph.node if node.name in skipped for name in node.input}
+        halved = [tensor for tensor in model.graph.initializer if _worthwhile(tensor) and tensor.name not in kept]
+        casts = [_halve(tensor) for tensor in halved]
+        if not casts:
+            raise TechniqueFailed("there is nothing to halve: no large float32 weights")
+        nodes = list(model.graph.node)
+        del model.graph.node[:]
+        model.graph.node.extend([*casts, *nodes])
+        graph.save(model, target)
+
+
+def _worthwhile(tensor: TensorProto) -> bool:
+    return bool(tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= WORTHWHILE_ELEMENTS)
+
+
+def _halve(tensor: TensorProto) -> onnx.NodeProto:
+    """Stores the tensor in float16 under another name; the node that is returned gives the old name back."""
+    values = numpy_helper.to_array(tensor)
+    if np.abs(values).max() > _LARGEST:
+        raise TechniqueFailed(f"the weight {tensor.name} has values beyond float16's range")
+    name = tensor.name
+    tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.float16"))
+    return helper.make_node("Cast", [f"{name}.float16"], [name], name=f"{name}.cast", to=TensorProto.FLOAT)

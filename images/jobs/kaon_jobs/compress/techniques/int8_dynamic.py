@@ -1,0 +1,31 @@
+"""INT8, dynamic: weights and embeddings stored in eight bits, activations quantized as they come. Needs no data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kaon.api.compressionjob import Quantize, Step
+from kaon_jobs.compress import graph
+from kaon_jobs.compress.calibration import Calibration
+from kaon_jobs.compress.techniques import step_name
+from kaon_jobs.compress.techniques.ort import left_alone, quantize_nodes_dynamically
+
+
+class Int8Dynamic:
+    """Matrix products, fused attention and embeddings."""
+
+    def __init__(self, parameters: Quantize) -> None:
+        self._parameters = parameters
+
+    @property
+    def name(self) -> str:
+        """See Technique."""
+        return step_name(Step(quantize=self._parameters))
+
+    def apply(self, source: Path, target: Path, data: Calibration) -> None:
+        """See Technique."""
+        model = graph.load(source)
+        nodes = graph.weight_nodes(model)
+        skipped = left_alone(nodes, self._parameters.exclude)
+        chosen = [node.name for node in nodes if node.name not in skipped]
+        quantize_nodes_dynamically(model, target, chosen, self._parameters.per_channel is not False)
