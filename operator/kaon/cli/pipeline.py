@@ -23,6 +23,8 @@ from kaon.cli import figures
 Object = dict[str, Any]
 SHORT_NAMES = {"Dataset": "dset", "TrainingRun": "trun", "CompressionJob": "cjob", "ModelDeployment": "mdep"}
 KINDS = tuple(SHORT_NAMES)
+DULL_METRICS = ("epoch", "learningRate")
+"""What the step says already, or what the recipe does: not how well it goes."""
 STATUSES: dict[str, type[StageStatus]] = {
     "Dataset": DatasetStatus,
     "TrainingRun": TrainingRunStatus,
@@ -172,7 +174,8 @@ def find(status: StageStatus, kind: str) -> Condition | None:
 def main_metric(status: StageStatus, state: State) -> str:
     """The figure that says how it is going: of the result when there is one, else of what runs."""
     if state is State.WORKING and status.progress and status.progress.metrics:
-        return ", ".join(f"{name} {value:.4g}" for name, value in list(status.progress.metrics.items())[:3])
+        told = [(name, value) for name, value in status.progress.metrics.items() if name not in DULL_METRICS]
+        return ", ".join(f"{name} {value:.4g}" for name, value in told[:3])
     if isinstance(status, DatasetStatus) and status.rows:
         split = f"{status.rows.train:,}/{status.rows.validation:,}/{status.rows.test:,} rows"
         return f"{split}, {figures.count(len(status.classes), 'class', 'classes')}"

@@ -186,7 +186,7 @@ def _bar(row: Row) -> RenderableType:
     if row.percent is None:
         return ""
     grid = Table.grid(padding=(0, 1))
-    grid.add_row(ProgressBar(total=100, completed=row.percent, width=16), f"{row.percent:3.0f} %")
+    grid.add_row(ProgressBar(total=100, completed=row.percent, width=10), f"{row.percent:3.0f} %")
     return grid
 
 
