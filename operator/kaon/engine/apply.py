@@ -44,15 +44,21 @@ class Applier:
         self._cache = cache
         self._settled: dict[Key, _Settled] = {}
 
-    async def children(self, owner: Object, plan: Plan) -> None:
-        """Children in the plan's order, then prune. The first error ends it: later children may need earlier ones."""
+    async def children(self, owner: Object, plan: Plan) -> bool:
+        """Children in the plan's order, then prune. Says whether anything was written.
+
+        The first error ends it: later children may need earlier ones.
+        """
         uid = owner["metadata"]["uid"]
+        wrote = False
         for child in plan.children:
-            await self._child(owner, uid, child)
+            wrote |= await self._child(owner, uid, child)
         planned = {key_of(child.manifest) for child in plan.children}
         for key, found in self._cache.children(key_of(owner), uid).items():
             if key not in planned and RESOURCES[key.kind].managed and "deletionTimestamp" not in found["metadata"]:
                 await self._delete(key, found)
+                wrote = True
+        return wrote
 
     async def status(self, owner: Object, version: int, status: Object) -> bool:
         """Server-side apply of the whole status, when it differs from the observed one. Says whether it wrote.
@@ -73,46 +79,48 @@ class Applier:
         }
         answer = await self._client.apply(RESOURCES[key.kind].path(key.namespace, key.name, "status"), body)
         self._settle(key, wanted, answer.get("status", {}) == status, manifest_hash(answer.get("status", {})))
-        self._cache.put(answer)
+        self._cache.put(answer, author=key)
         return True
 
     def forget(self, key: Key) -> None:
         """The object is gone."""
         self._settled.pop(key, None)
 
-    async def _child(self, owner: Object, uid: str, child: Child) -> None:
+    async def _child(self, owner: Object, uid: str, child: Child) -> bool:
         key = key_of(child.manifest)
         entry = self._cache.entry(key)
         if child.owned and entry is not None and entry.owner_uid != uid:
             raise OccupiedError(key)
         if child.mode == "apply":
-            await self._apply(key, _finished(child, owner), entry.obj if entry else None)
-        elif entry is None:
-            await self._create(key, _finished(child, owner), uid if child.owned else None)
+            return await self._apply(key, _finished(child, owner), entry.obj if entry else None, key_of(owner))
+        if entry is None:
+            await self._create(key, _finished(child, owner), uid if child.owned else None, key_of(owner))
+        return entry is None
 
-    async def _apply(self, key: Key, manifest: Object, observed: Object | None) -> None:
+    async def _apply(self, key: Key, manifest: Object, observed: Object | None, author: Key) -> bool:
         wanted = manifest_hash(manifest)
         manifest["metadata"].setdefault("annotations", {})[APPLIED] = wanted
         if observed is not None and (
             contains(observed, manifest) or self._settled.get(key) == _Settled(wanted, _version(observed))
         ):
-            return
+            return False
         answer = await self._client.apply(RESOURCES[key.kind].path(key.namespace, key.name), manifest)
-        log.info("applied", extra=about(key, owner=owner_name(manifest)))
+        log.info("applied", extra=about(key, owner=author.name))
         self._settle(key, wanted, contains(answer, manifest), _version(answer))
-        self._cache.put(answer)
+        self._cache.put(answer, author)
+        return True
 
-    async def _create(self, key: Key, manifest: Object, uid: str | None) -> None:
+    async def _create(self, key: Key, manifest: Object, uid: str | None, author: Key) -> None:
         resource = RESOURCES[key.kind]
         try:
             answer = await self._client.create(resource.path(key.namespace), manifest)
-            log.info("created", extra=about(key, owner=owner_name(manifest)))
+            log.info("created", extra=about(key, owner=author.name))
         except ApiError as error:
             if error.status != 409 or error.reason != "AlreadyExists":
                 raise
             # Made before a crash, or not yet seen by the watch. Whose it is must be known before it counts as ours.
             answer = await self._client.get(resource.path(key.namespace, key.name))
-        self._cache.put(answer)
+        self._cache.put(answer, author)
         entry = self._cache.entry(key)
         if uid is not None and (entry is None or entry.owner_uid != uid):
             raise OccupiedError(key)
@@ -157,12 +165,6 @@ def _finished(child: Child, owner: Object) -> Object:
     if not metadata["annotations"]:
         del metadata["annotations"]
     return {**child.manifest, "metadata": metadata}
-
-
-def owner_name(manifest: Object) -> str:
-    """The owner's name, for a log line."""
-    references = manifest["metadata"].get("ownerReferences")
-    return str(references[0]["name"]) if references else ""
 
 
 def _version(observed: Object) -> str:

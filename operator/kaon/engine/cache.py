@@ -72,8 +72,11 @@ class Cache:
 
     # -- changing -------------------------------------------------------------------------------------------------
 
-    def put(self, obj: Object) -> None:
-        """Take an object in, unless it is older than what is known, and wake whom the change concerns."""
+    def put(self, obj: Object, author: Key | None = None) -> None:
+        """Take an object in, unless it is older than what is known, and wake whom the change concerns.
+
+        `author` is the resource whose reconcile wrote it, which knows already.
+        """
         key, uid = key_of(obj), obj["metadata"]["uid"]
         if uid in self._gone:
             return
@@ -94,7 +97,7 @@ class Cache:
         self._link(key, new, obj)
         if old is not None and old.owner != new.owner:
             self._wake_concerned(key, old)
-        self._wake_concerned(key, new)
+        self._wake_concerned(key, new, author)
 
     def remove(self, key: Key, uid: str) -> None:
         """The object with this UID is deleted."""
@@ -172,19 +175,17 @@ class Cache:
         """What a resource refers to."""
         return self._references.get(key, frozenset())
 
-    def _wake_concerned(self, key: Key, entry: Entry) -> None:
+    def _wake_concerned(self, key: Key, entry: Entry, author: Key | None = None) -> None:
+        for concerned in self._concerned(key, entry):
+            if concerned != author:
+                self._wake(concerned)
+
+    def _concerned(self, key: Key, entry: Entry) -> Iterable[Key]:
         if key.kind in self._controllers:
-            self._wake(key)
-            for referrer in self._referrers.get(key, ()):
-                self._wake(referrer)
-        elif entry.owner is not None:
-            if entry.owner.kind in self._controllers:
-                self._wake(entry.owner)
-        else:
-            for kind in self._controllers:
-                for resource in self._entries[kind]:
-                    if resource.namespace == key.namespace:
-                        self._wake(resource)
+            return [key, *self._referrers.get(key, ())]
+        if entry.owner is not None:
+            return [entry.owner] if entry.owner.kind in self._controllers else []
+        return [one for kind in self._controllers for one in self._entries[kind] if one.namespace == key.namespace]
 
     @staticmethod
     def _drop(index: dict[Key, set[Key]], at: Key, key: Key) -> None:

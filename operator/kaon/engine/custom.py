@@ -41,6 +41,27 @@ class _NoDiffBase(kopf.DiffBaseStorage):
         """Nothing to remember."""
 
 
+class _NoProgress(kopf.ProgressStorage):
+    """kopf remembers how far its handlers are on the object itself; an event handler has no progress."""
+
+    def fetch(self, *, key: Any, body: Any) -> Any:
+        """Nothing was remembered."""
+        return None
+
+    def store(self, *, key: Any, record: Any, body: Any, patch: Any) -> None:
+        """Nothing to remember."""
+
+    def purge(self, *, key: Any, body: Any, patch: Any) -> None:
+        """Nothing to forget."""
+
+    def touch(self, *, body: Any, patch: Any, value: Any) -> None:
+        """Objects are never touched."""
+
+    def clear(self, *, essence: Any) -> Any:
+        """Nothing to hide."""
+        return essence
+
+
 class CustomResources:
     """The watches of the custom resources."""
 
@@ -111,7 +132,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.queueing.worker_limit = None
     settings.queueing.idle_timeout = 1.0
     settings.persistence.finalizer = "kaon.dev/unused"
-    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix="kaon.dev", v1=False)
+    settings.persistence.progress_storage = _NoProgress()
     settings.persistence.diffbase_storage = _NoDiffBase()
     settings.process.ultimate_exiting_timeout = None
     return settings

@@ -23,6 +23,7 @@ from kaon.engine.queue import WorkQueue
 log = logging.getLogger("kaon.reconcile")
 
 CONFLICT_SECONDS = 0.5
+LOOK_AGAIN_SECONDS = 1.0
 _LATER = frozenset({0, 408, 409, 429})
 """Answers that say "not now"; so does every 5xx."""
 
@@ -89,9 +90,13 @@ class Reconciler:
         if "deletionTimestamp" in obj["metadata"]:
             return None  # its children follow by their owner references
         plan = self._controllers[key.kind].plan(self._observe(key, obj))
-        await self._applier.children(obj, plan)
+        wrote = await self._applier.children(obj, plan)
         if await self._applier.status(obj, entry.version, plan.status):
             self._tell(key, obj, plan)
+            wrote = True
+        if wrote:
+            # What was written is an observation too. Most often another event brings the key back before this does.
+            return min(LOOK_AGAIN_SECONDS, plan.requeue_after or LOOK_AGAIN_SECONDS)
         return plan.requeue_after
 
     def _observe(self, key: Key, obj: Object) -> Observed:

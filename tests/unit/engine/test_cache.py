@@ -172,6 +172,17 @@ def test_children_pods_and_what_a_deleted_namesake_left_are_told_apart(watched: 
     assert watched.cache.pods(key, "old") == []
 
 
+def test_whoever_wrote_a_change_is_not_woken_by_it_but_its_readers_are(watched: Watched) -> None:
+    key = Key("Dataset", "ns", "a")
+    watched.cache.put(custom("Dataset", "a"))
+    watched.cache.put(custom("TrainingRun", "reader", refers="a"))
+    watched.woken()
+    watched.cache.put(custom("Dataset", "a", phase="Succeeded"), author=key)
+    assert watched.woken() == {"TrainingRun/reader"}
+    watched.cache.put(child(custom("Dataset", "a")), author=key)
+    assert watched.woken() == set()
+
+
 def test_a_shared_object_wakes_every_resource_of_its_namespace(watched: Watched) -> None:
     watched.cache.put(custom("Dataset", "a"))
     watched.cache.put(custom("TrainingRun", "b"))
