@@ -41,6 +41,10 @@ _WANTED = {
 }
 _OPTION = re.compile(r"^(AWS|GOOGLE|AZURE)_[A-Z0-9_]+$")
 
+# What obstore has no exception for: a refused listing; no credentials at all, for which S3 and Azure clients ask the
+# cloud's metadata service, which is not everywhere; a mounted folder of another user.
+_REFUSED = ("403 Forbidden", "401 Unauthorized", "169.254.169.254", "metadata.google", "os error 13")
+
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all)."""
 
@@ -180,8 +184,7 @@ class Store:
             raise self._denied(verb, where) from error
         except (BaseError, ValueError, OSError) as error:
             text = self._scrub(str(error).split("\n", 1)[0])
-            # Without any credentials S3 and Azure clients ask the cloud's metadata service, which is not everywhere.
-            if "169.254.169.254" in text or "metadata.google" in text or "os error 13" in text:
+            if any(sign in text for sign in _REFUSED):
                 raise self._denied(verb, where) from error
             raise StoreUnreachable(f"cannot {verb} {where}: {text}") from error
 

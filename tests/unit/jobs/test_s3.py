@@ -1,0 +1,203 @@
+"""The store against a real S3 server: versitygw, started here on loopback with its users in a folder."""
+
+from __future__ import annotations
+
+import http.client
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kaon.api.report import Result
+from kaon.contract.jobspec import InputArtifact, JobSpec
+from kaon_jobs import artifact
+from kaon_jobs.errors import ArtifactCorrupted, ObjectNotFound, StoreAccessDenied
+from kaon_jobs.store import open_store
+
+ROOT = Path(__file__).resolve().parents[3]
+ROOT_KEY, ROOT_SECRET = "root-user", "root-secret-value"
+BUCKET = "kaon"
+
+
+def _binary() -> str | None:
+    if found := shutil.which("versitygw"):
+        return found
+    # Built already or not at all: a unit test does not compile a server.
+    asked = subprocess.run(
+        [sys.executable, str(ROOT / "hack" / "localcluster"), "tool", "versitygw"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    return asked.stdout.strip().splitlines()[-1] if asked.returncode == 0 and asked.stdout.strip() else None
+
+
+@dataclass
+class S3:
+    """A running server with a bucket, and the folder that stands for mounted Secrets."""
+
+    endpoint: str
+    data: Path
+    secrets: Path
+
+    def secret(self, name: str, key: str, secret: str) -> None:
+        folder = self.secrets / name
+        folder.mkdir(parents=True, exist_ok=True)
+        options = {
+            "AWS_ACCESS_KEY_ID": key,
+            "AWS_SECRET_ACCESS_KEY": secret,
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_REGION": "us-east-1",
+            "AWS_ALLOW_HTTP": "true",
+        }
+        for option, value in options.items():
+            (folder / option).write_text(value)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    binary = _binary()
+    if binary is None:
+        pytest.skip("versitygw is not there: `python hack/localcluster tool versitygw` builds it")
+    root = tmp_path_factory.mktemp("s3")
+    data = root / "data"
+    (data / BUCKET).mkdir(parents=True)
+    (root / "iam").mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = (root / "log").open("w")
+    process = subprocess.Popen(
+        [
+            binary,
+            *("--port", f"127.0.0.1:{port}", "--access", ROOT_KEY, "--secret", ROOT_SECRET),
+            *("--iam-dir", str(root / "iam"), "posix", str(data)),
+        ],
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        until = time.monotonic() + 30
+        while True:
+            try:
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+                connection.request("GET", "/")
+                connection.getresponse()
+                break
+            except OSError:
+                assert process.poll() is None, (root / "log").read_text()
+                assert time.monotonic() < until, "versitygw does not answer"
+                time.sleep(0.1)
+        yield S3(f"http://127.0.0.1:{port}", data, root / "secrets")
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+        log.close()
+
+
+@pytest.fixture
+def s3(server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
+    monkeypatch.setenv("KAON_SECRETS_DIR", str(server.secrets))
+    server.secret("good", ROOT_KEY, ROOT_SECRET)
+    return server
+
+
+def job(name: str) -> JobSpec:
+    digest = "sha256:" + "cd" * 32
+    source = {"uri": "file:///none", "digest": digest}
+    return JobSpec.model_validate(
+        {
+            "provenance": {
+                "kind": "TrainingRun",
+                "namespace": "n",
+                "name": name,
+                "uid": "u",
+                "generation": 1,
+                "kaonVersion": "0",
+                "image": "i",
+            },
+            "inputDigest": digest,
+            "output": {"uri": f"s3://{BUCKET}/{name}/{'cd' * 32}", "secret": "good"},
+            "work": {"stage": "evaluate", "model": source, "dataset": source},
+        }
+    )
+
+
+def result() -> Result:
+    return Result(start_time="2026-01-01T00:00:00Z", completion_time="2026-01-01T00:00:01Z")
+
+
+def test_a_folder_with_a_large_file_goes_up_in_parts_and_comes_down_the_same(s3: S3, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "deep").mkdir(parents=True)
+    (source / "deep" / "large.bin").write_bytes(bytes(range(256)) * 50_000)
+    (source / "small.txt").write_text("small")
+    store = open_store(f"s3://{BUCKET}/folder", "good")
+    store.upload_folder(source)
+    store.download_folder(tmp_path / "target")
+    assert (tmp_path / "target" / "deep" / "large.bin").read_bytes() == (source / "deep" / "large.bin").read_bytes()
+    assert [entry.path for entry in store.entries()] == ["deep/large.bin", "small.txt"]
+
+
+def test_the_manifest_is_put_once_and_the_second_attempt_adopts_the_first(s3: S3, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+    (made / "model.onnx").write_bytes(b"one")
+    first = artifact.publish(job("twice"), made, kind="model", attempt="one", result=result())
+    (made / "model.onnx").write_bytes(b"two")
+    second = artifact.publish(job("twice"), made, kind="model", attempt="two", result=result())
+    assert second.artifact == first.artifact and second.reused and not first.reused
+    output: Any = job("twice").output
+    paths = [entry.path for entry in open_store(output.uri, "good").entries()]
+    assert paths == ["kaon.json", "one/model.onnx"]
+
+
+def test_one_byte_changed_in_the_bucket_is_refused(s3: S3, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+    (made / "model.onnx").write_bytes(b"weights")
+    published = artifact.publish(job("corrupt"), made, kind="model", attempt="one", result=result())
+    assert published.artifact is not None
+    (path,) = (s3.data / BUCKET / "corrupt").rglob("model.onnx")
+    path.write_bytes(b"weighty")
+    source = InputArtifact(uri=published.artifact.uri, digest=published.artifact.digest, secret="good")
+    with pytest.raises(ArtifactCorrupted, match=r"one/model\.onnx is not what the manifest names"):
+        artifact.fetch(source, tmp_path / "target")
+
+
+def test_a_refused_key_names_the_uri_and_the_secret_and_its_keys_but_no_value(s3: S3) -> None:
+    s3.secret("bad", ROOT_KEY, "not-the-right-secret")
+    for call in (
+        lambda store: store.read("x"),
+        lambda store: store.create("x", b""),
+        lambda store: store.entries(),
+        lambda store: store.write("x", b""),
+    ):
+        with pytest.raises(StoreAccessDenied) as caught:
+            call(open_store(f"s3://{BUCKET}/folder", "bad"))
+        message = caught.value.message
+        assert f"s3://{BUCKET}/folder" in message and "Secret bad" in message
+        assert "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in message
+        assert "not-the-right-secret" not in message and ROOT_KEY not in message
+        assert not caught.value.retriable
+
+
+def test_an_unknown_user_is_denied_too(s3: S3) -> None:
+    s3.secret("nobody", "nobody-here", "some-secret-value")
+    with pytest.raises(StoreAccessDenied, match="Secret nobody"):
+        open_store(f"s3://{BUCKET}/folder", "nobody").entries()
+
+
+def test_a_bucket_that_is_not_there_is_not_found(s3: S3) -> None:
+    with pytest.raises(ObjectNotFound, match="s3://no-such-bucket/x"):
+        open_store("s3://no-such-bucket/x", "good").read("kaon.json")
+    with pytest.raises(ObjectNotFound):
+        open_store("s3://no-such-bucket/x", "good").create("kaon.json", b"{}")
