@@ -223,6 +223,8 @@ def _translate(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
         made["properties"] = {name: _translate(child, defs) for name, child in node["properties"].items()}
     if isinstance(node.get("additionalProperties"), dict):
         made["additionalProperties"] = _translate(node["additionalProperties"], defs)
+        # A map that is merged by key turns into null when server-side apply empties it, and null is refused.
+        made["x-kubernetes-map-type"] = "atomic"
     if "items" in node:
         made["items"] = _translate(node["items"], defs)
     made |= {key: value for key, value in node.items() if key.startswith("x-kubernetes-")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -115,3 +116,13 @@ def test_a_report_takes_progress_and_a_result_but_no_nonsense(kubectl: Any, name
         *("patch", "report", "r", "-n", namespace, "--subresource=status", "--type=merge", "-p", patch), check=False
     )
     assert "status.progress.percent" in refusal
+
+
+def test_a_map_that_is_applied_empty_is_empty(kubectl: Any, namespace: str) -> None:
+    kubectl.apply(resource("TrainingRun", namespace))
+    flags = ("--server-side", "--subresource=status", "--field-manager=kaon", "-f", "-")
+    for metrics in ({"loss": 1.5}, {}):
+        obj = resource("TrainingRun", namespace) | {"status": {"progress": {"percent": 1, "metrics": metrics}}}
+        kubectl("apply", *flags, stdin=json.dumps(obj))
+        stored = kubectl.get("trun", "x", namespace)
+        assert stored is not None and stored["status"]["progress"]["metrics"] == metrics

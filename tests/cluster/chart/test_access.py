@@ -28,7 +28,11 @@ OPERATOR_MAY = (
         "create events",
         "create events.events.k8s.io",
     ),
-    *("create serviceaccounts", "create rolebindings.rbac.authorization.k8s.io", "list rolebindings.rbac.authorization.k8s.io"),
+    *(
+        "create serviceaccounts",
+        "create rolebindings.rbac.authorization.k8s.io",
+        "list rolebindings.rbac.authorization.k8s.io",
+    ),
     *("create networkpolicies.networking.k8s.io", "create poddisruptionbudgets.policy"),
     *("create horizontalpodautoscalers.autoscaling", "create podmonitors.monitoring.coreos.com"),
 )
@@ -213,3 +217,37 @@ def test_the_operator_is_not_held_back_by_the_pods_policy(
     body = json.dumps({"metadata": {"labels": {"a": "b"}}})
     said = kube("patch", "report", REPORT, "-n", team, "--type=merge", "-p", body, f"--kubeconfig={operator}")
     assert "patched" in said
+
+
+def test_in_role_only_mode_the_operator_starts_stages_with_the_charts_own_roles(
+    helm: Any,
+    bare_cluster: Cluster,
+    kube: Any,
+    system: str,
+    team: str,
+    installed: str,
+    kubeconfig_of: Callable[..., Path],
+    start_operator: Callable[..., Any],
+) -> None:
+    settings = ("--set", f"crds.enabled=false,reportPolicy.enabled=false,watchNamespaces={{{team}}}")
+    helm("install", "small", CHART, "-n", system, *settings, cluster=bare_cluster)
+    account = f"system:serviceaccount:{system}:small-operator"
+    assert not may(kube, "default", account, "list datasets.kaon.dev")
+    operator = start_operator(
+        *("--namespaces", team, "--lease-namespace", system, "--lease-name", "small-operator"),
+        *("--storage-uri", "s3://kaon/artifacts", "--storage-secret", "kaon-store"),
+        kubeconfig=kubeconfig_of("small-operator", system),
+    )
+    kube("apply", "-n", team, "-f", str(ROOT / "examples/r8/dataset.yaml"))
+    deadline = time.monotonic() + 30
+    while not kube("get", "jobs", "-n", team, "-o", "name"):
+        assert time.monotonic() < deadline, operator.log[-3000:]
+        time.sleep(0.5)
+    pods = ("get", "pods", "-n", team, "-o", "jsonpath={.items[*].spec.serviceAccountName}")
+    while kube(*pods) != "kaon-job":
+        assert time.monotonic() < deadline, kube("get", "events", "-n", team)
+        time.sleep(0.5)
+    assert may(kube, team, f"system:serviceaccount:{team}:kaon-job", "patch reports.kaon.dev/status")
+    assert "not allowed" not in operator.log
+    operator.stop()
+    helm("uninstall", "small", "-n", system, "--wait", cluster=bare_cluster)
