@@ -92,7 +92,7 @@ class CompressWork(ApiModel):
     budget: Budget
     objective: str
     strategy: str
-    steps: list[Step] | None
+    steps: list[Step] | None = None
     search: SearchLimits
     target: Target
 
