@@ -25,7 +25,8 @@ def duration(seconds: float) -> str:
 
 def points(difference: float) -> str:
     """A difference of two ratios in percentage points, with its sign."""
-    return f"{difference * 100:+.2f} pt"
+    # Adding zero makes the negative zero of rounding a positive one.
+    return f"{round(difference * 100, 2) + 0.0:+.2f} pt"
 
 
 def ratio(value: float | None) -> str:

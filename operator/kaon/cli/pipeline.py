@@ -163,7 +163,8 @@ def explanation(obj: Object, status: StageStatus, state: State) -> tuple[str, st
     if condition and condition.reason == conditions.INPUTS_NOT_READY and source:
         # The message repeats how the other one is doing, which its own row says better.
         return "", f"waits for {source[0]} {source[1]}"
-    return (condition.reason, condition.message) if condition else ("", "")
+    # A pod's last words may have several lines; a row and a log line have one.
+    return (condition.reason, " ".join(condition.message.split())) if condition else ("", "")
 
 
 def find(status: StageStatus, kind: str) -> Condition | None:
@@ -194,7 +195,7 @@ def _compression_metric(status: CompressionJobStatus) -> str:
     if status.size_ratio is not None:
         said.append(f"{status.size_ratio:.1f}x smaller")
     if status.speedup is not None:
-        said.append(f"{status.speedup.value:.1f}x faster")
+        said.append(f"{status.speedup.value:.1f}x {'faster' if status.speedup.value >= 1 else 'as fast'}")
     if status.accuracy_drop is not None:
         said.append(f"accuracy {figures.points(-status.accuracy_drop)}")
     return ", ".join(said) or (status.verdict or "")
@@ -205,4 +206,7 @@ def way_out(row: Row, namespace: str) -> list[str]:
     commands = [f"kubectl -n {namespace} describe {SHORT_NAMES[row.kind]} {row.name}"]
     if row.job_name:
         commands.append(f"kubectl -n {namespace} logs job/{row.job_name}")
+    if row.kind == "ModelDeployment":
+        of_it = f"kaon.dev/owner-kind=ModelDeployment,kaon.dev/owner={row.name}"
+        commands.append(f"kubectl -n {namespace} logs --all-containers --prefix --selector {of_it}")
     return commands

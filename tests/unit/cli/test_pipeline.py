@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from cli_objects import conditions, dataset, deployment, evaluation, job, obj, run
 
+from kaon.api.compressionjob import Interval
 from kaon.cli import pipeline
 from kaon.cli.pipeline import State
 
@@ -100,3 +101,20 @@ def test_a_status_of_another_version_still_shows_phase_and_reason() -> None:
     strange["status"]["evaluation"] = {"accuracy": "a new form"}
     row = pipeline.row(strange)
     assert (row.phase, row.reason) == ("Running", "Running")
+
+
+def test_a_deployment_that_is_stuck_points_at_the_logs_of_its_pods() -> None:
+    row = pipeline.row(deployment(conditions=conditions("False", "CrashLoop", "last words:\n  line two", stalled=True)))
+    assert row.message == "last words: line two"
+    assert pipeline.way_out(row, "demo")[-1].endswith(
+        "--selector kaon.dev/owner-kind=ModelDeployment,kaon.dev/owner=r8"
+    )
+
+
+def test_no_loss_is_not_shown_as_a_negative_zero() -> None:
+    assert pipeline.row(job(accuracy_drop=0.0)).metric.endswith("accuracy +0.00 pt")
+
+
+def test_a_slower_model_is_not_called_faster() -> None:
+    slower = Interval(value=0.8, low=0.7, high=0.9)
+    assert "0.8x as fast" in pipeline.row(job(speedup=slower)).metric
