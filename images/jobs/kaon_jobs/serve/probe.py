@@ -61,7 +61,7 @@ def _compare(
         raise Mismatch(f"{which} has {len(expected)} classes, the server answers with {len(probabilities)}")
     distance = max(abs(ours - theirs) for ours, theirs in zip(probabilities, expected, strict=True))
     if not distance <= tolerance:
-        raise Mismatch(f"{which} differs by {distance:.4f} in a probability, more than the tolerance of {tolerance}")
+        raise Mismatch(f"{which} differs by {distance:.3g} in a probability, more than the tolerance of {tolerance}")
     if label != example["label"] and not _tied(example, label, recorded):
         raise Mismatch(f"{which} is {example['label']!r}, the server says {label!r}")
 

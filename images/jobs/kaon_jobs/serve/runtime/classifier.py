@@ -1,6 +1,6 @@
-"""Text in, probabilities out: tokenizers + onnxruntime. Copied beside the model, which so needs no Kaon.
+"""Text in, probabilities out: tokenizers + onnxruntime. Copied beside the model, which needs no Kaon then.
 
-Imports only what a serving image has: numpy, onnxruntime, tokenizers. Reads the files of its own folder, writes nothing.
+Imports only what a serving image has: numpy, onnxruntime, tokenizers. Reads its own folder, writes nothing.
 """
 
 import json

@@ -1,0 +1,132 @@
+"""The init container of a server: what is fetched is verified, and what is laid out answers as recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kaon.contract.jobspec import SPEC_VARIABLE
+from kaon_jobs import main
+
+from . import tiny
+
+SERVERS = ("triton", "torchserve")
+FOLDER = {"triton": "repository/m/1", "torchserve": "store/m"}
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    (tmp_path / "models").mkdir()
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What goes to the termination log."""
+    found: list[str] = []
+    monkeypatch.setattr(main, "write_termination_message", found.append)
+    return found
+
+
+def fetch(monkeypatch: pytest.MonkeyPatch, source: tiny.InputArtifact, target: Path, server: str) -> int:
+    monkeypatch.setenv(SPEC_VARIABLE, tiny.job(source, target, server).model_dump_json(by_alias=True))
+    return main.run("fetch", None)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_the_laid_out_model_answers_as_recorded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Path, server: str
+) -> None:
+    source = tiny.publish(tmp_path / "artifact")
+    assert fetch(monkeypatch, source, target, server) == 0
+    folder = target / FOLDER[server]
+    # In a process of its own and without Kaon, as in a server.
+    script = (
+        "import json, sys; from pathlib import Path; from classifier import Classifier; c = Classifier(Path('.'));"
+        "p = c.probabilities(json.loads(sys.argv[1])); print(json.dumps([c.best(p), p.tolist()]))"
+    )
+    command = [sys.executable, "-c", script, json.dumps(tiny.TEXTS * 3)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    labels, probabilities = json.loads(done.stdout)
+    recorded = tiny.expected(folder) * 3
+    assert labels == [example.label for example in recorded]
+    assert probabilities == [pytest.approx(example.probabilities, abs=1e-5) for example in recorded]
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_what_an_earlier_attempt_left_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Path, server: str
+) -> None:
+    source = tiny.publish(tmp_path / "artifact")
+    (target / ".fetched").mkdir()
+    (target / "leftover").write_text("x")
+    assert fetch(monkeypatch, source, target, server) == 0
+    before = sorted(path for path in target.rglob("*"))
+    assert fetch(monkeypatch, source, target, server) == 0
+    assert sorted(path for path in target.rglob("*")) == before
+    assert not (target / "leftover").exists() and not (target / ".fetched").exists()
+
+
+def test_a_file_with_other_bytes_ends_with_64_and_both_digests(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Path, said: list[str]
+) -> None:
+    source = tiny.publish(tmp_path / "artifact")
+    model = tmp_path / "artifact" / "attempt-1" / "model.onnx"
+    recorded = hashlib.sha256(model.read_bytes()).hexdigest()
+    data = bytearray(model.read_bytes())
+    data[10] ^= 1
+    model.write_bytes(data)
+    assert fetch(monkeypatch, source, target, "triton") == 64
+    (message,) = said
+    assert message.startswith("ArtifactCorrupted: ") and "attempt-1/model.onnx" in message
+    assert recorded in message and hashlib.sha256(data).hexdigest() in message
+    assert not (target / "repository").exists()
+
+
+def test_a_manifest_with_other_bytes_ends_with_64(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Path, said: list[str]
+) -> None:
+    source = tiny.publish(tmp_path / "artifact")
+    manifest = tmp_path / "artifact" / "kaon.json"
+    manifest.write_text(manifest.read_text().replace("attempt-1", "attempt-2"))
+    assert fetch(monkeypatch, source, target, "triton") == 64
+    assert said[0].startswith("ArtifactCorrupted: ") and source.digest in said[0]
+
+
+def test_a_model_without_recorded_answers_is_not_served(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Path, said: list[str]
+) -> None:
+    source = tiny.publish(tmp_path / "artifact", golden=False)
+    assert fetch(monkeypatch, source, target, "triton") == 64
+    assert said[0].startswith("ArtifactNotServable: ") and "spec.rerun" in said[0]
+
+
+def test_triton_is_told_of_batches_and_classes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Path) -> None:
+    fetch(monkeypatch, tiny.publish(tmp_path / "artifact"), target, "triton")
+    config = (target / "repository/m/config.pbtxt").read_text()
+    assert "max_batch_size: 4" in config and "dims: [ 3 ]" in config
+    assert "max_queue_delay_microseconds: 1500" in config
+    assert tiny.golden_of(target)["url"] == "http://127.0.0.1:8000/v2/models/m/infer"
+
+
+def test_torchserve_keeps_its_management_port_to_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Path
+) -> None:
+    fetch(monkeypatch, tiny.publish(tmp_path / "artifact"), target, "torchserve")
+    lines = (target / "config.properties").read_text().splitlines()
+    settings = dict(line.split("=", 1) for line in lines)
+    assert settings["management_address"] == "http://127.0.0.1:8081"
+    model = json.loads(settings["models"])["m"]["1.0"]
+    assert (model["batchSize"], model["maxBatchDelay"], model["maxWorkers"]) == (4, 2, 1)
+
+
+def test_fetching_needs_none_of_the_training_libraries() -> None:
+    script = "import sys; import kaon_jobs.main, kaon_jobs.serve.fetch; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    heavy = {"torch", "transformers", "onnx", "pyarrow", "sklearn", "numpy", "onnxruntime"}
+    assert heavy.isdisjoint(done.stdout.split())

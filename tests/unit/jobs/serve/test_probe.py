@@ -1,0 +1,137 @@
+"""The probes, against a real HTTP server whose answers are written by hand."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kaon_jobs.serve import probe
+
+RECORDED = {"text": "profit", "label": "earn", "probabilities": [0.2, 0.7, 0.1]}
+
+
+class Server(HTTPServer):
+    answer: tuple[int, Any] = (200, {})
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        status, content = self.server.answer
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps(content).encode())
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(("127.0.0.1", 0), Handler) as found:
+        thread = threading.Thread(target=found.serve_forever)
+        thread.start()
+        yield found
+        found.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Signals that were sent."""
+    found: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: found.append((pid, number)))
+    return found
+
+
+@pytest.fixture(autouse=True)
+def files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: Server) -> Path:
+    url = f"http://127.0.0.1:{server.server_port}"
+    golden = {"url": url, "tolerance": 0.02, "labels": ["acq", "earn", "trade"], "examples": [RECORDED, RECORDED]}
+    (tmp_path / "golden.json").write_text(json.dumps(golden))
+    monkeypatch.setattr(probe, "GOLDEN_FILE", tmp_path / "golden.json")
+    monkeypatch.setattr(probe, "TERMINATION_LOG", tmp_path / "termination-log")
+    monkeypatch.setattr(probe, "MANAGEMENT", url)
+    return tmp_path
+
+
+def said(label: str, probabilities: list[float]) -> tuple[int, Any]:
+    return 200, {"outputs": [{"name": "label", "data": [label]}, {"name": "probabilities", "data": probabilities}]}
+
+
+def test_answers_within_the_tolerance_agree(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    server.answer = said("earn", [0.21, 0.69, 0.1])
+    assert probe.main(["golden"]) == 0
+    assert capsys.readouterr().out == "2 recorded answers agree\n"
+
+
+@pytest.mark.parametrize(
+    ("label", "probabilities", "told"),
+    [
+        ("earn", [0.2, 0.6, 0.2], "recorded answer 1 of 2 differs by 0.1 in a probability"),
+        ("acq", [0.2, 0.7, 0.1], "recorded answer 1 of 2 is 'earn', the server says 'acq'"),
+        ("?", [0.2, 0.7, 0.1], "the server says '?'"),
+        ("earn", [0.3, 0.7], "has 3 classes, the server answers with 2"),
+        ("earn", [float("nan")] * 3, "differs by nan"),
+    ],
+)
+def test_another_answer_stops_the_server_and_leaves_the_reason(
+    server: Server, files: Path, stopped: list[tuple[int, int]], label: str, probabilities: list[float], told: str
+) -> None:
+    server.answer = said(label, probabilities)
+    assert probe.main(["golden"]) == 1
+    message = (files / "termination-log").read_text()
+    assert message.startswith("GoldenMismatch: ") and told in message
+    assert stopped == [(1, signal.SIGTERM)]
+
+
+def test_classes_that_are_tied_may_change_places(server: Server, files: Path, stopped: list[tuple[int, int]]) -> None:
+    tied = {"text": "x", "label": "earn", "probabilities": [0.49, 0.5, 0.01]}
+    golden = json.loads((files / "golden.json").read_text())
+    (files / "golden.json").write_text(json.dumps({**golden, "examples": [tied]}))
+    server.answer = said("acq", [0.5, 0.49, 0.01])
+    assert probe.main(["golden"]) == 0 and stopped == []
+
+
+def test_a_server_that_does_not_answer_yet_is_asked_again(
+    server: Server, files: Path, stopped: list[tuple[int, int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answer = (400, {"error": "unknown model"})
+    assert probe.main(["golden"]) == 1
+    assert stopped == [] and not (files / "termination-log").exists()
+    assert "unknown model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("workers", "code"), [(["READY"], 0), (["UNLOADING", "READY"], 0), (["UNLOADING"], 1), ([], 1)]
+)
+def test_torchserve_is_ready_when_a_worker_is(server: Server, workers: list[str], code: int) -> None:
+    server.answer = (200, [{"workers": [{"status": status} for status in workers]}])
+    assert probe.main(["torchserve", "m"]) == code
+
+
+def test_a_wrong_call_says_how_it_is_called(capsys: pytest.CaptureFixture[str]) -> None:
+    assert probe.main([]) == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_a_probe_imports_the_standard_library_alone() -> None:
+    tree = ast.parse(Path(probe.__file__).read_text())
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.split(".")[0] for name in names} <= set(sys.stdlib_module_names)

@@ -1,0 +1,109 @@
+"""A classifier of a few numbers as an artifact in a file store, and servers of it, for the tests of serving."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from kaon.api.report import Result
+from kaon.contract.digest import canonical_json
+from kaon.contract.jobspec import FetchWork, InputArtifact, JobSpec, Provenance
+from kaon.contract.manifest import ArtifactFile, GoldenExample, Manifest, ModelCard, Signature
+
+LABELS = ["acq", "earn", "trade"]
+WORDS = ["[PAD]", "[UNK]", "profit", "shares", "tariff", "the", "company", "dollar"]
+TEXTS = ["the company profit", "tariff dollar", "shares"]
+PROVENANCE = Provenance(kind="TrainingRun", namespace="t", name="t", uid="u", generation=1, kaon_version="0", image="i")
+MOMENT = "2026-01-01T00:00:00Z"
+
+
+def write_model(folder: Path) -> None:
+    """model.onnx (the sum of a vector for each word) and tokenizer.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    table = np.random.default_rng(0).normal(size=(len(WORDS), len(LABELS))).astype(np.float32) * 2
+    constants = [
+        numpy_helper.from_array(table, "table"),
+        numpy_helper.from_array(np.array([2]), "last"),
+        numpy_helper.from_array(np.array([1]), "words"),
+    ]
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["vectors"]),
+        helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["mask", "last"], ["wide"]),
+        helper.make_node("Mul", ["vectors", "wide"], ["masked"]),
+        helper.make_node("ReduceSum", ["masked", "words"], ["logits"], keepdims=0),
+    ]
+    inputs = [
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
+        for name in ("input_ids", "attention_mask")
+    ]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(LABELS)])]
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, constants)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), folder / "model.onnx"
+    )
+
+
+def expected(folder: Path) -> list[GoldenExample]:
+    """The answers, computed by numpy alone."""
+    table = numpy_helper.to_array(onnx.load(folder / "model.onnx").graph.initializer[0])
+    found = []
+    for text in TEXTS:
+        logits = sum(table[WORDS.index(word)] for word in text.split())
+        probabilities = np.exp(logits) / np.exp(logits).sum()
+        label = LABELS[int(probabilities.argmax())]
+        found.append(GoldenExample(text=text, label=label, probabilities=probabilities.tolist()))
+    return found
+
+
+def publish(store: Path, *, golden: bool = True) -> InputArtifact:
+    """An artifact as a training run leaves it."""
+    write_model(store / "attempt-1")
+    files = [
+        ArtifactFile(
+            path=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), size_bytes=path.stat().st_size
+        )
+        for path in sorted((store / "attempt-1").iterdir())
+    ]
+    card = ModelCard(
+        task="text-classification",
+        labels=LABELS,
+        max_sequence_length=16,
+        signature=Signature(inputs=[], outputs=[]),
+        serving_files=["model.onnx", "tokenizer.json"],
+        golden=expected(store / "attempt-1") if golden else [],
+    )
+    manifest = Manifest(
+        kind="model",
+        input_digest="sha256:" + "1" * 64,
+        attempt="attempt-1",
+        files=files,
+        provenance=PROVENANCE,
+        model=card,
+        result=Result(start_time=MOMENT, completion_time=MOMENT),
+    )
+    data = canonical_json(manifest.wire())
+    (store / "kaon.json").write_bytes(data)
+    return InputArtifact(uri=store.as_uri(), digest=f"sha256:{hashlib.sha256(data).hexdigest()}")
+
+
+def job(source: InputArtifact, target: Path, server: str) -> JobSpec:
+    """The JobSpec of a server's init container."""
+    told = {"stage": "fetch", "model": source.wire(), "server": server, "modelName": "m", "targetDir": str(target)}
+    work = FetchWork.model_validate({**told, "threads": 1, "maxBatchSize": 4, "maxDelayMs": 1.5})
+    return JobSpec(provenance=PROVENANCE, input_digest=source.digest, work=work)
+
+
+def golden_of(target: Path) -> dict[str, object]:
+    """golden.json as it was laid out."""
+    found: dict[str, object] = json.loads((target / "golden.json").read_text())
+    return found
