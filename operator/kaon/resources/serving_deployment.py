@@ -117,6 +117,8 @@ def _pod(obj: Object, spec: ModelDeploymentSpec, revision: Revision, images: Ima
             {"name": "model", "mountPath": MODEL_DIR, "readOnly": True},
             work,
             {"name": "shm", "mountPath": "/dev/shm"},
+            # Triton's python backend makes a folder there, whatever TMPDIR says, and ends when it cannot.
+            {"name": "tmp", "mountPath": "/tmp"},
         ],
     }
     pod = pod_spec(
@@ -128,6 +130,7 @@ def _pod(obj: Object, spec: ModelDeploymentSpec, revision: Revision, images: Ima
             {"name": "model", "emptyDir": {}},
             {"name": "work", "emptyDir": {}},
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}},
+            {"name": "tmp", "emptyDir": {}},
             *secrets[0],
             *claims[0],
         ],
