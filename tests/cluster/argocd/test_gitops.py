@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+ROOT = Path(__file__).parents[3]
 DIGEST = "sha256:" + "ab" * 32
 CHILDREN = "jobs,reports,deployments,configmaps,services,serviceaccounts,rolebindings,datasets,trainingruns"
 QUIET_SECONDS = 120
@@ -27,6 +29,12 @@ TRAINING = {
     "artifact": {"uri": "s3://kaon/artifacts/trainingruns/x", "digest": DIGEST, "sizeBytes": 10},
     "training": {"evaluation": EVALUATION, "datasetDigest": DIGEST},
 }
+
+
+def test_the_example_applications_are_applications(argo: Any, kube: Any) -> None:
+    for name in ("kaon", "r8"):
+        file = ROOT / "examples" / "argocd" / f"application-{name}.yaml"
+        assert "created (server dry run)" in kube("apply", "--dry-run=server", "-f", str(file))
 
 
 @pytest.fixture(params=[[], ["ServerSideApply=true"]], ids=["client-side", "server-side"])

@@ -111,3 +111,31 @@ def test_plain_manifests_apply_and_their_removal_leaves_nothing(
         time.sleep(0.5)
     kube("delete", "-f", manifests, "--timeout=60s")
     assert until_gone(cluster_objects, before) == set()
+
+
+def test_the_store_changes_no_secret_that_is_there_and_may_read_no_other(
+    helm: Any, bare_cluster: Cluster, kube: Any, system: str, team: str, kubeconfig_of: Any, caplog: Any
+) -> None:
+    from kubernetes import config
+
+    from kaon.storeinit import Cluster as Secrets
+    from kaon.storeinit import provide
+
+    kube("create", "secret", "generic", "kaon-store", "-n", team, "--from-literal=AWS_ACCESS_KEY_ID=mine")
+    kube("create", "secret", "generic", "another", "-n", team, "--from-literal=key=value")
+    settings = ("--set", f"store.enabled=true,store.namespaces={{{team}}}")
+    helm("install", "kaon", CHART, "-n", system, *GONE, *settings, cluster=bare_cluster)
+    identity = kubeconfig_of("kaon-store", system)
+    config.load_kube_config(str(identity))
+    for _ in range(2):
+        provide(Secrets("kaon-store"), "http://kaon-store:7070", [system, team])
+    assert Secrets("kaon-store").read(team) == {"AWS_ACCESS_KEY_ID": "mine"}
+    made = Secrets("kaon-store").read(system)
+    assert made is not None and made["AWS_ENDPOINT_URL"] == "http://kaon-store:7070"
+    assert f"the Secret in {team} is not this store's" in caplog.text
+    assert made["AWS_SECRET_ACCESS_KEY"] not in caplog.text
+    as_store = f"--kubeconfig={identity}"
+    assert "Forbidden" in kube("get", "secret", "another", "-n", team, as_store, check=False)
+    assert "Forbidden" in kube("delete", "secret", "kaon-store", "-n", team, as_store, check=False)
+    helm("uninstall", "kaon", "-n", system, "--wait", cluster=bare_cluster)
+    assert "kaon-store" in kube("get", "secret", "-n", team, "-o", "name")
