@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -227,7 +228,7 @@ def same_outcome(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return all(one.get(name) == other.get(name) for name in ("time", "inputDigest", "outcome"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Run:
     """The planning of a stage whose inputs are known."""
 
@@ -237,11 +238,11 @@ class _Run:
     store: StoreAccess
     inputs: Ready
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return digest_of({"kind": self.stage.kind, **self.inputs.declared})
 
-    @property
+    @cached_property
     def name(self) -> str:
         return child_name(self.observed.obj["metadata"]["name"], self.stage.short_name, self.digest)
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from harness import Kubectl, OperatorProcess, eventually
+
+from localcluster import Cluster
 
 ROOT = Path(__file__).parents[3]
-sys.path.insert(0, str(ROOT / "hack/localcluster"))
-
-from localcluster import Cluster  # noqa: E402
-
 Object = dict[str, Any]
 NAMESPACE = "gpu"
 DATASET_RESULT = {
@@ -106,16 +104,15 @@ def gpu_cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def gpu_kubectl(gpu_cluster: Cluster, kubectl_type: Callable[..., Any]) -> Any:
-    return kubectl_type(gpu_cluster.tool("kubectl"), gpu_cluster.kubeconfig)
+def gpu_kubectl(gpu_cluster: Cluster) -> Kubectl:
+    return Kubectl(gpu_cluster.tool("kubectl"), gpu_cluster.kubeconfig)
 
 
 @pytest.fixture(scope="module")
-def with_data(
-    gpu_cluster: Cluster, gpu_kubectl: Any, operator_type: Callable[..., Any], eventually: Callable[..., Any]
-) -> Iterator[Any]:
+def with_data(gpu_cluster: Cluster, gpu_kubectl: Kubectl) -> Iterator[Kubectl]:
+    """A running operator and a ready Dataset."""
     flags = ["--lease-namespace", NAMESPACE, "--storage-uri", "s3://kaon/artifacts"]
-    operator = operator_type(gpu_cluster.kubeconfig, flags, ["-m", "kaon.engine.main"], {})
+    operator = OperatorProcess(gpu_cluster.kubeconfig, flags, ["-m", "kaon.engine.main"], {})
     try:
         operator.wait_ready()
         gpu_kubectl.apply(*NODES, RUNTIME_CLASS, DATASET)
@@ -127,14 +124,12 @@ def with_data(
         operator.stop()
 
 
-def pod_of(kubectl: Any, name: str) -> Object | None:
+def pod_of(kubectl: Kubectl, name: str) -> Object | None:
     pods = kubectl.list("pods", NAMESPACE, f"kaon.dev/owner={name}")
     return pods[0] if pods and pods[0]["spec"].get("nodeName") else None
 
 
-def test_a_gpu_request_with_its_toleration_lands_on_the_gpu_node(
-    with_data: Any, eventually: Callable[..., Any]
-) -> None:
+def test_a_gpu_request_with_its_toleration_lands_on_the_gpu_node(with_data: Kubectl) -> None:
     template = {
         "resources": {"limits": {"nvidia.com/gpu": 1}},
         "runtimeClassName": "nvidia",
@@ -148,15 +143,13 @@ def test_a_gpu_request_with_its_toleration_lands_on_the_gpu_node(
     assert pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
 
 
-def test_a_run_without_a_gpu_stays_off_the_tainted_node(with_data: Any, eventually: Callable[..., Any]) -> None:
+def test_a_run_without_a_gpu_stays_off_the_tainted_node(with_data: Kubectl) -> None:
     with_data.apply(training("on-cpu", {}))
     pod = eventually(lambda: pod_of(with_data, "on-cpu"), "a scheduled pod")
     assert pod["spec"]["nodeName"] == "cpu-1"
 
 
-def test_more_gpus_than_any_node_has_is_told_in_the_condition_and_starts_when_a_node_comes(
-    with_data: Any, eventually: Callable[..., Any]
-) -> None:
+def test_more_gpus_than_any_node_has_is_told_in_the_condition_and_starts_when_a_node_comes(with_data: Kubectl) -> None:
     template = {
         "resources": {"limits": {"nvidia.com/gpu": 8}},
         "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
