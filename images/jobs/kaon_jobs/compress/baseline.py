@@ -12,6 +12,7 @@ import numpy as np
 
 from kaon.api.evaluation import Evaluation
 from kaon.contract.jobspec import CompressWork
+from kaon.contract.manifest import Manifest
 from kaon_jobs.artifact import Artifact, fetch
 from kaon_jobs.compress.quality import Classes
 from kaon_jobs.context import Context
@@ -23,6 +24,8 @@ from kaon_jobs.onnx_text import Floats, OnnxTextClassifier
 
 VALIDATION_ROWS = 2000
 """Enough to choose by; a larger validation split is sampled, seeded. The test split is always asked in full."""
+DESCRIPTIONS = ("config.json", "tokenizer_config.json")
+"""Not needed to serve; they say what the model is made of, and stay with it where there are any."""
 ROWS_THAT_MAY_DIFFER = 2
 """Rounding on another processor may turn a row that lies on the fence."""
 
@@ -59,7 +62,7 @@ def load_baseline(work: CompressWork, context: Context, threads: int) -> Baselin
     artifact = fetch(
         work.model,
         directory,
-        only=serving_files,
+        only=_wanted,
         progress=lambda done, all_: report.progress("fetching", 2 * done / all_),
     )
     check_lineage(artifact, work)
@@ -94,6 +97,11 @@ def load_baseline(work: CompressWork, context: Context, threads: int) -> Baselin
         np.asarray(validation_classes, dtype=np.int64),
         test_probabilities,
     )
+
+
+def _wanted(manifest: Manifest) -> list[str]:
+    there = {file.path for file in manifest.files}
+    return [*serving_files(manifest), *(name for name in DESCRIPTIONS if name in there)]
 
 
 def check_lineage(artifact: Artifact, work: CompressWork) -> None:

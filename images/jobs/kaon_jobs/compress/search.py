@@ -189,8 +189,8 @@ def _can_reach(question: Question, pipeline: Pipeline) -> bool:
 
 
 def _rescue_helps(tried: Sequence[Tried]) -> bool:
-    """Nothing keeps the budget, and quality is what is missing somewhere: full precision for some nodes may help."""
-    contenders = [item.contender for item in tried if item.contender is not None]
+    """No quantized one keeps the budget, and quality is what some miss: full precision for some nodes may help."""
+    contenders = [item.contender for item in tried if item.contender is not None and item.pipeline.quantize is not None]
     if any(item.standing is Standing.KEEPS for item in contenders):
         return False
     return any(violation.field in QUALITY_FIELDS for item in contenders for violation in item.violations)

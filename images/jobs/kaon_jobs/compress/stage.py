@@ -23,7 +23,7 @@ from kaon.contract.manifest import GoldenExample, ModelCard
 from kaon_jobs.artifact import publish
 from kaon_jobs.compress import evidence as documents
 from kaon_jobs.compress import graph, message
-from kaon_jobs.compress.baseline import Baseline, load_baseline
+from kaon_jobs.compress.baseline import DESCRIPTIONS, Baseline, load_baseline
 from kaon_jobs.compress.calibration import Calibration
 from kaon_jobs.compress.explore import Explored, explore, follow
 from kaon_jobs.compress.figures import strict
@@ -206,6 +206,8 @@ def _finish(out: Path, outcome: Outcome, baseline: Baseline, threads: int) -> Mo
     recorded = [example.probabilities for example in card.golden]
     expected = np.concatenate([np.asarray(recorded, dtype=np.float32), outcome.judged.probabilities[:RELOADED_TEXTS]])
     check_reload(out, texts, expected, threads)
+    for name in set(DESCRIPTIONS) & {path.name for path in baseline.directory.iterdir()}:
+        shutil.copyfile(baseline.directory / name, out / name)
     return card
 
 

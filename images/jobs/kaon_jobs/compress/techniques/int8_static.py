@@ -19,6 +19,7 @@ from kaon_jobs.compress.calibration import Calibration, Reader, batches
 from kaon_jobs.compress.techniques import step_name
 from kaon_jobs.compress.techniques.ort import (
     OPTIONS,
+    also_as_products,
     left_alone,
     needs_reduced_range,
     quantize_nodes_dynamically,
@@ -98,7 +99,7 @@ class Int8Static:
                 Reader(inputs),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=["MatMul", "Gemm", "Gather"],
-                nodes_to_quantize=nodes,
+                nodes_to_quantize=also_as_products(nodes),
                 per_channel=per_channel,
                 reduce_range=needs_reduced_range(),
                 activation_type=QuantType.QUInt8,

@@ -59,12 +59,17 @@ def quantize_nodes_dynamically(model: onnx.ModelProto, target: Path, nodes: list
             model,
             target / MODEL_FILE,
             op_types_to_quantize=list(graph.QUANTIZABLE),
-            nodes_to_quantize=nodes,
+            nodes_to_quantize=also_as_products(nodes),
             per_channel=per_channel,
             reduce_range=needs_reduced_range(),
             weight_type=QuantType.QInt8,
             extra_options=dict(OPTIONS),
         )
+
+
+def also_as_products(nodes: Sequence[str]) -> list[str]:
+    """The names with those that the nodes get when the quantizer takes a Gemm apart into a product and a sum."""
+    return [name for node in nodes for name in (node, f"{node}_MatMul")]
 
 
 @contextlib.contextmanager

@@ -1,0 +1,72 @@
+"""What a candidate loses: figures agree with scikit-learn, and say how sure they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, f1_score, recall_score
+
+from kaon_jobs.compress.quality import Classes, compare
+
+LABELS = ["a", "b", "c"]
+
+
+def _drawn(rows: int, flips: int, seed: int = 1) -> tuple[Classes, Classes, Classes]:
+    random = np.random.default_rng(seed)
+    truth = random.integers(3, size=rows)
+    baseline = np.where(random.random(rows) < 0.9, truth, (truth + 1) % 3)
+    candidate = baseline.copy()
+    changed = random.permutation(rows)[:flips]
+    candidate[changed] = (candidate[changed] + 1) % 3
+    return truth, baseline, candidate
+
+
+def test_drops_are_differences_of_what_scikit_learn_measures() -> None:
+    truth, baseline, candidate = _drawn(400, 30)
+    found = compare(truth, baseline, candidate, LABELS, seed=0)
+    accuracy = accuracy_score(truth, baseline) - accuracy_score(truth, candidate)
+    macro_f1 = f1_score(truth, baseline, average="macro") - f1_score(truth, candidate, average="macro")
+    recalls = recall_score(truth, baseline, average=None) - recall_score(truth, candidate, average=None)
+    assert found.accuracy_drop.value == pytest.approx(accuracy)
+    assert found.macro_f1_drop.value == pytest.approx(macro_f1)
+    assert [item.drop for item in found.classes] == pytest.approx(list(recalls))
+    assert found.worst_class is not None and found.worst_class.drop == pytest.approx(max(recalls))
+    assert found.flip_rate == pytest.approx(30 / 400)
+
+
+def test_the_interval_holds_the_estimate_and_is_nothing_when_nothing_changed() -> None:
+    truth, baseline, candidate = _drawn(400, 30)
+    found = compare(truth, baseline, candidate, LABELS, seed=0)
+    assert found.accuracy_drop.low < found.accuracy_drop.value < found.accuracy_drop.high
+    assert found.macro_f1_drop.low < found.macro_f1_drop.value < found.macro_f1_drop.high
+    same = compare(truth, baseline, baseline, LABELS, seed=0)
+    assert (same.accuracy_drop.low, same.accuracy_drop.high, same.flip_rate) == (0, 0, 0)
+
+
+def test_the_same_seed_gives_the_same_interval() -> None:
+    truth, baseline, candidate = _drawn(200, 20)
+    assert compare(truth, baseline, candidate, LABELS, 3) == compare(truth, baseline, candidate, LABELS, 3)
+
+
+def test_a_pairing_makes_the_interval_narrower_than_two_separate_ones_would_be() -> None:
+    truth, baseline, candidate = _drawn(1000, 10)
+    found = compare(truth, baseline, candidate, LABELS, seed=0)
+    accuracy = accuracy_score(truth, baseline)
+    unpaired = 1.96 * (2 * accuracy * (1 - accuracy) / 1000) ** 0.5
+    assert found.accuracy_drop.high - found.accuracy_drop.low < unpaired
+
+
+def test_one_row_put_back_undoes_the_only_harmful_flip() -> None:
+    truth = np.array([0] * 50 + [1] * 50 + [2] * 4)
+    candidate = truth.copy()
+    candidate[-1] = 0
+    found = compare(truth, truth, candidate, LABELS, seed=0)
+    assert found.macro_f1_drop.value > 0.04
+    assert found.macro_f1_drop_but_one == pytest.approx(0)
+
+
+def test_a_class_without_rows_is_unmeasured_and_not_perfect() -> None:
+    truth = np.array([0, 1] * 10)
+    found = compare(truth, truth, truth, LABELS, seed=0)
+    assert found.unmeasured == ("c",)
+    assert found.classes[2].drop is None

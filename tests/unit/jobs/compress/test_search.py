@@ -1,0 +1,140 @@
+"""The search against models of the world in which techniques succeed, fail, or lose too much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from kaon.api.compressionjob import Budget, SearchLimits
+from kaon_jobs.compress.figures import Measured
+from kaon_jobs.compress.search import FUSION, Done, Pipeline, Question, Scan, Tried, Try, next_move
+from kaon_jobs.compress.selection import contender
+
+from .figures_of import measured, quality
+
+World = Callable[[Pipeline], Measured | None]
+GROUPS = [("n1",), ("n2", "n3"), ("n4",), ("n5",), ("n6",)]
+
+
+def _question(budget: dict[str, Any] | None = None, objective: str = "latency", **more: Any) -> Question:
+    limits = SearchLimits.model_validate(more.pop("limits", {}))
+    return Question(Budget.model_validate(budget or {"maxAccuracyDrop": 0.01}), objective, limits, 100, **more)
+
+
+def _search(question: Question, world: World) -> tuple[list[Tried], int, str]:
+    """Drives next_move to its end: trials, scans, why it ended."""
+    tried: list[Tried] = []
+    sensitive: Sequence[Sequence[str]] | None = None
+    scans = 0
+    for _ in range(100):
+        move = next_move(question, tried, sensitive, elapsed_seconds=0)
+        match move:
+            case Done(reason):
+                return tried, scans, reason
+            case Scan():
+                scans, sensitive = scans + 1, GROUPS
+            case Try(pipeline):
+                assert pipeline not in [item.pipeline for item in tried], "no pipeline is tried twice"
+                found = world(pipeline)
+                held = contender(pipeline.name, found, question.budget, question.objective) if found else None
+                tried.append(Tried(pipeline, held))
+    raise AssertionError("the search does not end")
+
+
+def _good(pipeline: Pipeline) -> Measured:
+    return measured()
+
+
+def _lossy(pipeline: Pipeline) -> Measured:
+    return measured(quality(lost_big=200 if pipeline.quantize else 0))
+
+
+def _names(tried: list[Tried]) -> list[str]:
+    return [item.pipeline.name for item in tried]
+
+
+def test_the_ladder_is_short_and_ends_when_something_keeps_the_budget() -> None:
+    tried, scans, reason = _search(_question(), _good)
+    assert _names(tried) == ["fusion+int8-dynamic", "int8-dynamic", "fusion+int8-static", "fusion"]
+    assert (scans, reason) == (0, "the ladder is tried")
+
+
+def test_a_size_budget_rules_out_what_stays_large() -> None:
+    tried, _, _ = _search(_question({"maxAccuracyDrop": 0.01, "minSizeRatio": 3.5}), _good)
+    assert "fusion" not in _names(tried)
+
+
+def test_a_model_that_cannot_be_fused_is_quantized_as_it_is() -> None:
+    tried, _, _ = _search(_question(), lambda pipeline: None if FUSION in pipeline.steps else measured())
+    assert _names(tried) == ["fusion+int8-dynamic", "int8-dynamic", "int8-static"]
+
+
+def test_a_quality_budget_that_is_missed_starts_one_scan_and_excludes_more_and_more() -> None:
+    question = _question({"maxAccuracyDrop": 0.01, "minSizeRatio": 2})
+    tried, scans, reason = _search(question, _lossy)
+    excluded = [
+        list(item.pipeline.quantize.exclude)
+        for item in tried
+        if item.pipeline.quantize and item.pipeline.quantize.exclude
+    ]
+    assert scans == 1
+    assert excluded == [["n1"], ["n1", "n2", "n3"], ["n1", "n2", "n3", "n4", "n5"]]
+    assert reason == "every rescue is tried"
+    assert _names(tried)[-2:] == ["fusion+int8-static(entropy)", "fusion+int8-static(percentile)"]
+
+
+def test_a_rescue_that_works_ends_the_search() -> None:
+    def rescued(pipeline: Pipeline) -> Measured:
+        quantize = pipeline.quantize
+        return measured() if quantize and "n2" in quantize.exclude else measured(quality(lost_big=200))
+
+    tried, _, _ = _search(_question({"maxAccuracyDrop": 0.01, "minSizeRatio": 2}), rescued)
+    assert _names(tried)[-1].endswith("(exclude 3)")
+
+
+def test_full_precision_is_no_rescue_from_a_size_that_is_too_large() -> None:
+    question = _question({"maxAccuracyDrop": 0.01, "minSizeRatio": 4.5})
+    _, scans, reason = _search(question, _good)
+    assert (scans, reason) == (0, "the ladder is tried")
+
+
+def test_a_lossless_pipeline_that_wins_nothing_is_no_reason_to_give_up_on_int8() -> None:
+    tried, scans, _ = _search(_question(), _lossy)
+    assert "fusion" in _names(tried) and scans == 1
+
+
+def test_storage_in_fp16_is_the_last_resort_of_an_objective_of_size() -> None:
+    tried, _, _ = _search(_question(objective="size"), _lossy)
+    assert _names(tried)[-1] == "fusion+fp16"
+    assert "fusion" not in _names(tried)
+
+
+def test_an_impossible_budget_costs_one_trial() -> None:
+    tried, _, reason = _search(_question({"maxAccuracyDrop": 0.01, "minSizeRatio": 50}, impossible=True), _good)
+    assert len(tried) == 1 and "impossible" in reason
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_max_trials_bounds_every_search(most: int) -> None:
+    tried, _, reason = _search(_question(limits={"maxTrials": most}), _lossy)
+    assert len(tried) <= most
+    assert most > 4 or "maxTrials" in reason
+
+
+def test_time_that_is_up_ends_the_search_after_the_first_trial() -> None:
+    question = _question(limits={"maxDurationSeconds": 10})
+    assert isinstance(next_move(question, [], None, elapsed_seconds=11), Try)
+    first = Tried(Pipeline((FUSION,)), contender("fusion", measured(), question.budget, "latency"))
+    assert next_move(question, [first], None, elapsed_seconds=11) == Done("search.maxDurationSeconds 10 is reached")
+
+
+def test_the_same_world_is_searched_in_the_same_way() -> None:
+    assert _names(_search(_question(), _lossy)[0]) == _names(_search(_question(), _lossy)[0])
+
+
+def test_nothing_that_works_ends_too() -> None:
+    tried, _, reason = _search(_question(), lambda pipeline: None)
+    assert tried and all(item.contender is None for item in tried)
+    assert reason == "the ladder is tried"

@@ -1,0 +1,101 @@
+"""Which candidate goes to the test split: by the objective among those that keep it, as far as rows can tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kaon.api.compressionjob import Budget
+from kaon_jobs.compress.figures import Measured
+from kaon_jobs.compress.message import bound_sentence, infeasible
+from kaon_jobs.compress.selection import Contender, Standing, choose, contender, nearest, pareto
+
+from .figures_of import measured, quality
+
+BUDGET = {"maxAccuracyDrop": 0.01, "maxMacroF1Drop": 0.02, "maxClassRecallDrop": 0.05}
+
+
+def _contender(
+    name: str, candidate: Measured, budget: dict[str, Any] | None = None, objective: str = "latency"
+) -> Contender:
+    return contender(name, candidate, Budget.model_validate(budget or BUDGET), objective)
+
+
+def test_one_flip_in_a_class_of_four_rows_does_not_rule_a_candidate_out() -> None:
+    assert _contender("x", measured(quality(lost_small=1))).standing is Standing.KEEPS
+
+
+def test_two_flips_in_a_class_of_four_rows_are_doubtful() -> None:
+    found = _contender("x", measured(quality(lost_small=2)))
+    assert found.standing is Standing.DOUBTFUL
+    assert {item.field for item in found.violations} == {"maxMacroF1Drop", "maxClassRecallDrop"}
+
+
+def test_a_drop_beyond_doubt_breaks_the_budget() -> None:
+    assert _contender("x", measured(quality(lost_big=60))).standing is Standing.BREAKS
+
+
+def test_a_class_without_validation_rows_is_left_to_the_test_split() -> None:
+    assert _contender("x", measured(quality(small=0))).standing is Standing.KEEPS
+
+
+def test_sizes_leave_no_doubt() -> None:
+    found = _contender("x", measured(size_ratio=3.4), {**BUDGET, "minSizeRatio": 3.5})
+    assert found.standing is Standing.BREAKS
+
+
+def test_a_missing_figure_keeps_nothing() -> None:
+    assert _contender("x", measured(peak_memory_bytes=None), {"maxPeakMemoryBytes": 999}).standing is Standing.BREAKS
+
+
+def test_the_fastest_of_those_that_keep_the_budget_is_chosen() -> None:
+    slow = _contender("slow", measured(speed=(1.5, 1.45, 1.55)))
+    fast = _contender("fast", measured(speed=(2.5, 2.4, 2.6)))
+    fastest_but_bad = _contender("bad", measured(quality(lost_big=60), speed=(9, 8, 10)))
+    assert choose([slow, fast, fastest_but_bad], "latency") == fast
+
+
+def test_among_equally_fast_ones_the_least_loss_is_chosen() -> None:
+    lossy = _contender("lossy", measured(quality(lost_big=5), speed=(2.03, 1.95, 2.1)))
+    clean = _contender("clean", measured(speed=(2.0, 1.95, 2.08)))
+    assert choose([lossy, clean], "latency") == clean == choose([clean, lossy], "latency")
+
+
+def test_the_objective_size_chooses_the_smallest_and_then_the_faster() -> None:
+    large = _contender("large", measured(size_bytes=50_000), objective="size")
+    small = _contender("small", measured(size_bytes=25_000, speed=(1.2, 1.1, 1.3)), objective="size")
+    alike = _contender("alike", measured(size_bytes=25_100), objective="size")
+    assert choose([large, small], "size") == small
+    assert choose([large, small, alike], "size") == alike
+
+
+def test_a_doubtful_one_is_sent_only_when_none_keeps_the_budget() -> None:
+    doubtful = _contender("doubtful", measured(quality(lost_small=2), speed=(3, 2.9, 3.1)))
+    worse = _contender("worse", measured(quality(lost_small=3), speed=(3, 2.9, 3.1)))
+    keeps = _contender("keeps", measured())
+    assert choose([doubtful, keeps], "latency") == keeps
+    assert choose([worse, doubtful], "latency") == doubtful
+
+
+def test_nothing_is_chosen_when_all_break_the_budget_and_the_nearest_is_named() -> None:
+    far = _contender("far", measured(quality(lost_big=300)))
+    near = _contender("near", measured(quality(lost_big=60)))
+    assert choose([far, near], "latency") is None
+    assert nearest([far, near]) == near
+    sentence = infeasible(None, near, 2, "every rescue is tried")
+    assert "after 2 trials" in sentence and "near, with 0.0 MB (4.00 times smaller)" in sentence
+    assert "accuracy drop 0.059 exceeds 0.01" in sentence and "It would keep maxAccuracyDrop 0.059" in sentence
+
+
+def test_a_bound_names_what_is_possible() -> None:
+    assert bound_sentence(3.9, 4000, 1000) is None
+    assert bound_sentence(50, 4000, 1000) == (
+        "The size budget cannot be met: it asks for a model 50 times smaller, and with at least eight bits a weight it "
+        "is at most 4 times smaller"
+    )
+
+
+def test_the_front_holds_what_nothing_beats_in_both_size_and_speed() -> None:
+    small = _contender("small", measured(size_bytes=20, speed=(1.5, 1.4, 1.6)))
+    fast = _contender("fast", measured(size_bytes=25, speed=(2.0, 1.9, 2.1)))
+    beaten = _contender("beaten", measured(size_bytes=30, speed=(1.8, 1.7, 1.9)))
+    assert [item.name for item in pareto([beaten, fast, small])] == ["small", "fast"]

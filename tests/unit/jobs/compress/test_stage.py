@@ -1,0 +1,209 @@
+"""The whole stage over a file store, on a real, tiny encoder: verdicts, lineage, resumption."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kaon.api.report import Result
+from kaon.contract.jobspec import InputArtifact
+from kaon_jobs.artifact import fetch, find
+from kaon_jobs.compress import stage
+from kaon_jobs.context import Context
+from kaon_jobs.errors import StageFailure
+from kaon_jobs.evaluate.quality import quality
+from kaon_jobs.onnx_text import OnnxTextClassifier
+from kaon_jobs.predictions import read_probabilities
+
+# A tiny model gains no speed from INT8; what is asked here is size.
+BUDGET = {"maxAccuracyDrop": 0.05, "maxMacroF1Drop": 0.05, "minSizeRatio": 1.5}
+
+
+def _work(trained: Result, dataset: Result, **changes: Any) -> dict[str, Any]:
+    assert trained.artifact is not None and dataset.artifact is not None
+    return {
+        "stage": "compress",
+        "model": {"uri": trained.artifact.uri, "digest": trained.artifact.digest},
+        "dataset": {"uri": dataset.artifact.uri, "digest": dataset.artifact.digest},
+        "budget": BUDGET,
+        "objective": "size",
+        "strategy": "auto",
+        "steps": None,
+        "search": {"maxTrials": 2},
+        "target": {"threads": 1},
+        **changes,
+    }
+
+
+def _run(shop: Any, context: Context, work: dict[str, Any], token: str = "") -> tuple[Any, Result]:
+    job = shop.job("compressionjobs", work, token)
+    return job, stage.run(job, job.work, context)
+
+
+@pytest.fixture
+def accepted(shop: Any, trained: Result, dataset: Result, context: Context, tmp_path: Path) -> tuple[Any, Result, Path]:
+    job, result = _run(shop, context, _work(trained, dataset), token=str(tmp_path))
+    assert result.artifact is not None, result.compression
+    target = tmp_path / "fetched"
+    fetch(InputArtifact(uri=result.artifact.uri, digest=result.artifact.digest), target)
+    return job, result, target
+
+
+def test_an_accepted_model_is_an_artifact_with_lineage_evidence_and_golden_examples_of_its_own(
+    accepted: tuple[Any, Result, Path], trained: Result, dataset: Result
+) -> None:
+    job, result, files = accepted
+    found = result.compression
+    assert found is not None and found.verdict == "Accepted" and found.evaluation is not None
+    assert found.size_ratio is not None and found.size_ratio > 1.5
+    assert found.speedup is not None and found.speedup.low <= found.speedup.value <= found.speedup.high
+    assert found.source_digest == (trained.artifact and trained.artifact.digest)
+
+    artifact = find(job.output, job.input_digest)
+    assert artifact is not None and artifact.manifest.kind == "compressed-model"
+    assert trained.artifact is not None and dataset.artifact is not None
+    assert artifact.manifest.inputs == {"model": trained.artifact.digest, "dataset": dataset.artifact.digest}
+
+    classifier = OnnxTextClassifier(files, 1)
+    assert artifact.manifest.model is not None and classifier.card.golden == artifact.manifest.model.golden
+    assert classifier.card.recipe["compression"]["steps"]
+    for example in classifier.card.golden:
+        (probabilities,) = classifier.probabilities([example.text])
+        assert np.abs(probabilities - np.asarray(example.probabilities)).max() < 1e-5
+
+    probabilities = read_probabilities(files / "predictions-test.parquet")
+    assert len(probabilities) == found.evaluation.rows == found.baseline.rows
+    assert json.loads((files / "evaluation.json").read_text())["accuracy"] == found.evaluation.accuracy
+    document = json.loads((files / "report.json").read_text())
+    assert document["verdict"] == "Accepted" and document["final"]["split"] == "test"
+    assert {trial["split"] for trial in document["trials"]} == {"validation"}
+    html = (files / "report.html").read_text()
+    assert "Verdict: Accepted" in html and "<svg" in html and "<script" not in html and "http" not in html
+
+
+def test_the_recorded_predictions_are_those_of_the_compressed_model_and_give_the_recorded_accuracy(
+    accepted: tuple[Any, Result, Path], dataset: Result, tmp_path: Path
+) -> None:
+    from kaon_jobs.data.splits import fetch_dataset, read_split
+
+    _, result, files = accepted
+    assert dataset.artifact is not None and result.compression is not None
+    source = InputArtifact(uri=dataset.artifact.uri, digest=dataset.artifact.digest)
+    fetch_dataset(source, tmp_path / "data", ("test",))
+    test = read_split(tmp_path / "data", "test")
+    again = OnnxTextClassifier(files, 1).probabilities(test.texts, batch_size=1)
+    recorded = read_probabilities(files / "predictions-test.parquet")
+    assert np.abs(again - recorded).max() < 1e-5
+    assert result.compression.evaluation is not None
+    accuracy = quality(test.label_ids, recorded, OnnxTextClassifier(files, 1).labels).accuracy
+    assert accuracy == result.compression.evaluation.accuracy
+
+
+def test_trials_are_gone_once_their_figures_lie_in_the_report(accepted: tuple[Any, Result, Path]) -> None:
+    job, _, _ = accepted
+    folder = Path(job.output.uri.removeprefix("file://"))
+    assert not [path for path in (folder / "trials").rglob("*") if path.is_file()]
+
+
+def test_steps_have_figures_each_and_are_judged_as_they_are(
+    shop: Any, trained: Result, dataset: Result, context: Context
+) -> None:
+    steps = [{"optimize": "transformer-fusion"}, {"quantize": {"scheme": "int8-static", "calibrationSamples": 32}}]
+    job, result = _run(shop, context, _work(trained, dataset, strategy="steps", steps=steps))
+    assert result.compression is not None and result.compression.verdict == "Accepted"
+    assert result.compression.chosen == "fusion+int8-static(32 rows)"
+    folder = Path(job.output.uri.removeprefix("file://")) / "attempt-1"
+    document = json.loads((folder / "report.json").read_text())
+    assert [trial["name"] for trial in document["trials"]] == ["fusion", "fusion+int8-static(32 rows)"]
+    assert all("accuracyDrop" in trial and "speedup" in trial for trial in document["trials"])
+
+
+def test_a_step_that_cannot_be_done_fails_with_its_place_and_cause(
+    shop: Any, trained: Result, dataset: Result, context: Context
+) -> None:
+    steps = [{"quantize": {"scheme": "int8-dynamic", "exclude": ["layer.77"]}}]
+    with pytest.raises(StageFailure, match=r"spec\.steps\[0\].*layer\.77") as failure:
+        _run(shop, context, _work(trained, dataset, strategy="steps", steps=steps))
+    assert failure.value.reason == "StepFailed" and not failure.value.retriable
+
+
+def test_a_budget_beyond_the_bound_is_infeasible_after_one_trial_and_says_what_is_possible(
+    shop: Any, trained: Result, dataset: Result, context: Context
+) -> None:
+    budget = {"maxAccuracyDrop": 0.05, "minSizeRatio": 50}
+    job, result = _run(shop, context, _work(trained, dataset, budget=budget, search={"maxTrials": 12}))
+    found = result.compression
+    assert found is not None and found.verdict == "Infeasible" and result.artifact is None
+    assert "50 times smaller" in found.message and "nearest" in found.message and "minSizeRatio" in found.message
+    assert len(found.candidates) == 1 and not found.candidates[0].meets_budget
+    assert found.baseline.accuracy is not None and found.evaluation is None
+    artifact = find(job.output, job.input_digest)
+    assert artifact is not None and artifact.manifest.kind == "verdict"
+    assert {file.path for file in artifact.manifest.files} == {"report.json", "report.html"}
+    assert artifact.result(reused=True).artifact is None
+
+
+def test_a_slower_model_is_not_accepted_when_the_objective_is_latency(
+    shop: Any, trained: Result, dataset: Result, context: Context
+) -> None:
+    # Batches of one through three tiny matrices: quantizing activations costs more than it saves.
+    steps = [{"quantize": {"scheme": "int8-dynamic"}}]
+    work = _work(trained, dataset, objective="latency", strategy="steps", steps=steps, budget={"maxAccuracyDrop": 0.05})
+    job, result = _run(shop, context, work)
+    found = result.compression
+    assert found is not None and found.speedup is not None
+    assert (found.verdict == "Accepted") == (found.speedup.low >= 1)
+    if found.verdict != "Accepted":
+        assert result.artifact is None and re.search("slower than|not shown to be faster", found.message)
+        artifact = find(job.output, job.input_digest)
+        assert artifact is not None and "predictions-test.parquet" in {file.path for file in artifact.manifest.files}
+
+
+def test_a_model_of_another_dataset_is_refused(
+    shop: Any, trained: Result, dataset: Result, context: Context, tmp_path: Path
+) -> None:
+    from kaon_jobs.data import stage as data_stage
+
+    other = shop.job("datasets", shop.dataset_work(split={"validation": 0.3}))
+    work: Any = other.work
+    (tmp_path / "other").mkdir()
+    made = data_stage.run(other, work, Context(context.reporter, tmp_path / "other", "attempt-1"))
+    with pytest.raises(StageFailure, match="rows of its training could lie in the test split") as failure:
+        _run(shop, context, _work(trained, made))
+    assert failure.value.reason == "DatasetMismatch" and not failure.value.retriable
+
+
+def test_a_pod_that_is_stopped_repeats_no_finished_trial(
+    shop: Any, trained: Result, dataset: Result, kaon_job: Callable[..., subprocess.Popen[str]]
+) -> None:
+    job = shop.job("compressionjobs", _work(trained, dataset, search={"maxTrials": 3}), "resume")
+    folder = Path(job.output.uri.removeprefix("file://"))
+    first = kaon_job(job)
+    deadline = time.monotonic() + 240
+    while not list(folder.glob("trials/*/trial.json")):
+        assert first.poll() is None, first.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    first.send_signal(signal.SIGTERM)
+    output, _ = first.communicate(timeout=120)
+    assert first.returncode == 143, output
+    kept = {path: path.stat().st_mtime_ns for path in folder.glob("trials/*/trial.json")}
+    assert kept and not (folder / "kaon.json").exists()
+
+    second = kaon_job(job)
+    output, _ = second.communicate(timeout=400)
+    assert second.returncode == 0, output
+    assert output.count("finished by an earlier attempt") == len(kept)
+    artifact = find(job.output, job.input_digest)
+    assert artifact is not None
+    document = json.loads((folder / artifact.manifest.attempt / "report.json").read_text())
+    assert sum(trial["reused"] for trial in document["trials"]) == len(kept)
