@@ -25,7 +25,7 @@ from localcluster import Cluster, paths
 
 ROOT = Path(__file__).parents[2]
 SYSTEM = "kaon-e2e-system"
-NAMESPACES = ("e2e-pipeline", "e2e-failures", "e2e-survival", "e2e-r8")
+NAMESPACES = ("e2e-pipeline", "e2e-failures", "e2e-survival", "e2e-monitoring", "e2e-r8")
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -48,10 +48,12 @@ class Installation:
 
     # -- install --------------------------------------------------------------------------------------------------
 
-    def install(self, images: Mapping[str, str] | None = None) -> None:
+    def install(self, images: Mapping[str, str] | None = None, *, monitoring: bool = False) -> None:
         """helm upgrade --install, waiting until the operator is ready."""
         # The kubelet of the local cluster brings a changed ConfigMap within 10 s; the default allows for 60.
-        values = {"operator.extraArgs": ["--retire-after-seconds=15"]}
+        values: Object = {"operator.extraArgs": ["--retire-after-seconds=15"]}
+        if monitoring:
+            values |= {"metrics.serviceMonitor.enabled": True, "metrics.rules.enabled": True}
         steps.install(self.cluster, images or self.images, NAMESPACES, values, release_namespace=SYSTEM)
 
     @contextlib.contextmanager

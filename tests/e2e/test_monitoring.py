@@ -1,0 +1,94 @@
+"""A real Prometheus scrapes operator, router and server; every alert and every panel has data there."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from installation import SYSTEM, Installation, get_json
+from kube import Object
+from pipelines import compression, dataset, deployment, training
+from prometheus import Prometheus, definitions, scrape_configs
+
+from kaon.resources.monitoring_queries import alerts
+
+NAMESPACE = "e2e-monitoring"
+SERVERS = ("triton", "torchserve")
+
+
+@pytest.fixture(scope="module")
+def served(kaon: Installation) -> dict[str, Object]:
+    """One model on each server, with requests, monitored by objects that the operator made."""
+    kaon.kube.apply(definitions())
+    kaon.install(monitoring=True)
+    kaon.kube.apply([dataset(), training(), compression()], namespace=NAMESPACE)
+    kaon.kube.apply([deployment(server, server=server) for server in SERVERS], namespace=NAMESPACE)
+    found = {
+        server: kaon.kube.until_ready("modeldeployment", server, NAMESPACE, timeout=300)["status"] for server in SERVERS
+    }
+    # Stages that end under the present operator: its counters begin with its process.
+    kaon.kube.apply([dataset("counted", rerun="counted")], namespace=NAMESPACE)
+    kaon.kube.until_ready("dataset", "counted", NAMESPACE, timeout=120)
+    for server in SERVERS:
+        kaon.kube.until("podmonitor", server, NAMESPACE, lambda obj: True, timeout=60)
+        kaon.kube.until("prometheusrule", server, NAMESPACE, lambda obj: True, timeout=60)
+    return found
+
+
+@pytest.fixture(scope="module")
+def prometheus(
+    kaon: Installation, served: dict[str, Object], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prometheus]:
+    monitors = [*kaon.kube.list("podmonitors", NAMESPACE), *kaon.kube.list("servicemonitors", SYSTEM)]
+    rules = [*kaon.kube.list("prometheusrules", NAMESPACE), *kaon.kube.list("prometheusrules", SYSTEM)]
+    configs = [config for monitor in monitors for config in scrape_configs(monitor, kaon.kube.kubeconfig)]
+    running = Prometheus(tmp_path_factory.mktemp("prometheus"), configs, rules)
+    try:
+        running.until_up(jobs=2 * len(SERVERS) + 1)
+        for _ in range(8):
+            for server in SERVERS:
+                kaon.ask(server, NAMESPACE, ["wing feather nest", "fin scale gill"])
+            time.sleep(2)
+        yield running
+    finally:
+        running.stop()
+
+
+def test_operator_routers_and_servers_are_scraped(prometheus: Prometheus) -> None:
+    assert sorted(item["metric"]["job"] for item in prometheus.query("up == 1")) == sorted(
+        [f"{SYSTEM}/kaon-operator", *(f"{NAMESPACE}/{server}" for server in SERVERS for _ in range(2))]
+    )
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_every_signal_of_a_models_alerts_has_data(
+    prometheus: Prometheus, served: dict[str, Object], server: str
+) -> None:
+    revision = served[server]["stable"]["revision"]
+    found = alerts(NAMESPACE, server, revision=revision, server=server, max_error_ratio=0.01, max_latency_ms=100)
+    empty = [alert.name for alert in found if not prometheus.query(alert.signal)]
+    assert empty == []
+
+
+def test_every_rule_is_evaluated_without_an_error(prometheus: Prometheus, kaon: Installation) -> None:
+    groups = get_json(f"{prometheus.url}/api/v1/rules")["data"]["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    declared = yaml.safe_load((kaon.root / "charts/kaon/files/rules.yaml").read_text())
+    assert len(rules) >= len(declared["groups"][0]["rules"]) + 11
+    assert [rule["name"] for rule in rules if rule["health"] != "ok"] == []
+    firing = [rule["name"] for rule in rules if rule.get("state") == "firing"]
+    assert firing == []
+
+
+def panels() -> list[str]:
+    board = json.loads((Path(__file__).parents[2] / "charts/kaon/files/dashboard.json").read_text())
+    return [target["expr"] for panel in board["panels"] for target in panel.get("targets", [])]
+
+
+@pytest.mark.parametrize("expression", panels())
+def test_every_panel_of_the_dashboard_has_data(prometheus: Prometheus, expression: str) -> None:
+    assert prometheus.query(expression), expression
