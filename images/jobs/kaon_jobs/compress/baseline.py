@@ -5,6 +5,7 @@ Touches the store, the scratch directory and onnxruntime.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ VALIDATION_ROWS = 2000
 """Enough to choose by; a larger validation split is sampled, seeded. The test split is always asked in full."""
 DESCRIPTIONS = ("config.json", "tokenizer_config.json")
 """Not needed to serve; they say what the model is made of, and stay with it where there are any."""
+PROGRESS_ROWS = 256
 ROWS_THAT_MAY_DIFFER = 2
 """Rounding on another processor may turn a row that lies on the fence."""
 
@@ -83,8 +85,9 @@ def load_baseline(work: CompressWork, context: Context, threads: int) -> Baselin
         )
     report.progress("checking the baseline", 3)
     check_golden(classifier)
-    test_probabilities = classifier.probabilities(test.texts)
-    report.progress("checking the baseline", 8)
+    test_probabilities = _in_parts(
+        classifier, test.texts, lambda share: report.progress("checking the baseline", 3 + 5 * share)
+    )
     check_evaluation(recorded_evaluation(artifact), test, test_probabilities, labels)
     validation_classes = classifier.probabilities(validation.texts).argmax(axis=1)
     return Baseline(
@@ -163,6 +166,14 @@ def check_evaluation(recorded: Evaluation, test: Rows, probabilities: Floats, la
                 f"the stored model does not reproduce its evaluation: {name} {now:.4f} on {len(test)} test rows, "
                 f"recorded are {then} on {recorded.rows}; at most {tolerance:.4f} may differ",
             )
+
+
+def _in_parts(classifier: OnnxTextClassifier, texts: Sequence[str], progress: Callable[[float], None]) -> Floats:
+    found = []
+    for start in range(0, len(texts), PROGRESS_ROWS):
+        found.append(classifier.probabilities(texts[start : start + PROGRESS_ROWS]))
+        progress(min(1.0, (start + PROGRESS_ROWS) / len(texts)))
+    return np.concatenate(found)
 
 
 def sample(rows: Rows, count: int, seed: int) -> Rows:
