@@ -94,7 +94,7 @@ def load_tokenizer(base: BaseModel, uri: str) -> PreTrainedTokenizerBase:
             "ModelUnreadable",
             f"the tokenizer at {uri} has no tokenizer.json or no padding token, and serving needs both",
         )
-    return tokenizer  # type: ignore[no-any-return]
+    return tokenizer
 
 
 def load_model(

@@ -33,7 +33,7 @@ _SHOWN = {
 }
 
 
-class ProgressReport(TrainerCallback):  # type: ignore[misc]
+class ProgressReport(TrainerCallback):
     """Tells percent, step, time left and figures; stops a training whose loss is no number."""
 
     def __init__(self, reporter: Reporter, first_percent: float, last_percent: float) -> None:
@@ -74,7 +74,7 @@ class ProgressReport(TrainerCallback):  # type: ignore[misc]
                 self._metrics[_SHOWN[name]] = float(value)
 
 
-class BestWeights(TrainerCallback):  # type: ignore[misc]
+class BestWeights(TrainerCallback):
     """Keeps the weights of the best evaluation, and stops when it has not been beaten for `patience` evaluations."""
 
     def __init__(self, rule: EarlyStopping, directory: Path) -> None:
@@ -123,7 +123,7 @@ class BestWeights(TrainerCallback):  # type: ignore[misc]
             model.load_state_dict(weights, strict=False)
 
 
-class SavesCheckpoints(TrainerCallback):  # type: ignore[misc]
+class SavesCheckpoints(TrainerCallback):
     """Uploads what the trainer saves; at SIGTERM has it save, and ends the loop. Must come after BestWeights."""
 
     def __init__(self, checkpoints: Checkpoints, best: BestWeights | None, stop: threading.Event) -> None:
@@ -148,7 +148,7 @@ class SavesCheckpoints(TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Called when the trainer has written a checkpoint directory."""
-        directory = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        directory = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         if self._best is not None:
             self._best.put_into(directory)
         self._checkpoints.save(state.global_step, directory)

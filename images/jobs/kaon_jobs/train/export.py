@@ -51,7 +51,8 @@ class Parity:
 
 def export_onnx(model: PreTrainedModel, path: Path) -> None:
     """Writes the model as one ONNX file. Leaves it on the CPU, in evaluation mode, with eager attention."""
-    model.to("cpu").float().eval()
+    on_cpu: Any = model
+    on_cpu.to("cpu").float().eval()
     model.set_attn_implementation("eager")
     ids = torch.arange(2 * 8, dtype=torch.int64).reshape(2, 8) % model.config.vocab_size
     # A mask without padding would be traced as no mask at all: the model drops it when every token counts.

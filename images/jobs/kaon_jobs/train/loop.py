@@ -69,7 +69,7 @@ class GroupedByLength(torch.utils.data.Sampler[int]):
         order = draw.permutation(len(self._lengths))
         # Sorting within a window of batches groups lengths; shuffling the batches takes the order away again.
         window = self._batch_size * 32
-        batches = []
+        batches: list[list[int]] = []
         for start in range(0, len(order), window):
             part = sorted(order[start : start + window], key=lambda row: self._lengths[row])
             batches.extend(part[at : at + self._batch_size] for at in range(0, len(part), self._batch_size))
@@ -82,7 +82,7 @@ class GroupedByLength(torch.utils.data.Sampler[int]):
             yield from (int(row) for row in batch)
 
 
-class _EpochOrder(TrainerCallback):  # type: ignore[misc]
+class _EpochOrder(TrainerCallback):
     def __init__(self, sampler: GroupedByLength) -> None:
         self._sampler = sampler
 
@@ -92,7 +92,7 @@ class _EpochOrder(TrainerCallback):  # type: ignore[misc]
         self._sampler.epoch = math.floor((state.epoch or 0) + 1e-6)
 
 
-class _Trainer(Trainer):  # type: ignore[misc]
+class _Trainer(Trainer):
     """The Trainer with our sampler."""
 
     def __init__(self, *args: Any, sampler: GroupedByLength, **kwargs: Any) -> None:
@@ -138,7 +138,7 @@ def fit(
         train_dataset=rows,
         eval_dataset=held_out or None,
         data_collator=DataCollatorWithPadding(tokenizer),
-        compute_loss_func=Loss(recipe, train.label_ids, model.config.num_labels),
+        compute_loss_func=Loss(recipe, train.label_ids, int(model.config.num_labels or 0)),
         compute_metrics=_metrics,
         callbacks=[
             _EpochOrder(sampler),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase, set_seed
@@ -41,8 +42,9 @@ def run(job: JobSpec, work: TrainWork, context: Context) -> Result:
         raise StageFailure("InvalidSpec", "a train job needs `output`: where its artifact goes")
     report, recipe = context.reporter, work.recipe
     # A fresh head is announced as missing weights, and bars do not belong in a pod's log.
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    quiet: Any = transformers_logging
+    quiet.set_verbosity_error()
+    quiet.disable_progress_bar()
     torch.set_num_threads(cpu_limit())
 
     report.progress("fetching", 0)
