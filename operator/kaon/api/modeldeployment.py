@@ -78,7 +78,7 @@ class ModelDeploymentSpec(StageSpec):
 
 
 class Revision(ApiModel):
-    """One artifact on one server with one set of settings, as one Deployment. Complete: it can be made again from this."""
+    """One artifact on one server with one set of settings, as one Deployment. It can be made again from this alone."""
 
     revision: str = Field(max_length=63)
     model_ref: ServedModelReference = Field(description="Where the artifact came from.")
