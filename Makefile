@@ -61,6 +61,7 @@ lock: venv ## renew requirements/*.lock
 generate: venv ## write what is derived: CRDs, the chart's files, plain manifests
 	$(BIN)/python -m kaon.api.schema
 	$(BIN)/python charts/generate.py
+	$(BIN)/python docs/spec/fields.py
 
 .PHONY: crds
 crds: venv ## write crds/ from the models
@@ -73,6 +74,7 @@ lint: venv ## style, types, and that nothing derived is stale
 	$(BIN)/mypy
 	$(BIN)/python -m kaon.api.schema --check
 	$(BIN)/python charts/generate.py --check
+	$(BIN)/python docs/spec/fields.py --check
 	$(PYTHON) hack/localcluster tool helm > /dev/null && $$($(PYTHON) hack/localcluster tool helm) lint --quiet charts/kaon
 
 # -- tests -----------------------------------------------------------------------------------------------------------
