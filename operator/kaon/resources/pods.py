@@ -53,7 +53,7 @@ def pod_security() -> Object:
 def resources_of(template: PodTemplate, requests: Mapping[str, str]) -> Object:
     """The user's requests and limits over default `requests`. A default never exceeds a limit that the user set."""
     limits = dict(template.resources.limits)
-    wanted = {name: amount for name, amount in requests.items() if name not in limits}
+    wanted: dict[str, str | int] = {name: amount for name, amount in requests.items() if name not in limits}
     wanted |= template.resources.requests
     return {"requests": wanted, **({"limits": limits} if limits else {})}
 
