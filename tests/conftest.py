@@ -1,4 +1,8 @@
-"""For all tests: a table of outcomes and times by kind (the folder below tests/) at the end of a run."""
+"""For all tests: who runs together when there are two workers, and a table of outcomes and times by kind at the end.
+
+The kind of a test is its folder below tests/. With `pytest -n 2 --dist loadgroup` the end-to-end tests, which share one
+cluster and mostly wait, run in one worker, and all others beside them in the other, file by file.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,14 @@ from collections import Counter, defaultdict
 import pytest
 
 OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups for pytest-xdist."""
+    for item in items:
+        file = item.nodeid.split("::")[0]
+        item.add_marker(pytest.mark.xdist_group("e2e" if file.startswith("tests/e2e/") else file))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
