@@ -27,6 +27,7 @@ from kaon.contract.jobspec import InputArtifact, JobSpec
 from kaon_jobs.artifact import fetch
 from kaon_jobs.compress import stage
 from kaon_jobs.compress.judge import timed_texts
+from kaon_jobs.compress.techniques.ort import quiet
 from kaon_jobs.compress.timing import Timing, speedup
 from kaon_jobs.compress.workbench import predictor
 from kaon_jobs.context import Context
@@ -115,7 +116,8 @@ def _plain(scratch: Path, files: list[str]) -> Path:
     for name in files:
         if name != MODEL_FILE:
             shutil.copyfile(scratch / "fp32" / name, folder / name)
-    quantize_dynamic(scratch / "fp32" / MODEL_FILE, folder / MODEL_FILE, weight_type=QuantType.QInt8)
+    with quiet():
+        quantize_dynamic(scratch / "fp32" / MODEL_FILE, folder / MODEL_FILE, weight_type=QuantType.QInt8)
     return folder
 
 

@@ -50,7 +50,10 @@ class CandidateEvidence(ApiModel):
     macro_f1_drop: Annotated[Interval | None, Field(alias="macroF1Drop")] = None
     class_recall_drop: float | None = None
     flip_rate: float | None = None
-    violations: list[str] = Field(default_factory=list)
+    violations: list[str] = Field(
+        default_factory=list,
+        description="Budgets that the figures break, taken at their word; selection forgives a row.",
+    )
     classes: list[ClassEvidence] = Field(default_factory=list)
     seconds: float | None = Field(default=None, description="What the trial took.")
     reused: bool = Field(default=False, description="Finished by an earlier attempt of this job.")

@@ -51,7 +51,7 @@ class Explored:
         return sum(record.seconds for record in self.records.values())
 
 
-def explore(bench: Workbench, question: Question, context: Context, scratch_threads: int) -> Explored:
+def explore(bench: Workbench, question: Question, context: Context, threads: int) -> Explored:
     """`strategy: auto`: trials until the search is done."""
     explored = Explored()
     start = time.monotonic()
@@ -65,7 +65,7 @@ def explore(bench: Workbench, question: Question, context: Context, scratch_thre
                 explored.ended = reason
                 return explored
             case Scan(prefix):
-                explored.sensitivity = _scan(bench, prefix, context, scratch_threads)
+                explored.sensitivity = _scan(bench, prefix, context, threads, len(explored.tried))
                 sensitive = [item.nodes for item in explored.sensitivity]
             case Try(pipeline):
                 expected = max(expected, len(explored.tried) + 1)
@@ -117,11 +117,12 @@ def _trial(
     explored.tried.append(Tried(pipeline, found))
 
 
-def _scan(bench: Workbench, prefix: Pipeline, context: Context, threads: int) -> list[Sensitivity]:
+def _scan(bench: Workbench, prefix: Pipeline, context: Context, threads: int, tried: int) -> list[Sensitivity]:
+    # One more trial at least comes after it: where that one begins, the scan stands.
+    percent = START_PERCENT + (END_PERCENT - START_PERCENT) * tried / (tried + 1)
+
     def progress(done: int, total: int) -> None:
-        context.reporter.progress(
-            f"sensitivity scan {done + 1}/{total}", START_PERCENT + 0.6 * (END_PERCENT - START_PERCENT)
-        )
+        context.reporter.progress(f"sensitivity scan {done + 1}/{total}", percent)
 
     return scan(bench.build(prefix), context.workdir, bench.data, threads, progress)
 

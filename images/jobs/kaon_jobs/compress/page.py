@@ -88,11 +88,12 @@ def front_chart(evidence: Evidence) -> str:
         if item.speedup
     ]
     taken: list[float] = []
-    for name, mb, time, kept in points:
+    # From the top down, so that labels that give way to each other stay in order.
+    for name, mb, time, kept in sorted(points, key=lambda point: -point[2]):
         x, y = at(mb, time)
         colour = "var(--two)" if name == "baseline" else "var(--bar)"
-        fill = colour if kept else "none"
-        chosen = evidence.final is not None and evidence.final.name == name
+        chosen = evidence.final if evidence.final is not None and evidence.final.name == name else None
+        fill = colour if kept and not (chosen and chosen.violations) else "none"
         parts.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{7 if chosen else 5}" fill="{fill}" stroke="{colour}" '
             'stroke-width="2">'

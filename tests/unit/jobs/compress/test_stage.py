@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
+from kaon.api.evaluation import Evaluation
 from kaon.api.report import Result
 from kaon.contract.jobspec import InputArtifact
-from kaon_jobs.artifact import fetch, find
+from kaon_jobs.artifact import fetch, find, publish
 from kaon_jobs.compress import stage
+from kaon_jobs.compress.baseline import check_evaluation
 from kaon_jobs.context import Context
+from kaon_jobs.data.splits import Rows, fetch_dataset, read_split
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.evaluate.quality import quality
 from kaon_jobs.onnx_text import OnnxTextClassifier
@@ -93,8 +97,6 @@ def test_an_accepted_model_is_an_artifact_with_lineage_evidence_and_golden_examp
 def test_the_recorded_predictions_are_those_of_the_compressed_model_and_give_the_recorded_accuracy(
     accepted: tuple[Any, Result, Path], dataset: Result, tmp_path: Path
 ) -> None:
-    from kaon_jobs.data.splits import fetch_dataset, read_split
-
     _, result, files = accepted
     assert dataset.artifact is not None and result.compression is not None
     source = InputArtifact(uri=dataset.artifact.uri, digest=dataset.artifact.digest)
@@ -180,6 +182,68 @@ def test_a_model_of_another_dataset_is_refused(
     with pytest.raises(StageFailure, match="rows of its training could lie in the test split") as failure:
         _run(shop, context, _work(trained, made))
     assert failure.value.reason == "DatasetMismatch" and not failure.value.retriable
+
+
+def _changed(
+    shop: Any, trained: Result, dataset: Result, scratch: Path, tensor_name: str, row: int, value: float
+) -> Result:
+    """An artifact like the trained model's, recorded evaluation and golden examples included, with other weights."""
+    assert trained.artifact is not None
+    artifact = fetch(InputArtifact(uri=trained.artifact.uri, digest=trained.artifact.digest), scratch)
+    model = onnx.load(scratch / "model.onnx")
+    table = next(tensor for tensor in model.graph.initializer if tensor_name in tensor.name)
+    values = onnx.numpy_helper.to_array(table).copy()
+    values[row] = value
+    table.CopyFrom(onnx.numpy_helper.from_array(values, table.name))
+    onnx.save(model, scratch / "model.onnx")
+    return publish(
+        shop.job("trainingruns", shop.train_work(dataset), token=str(scratch)),
+        scratch,
+        kind="model",
+        attempt="attempt-1",
+        result=artifact.manifest.result,
+        inputs=artifact.manifest.inputs,
+        model=artifact.manifest.model,
+    )
+
+
+def test_a_model_that_no_longer_answers_as_it_was_recorded_is_not_compressed(
+    shop: Any, trained: Result, dataset: Result, context: Context, tmp_path: Path
+) -> None:
+    broken = _changed(shop, trained, dataset, tmp_path / "broken", "classifier.bias", 0, 50.0)
+    with pytest.raises(StageFailure, match=r"golden example \d differs") as failure:
+        _run(shop, context, _work(broken, dataset))
+    assert failure.value.reason == "ParityFailed" and not failure.value.retriable
+
+
+@pytest.mark.parametrize("changes", [{"accuracy": 0.5}, {"macro_f1": 0.5}, {"rows": 7}])
+def test_a_recorded_evaluation_that_is_not_reproduced_is_refused(changes: dict[str, Any]) -> None:
+    truth = np.array([0, 1] * 50)
+    rows = Rows([""] * 100, truth, truth)
+    probabilities = np.eye(2, dtype=np.float32)[truth]
+    recorded = Evaluation(split="test", rows=100, accuracy=1.0, macro_f1=1.0)
+    check_evaluation(recorded, rows, probabilities, ["a", "b"])
+    with pytest.raises(StageFailure, match="does not reproduce its evaluation"):
+        check_evaluation(recorded.model_copy(update=changes), rows, probabilities, ["a", "b"])
+
+
+def test_when_int8_costs_too_much_the_nodes_that_suffer_are_found_and_left_in_full_precision(
+    shop: Any, trained: Result, dataset: Result, context: Context, tmp_path: Path
+) -> None:
+    # A huge value in the embedding of a token that no text has: the same answers, but a range that leaves the table,
+    # stored in INT8, next to no steps for all other tokens.
+    spiked = _changed(shop, trained, dataset, tmp_path / "spiked", "word_embeddings", 4, 400.0)
+    # The search may take INT8 elsewhere only: the budget asks for a little less size.
+    work = _work(spiked, dataset, budget={**BUDGET, "minSizeRatio": 1.1}, search={"maxTrials": 4})
+    job, result = _run(shop, context, work)
+    found = result.compression
+    assert found is not None and found.verdict == "Accepted", found.message
+    assert found.chosen is not None and "exclude" in found.chosen
+    folder = Path(job.output.uri.removeprefix("file://")) / "attempt-1"
+    document = json.loads((folder / "report.json").read_text())
+    assert [trial["standing"] for trial in document["trials"]] == ["breaks", "breaks", "breaks", "keeps"]
+    divergences = [item["divergence"] for item in document["sensitivity"]]
+    assert divergences[0] > 10 * divergences[1]
 
 
 def test_a_pod_that_is_stopped_repeats_no_finished_trial(
