@@ -45,5 +45,9 @@ class ArtifactCorrupted(StageFailure):
         super().__init__("ArtifactCorrupted", message)
 
 
-class Terminated(Exception):
-    """SIGTERM came: whatever could be saved is saved, the process ends with 143."""
+class Terminated(BaseException):
+    """SIGTERM came: whatever could be saved is saved, the process ends with 143.
+
+    Like KeyboardInterrupt it is raised wherever the stage happens to be, and `except Exception` must not take it for a
+    failure of what it interrupted.
+    """

@@ -90,7 +90,9 @@ def test_a_secret_without_the_stores_keys_says_which_keys_it_should_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret(tmp_path, monkeypatch, password=SECRET_VALUE, GOOGLE_SERVICE_ACCOUNT_KEY="{}")
-    with pytest.raises(StoreAccessDenied, match="none of the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") as caught:
+    with pytest.raises(
+        StoreAccessDenied, match="none of the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    ) as caught:
         open_store("s3://bucket/x", "mine")
     assert SECRET_VALUE not in caught.value.message
 
