@@ -29,6 +29,7 @@ from kaon.cli.main import show_comparison, show_prediction  # noqa: E402
 from localcluster import Cluster, LocalClusterError, paths  # noqa: E402
 
 T = TypeVar("T")
+DEFAULT_CLUSTER = "kaon"
 EXAMPLE = ROOT / "examples" / "r8"
 SENTENCE = "the company said its board declared a quarterly dividend of 25 cents per share payable in july"
 
@@ -104,7 +105,7 @@ def how_to_look(console: Console, cluster: Cluster, namespace: str, deployment: 
     ]
     if deployment:
         lines.append(f'kaon ask -n {namespace} {deployment} "oil prices rose after opec cut its output"')
-    lines.append("make demo-down")
+    lines.append("make demo-down" if cluster.name == DEFAULT_CLUSTER else f"make demo-down CLUSTER={cluster.name}")
     console.print(Text("\nLook further:", style="bold"))
     for line in lines:
         console.print(Text(f"  {line}"), soft_wrap=True)
@@ -113,7 +114,7 @@ def how_to_look(console: Console, cluster: Cluster, namespace: str, deployment: 
 def main() -> int:
     """The command; a failing step ends it with the cause."""
     parser = argparse.ArgumentParser(description="From a fresh clone to a served, compressed model.")
-    parser.add_argument("--cluster", default="kaon", help="name of the local cluster (default: kaon)")
+    parser.add_argument("--cluster", default=DEFAULT_CLUSTER, help="name of the local cluster (default: kaon)")
     parser.add_argument("--namespace", default="kaon-demo", help="where the pipeline runs (default: kaon-demo)")
     parser.add_argument("--timeout", type=float, default=60, help="minutes the pipeline may take (default: 60)")
     options = parser.parse_args()

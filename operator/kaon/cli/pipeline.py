@@ -122,7 +122,9 @@ def row(obj: Object) -> Row:
     if progress:
         step = progress.phase or ""
         if progress.step is not None and progress.total_steps:
-            step = f"{step} {progress.step:,}/{progress.total_steps:,}".strip()
+            counted = f"{progress.step:,}/{progress.total_steps:,}"
+            # Some phases count by themselves: "trial 2/4: int8-dynamic".
+            step = step if counted in step else f"{step} {counted}".strip()
     return Row(
         kind=obj["kind"],
         name=obj["metadata"]["name"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from cli_objects import conditions, dataset, deployment, evaluation, job, obj, run
 
+from kaon.api.common import Progress
 from kaon.api.compressionjob import Interval
 from kaon.cli import pipeline
 from kaon.cli.pipeline import State
@@ -44,6 +45,11 @@ def test_a_running_stage_shows_step_time_left_and_metrics() -> None:
     row = pipeline.row(run())
     assert (row.state, row.percent, row.step) == (State.WORKING, 42.0, "training 195/465")
     assert (row.eta, row.metric) == ("3 min 10 s", "loss 0.3123")
+
+
+def test_a_phase_that_counts_by_itself_is_not_counted_twice() -> None:
+    trial = Progress(percent=30, phase="trial 2/4: int8-dynamic", step=2, total_steps=4)
+    assert pipeline.row(job(conditions=conditions("False", "Running"), progress=trial)).step == trial.phase
 
 
 def test_a_finished_run_shows_its_quality() -> None:
