@@ -75,7 +75,7 @@ def run(stage: str, spec_file: Path | None) -> int:
         _listen(context)
         try:
             reporter.start(context.start_time)
-            result = _finished(job) or _work(job, context)
+            result = _finished(job, context) or _work(job, context)
             if result is not None:
                 reporter.result(result)
             reporter.close()
@@ -121,15 +121,16 @@ def load_spec(stage: str, spec_file: Path | None) -> JobSpec:
     return job
 
 
-def _finished(job: JobSpec) -> Result | None:
+def _finished(job: JobSpec, context: Context) -> Result | None:
     if job.output is None or job.work.stage == "fetch":
         return None
     found = artifact.find(job.output, job.input_digest)
     if found is None:
         return None
     log.info("%s holds the finished artifact of this input already", found.uri)
-    # What this attempt used is not what the artifact cost.
-    return found.result(reused=True)
+    # What the artifact once cost stands in its manifest; this stage took a moment, and is counted as that.
+    own = {"cost": context.cost(), "start_time": context.start_time, "completion_time": now()}
+    return found.result(reused=True).model_copy(update=own)
 
 
 def _work(job: JobSpec, context: Context) -> Result | None:

@@ -45,6 +45,17 @@ def test_a_finished_artifact_is_reported_again_within_moments(
     assert seconds < 2.0
 
 
+def test_a_reused_artifact_costs_what_finding_it_took(
+    shop: Any, trained: Result, dataset: Result, tmp_path: Path
+) -> None:
+    job = shop.job("trainingruns", shop.train_work(dataset))
+    found = main._finished(job, Context(Reporter(None, None), tmp_path, "two"))
+    assert found is not None and found.reused
+    assert found.training == trained.training and found.artifact == trained.artifact
+    assert found.cost.wall_seconds < trained.cost.wall_seconds
+    assert found.start_time >= trained.completion_time
+
+
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     code = "import sys, kaon_jobs.main; print(sorted(set(sys.modules) & {'torch', 'transformers', 'sklearn', 'numpy'}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
