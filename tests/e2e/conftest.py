@@ -9,7 +9,7 @@ import os
 
 import pytest
 from demo import steps
-from installation import NAMESPACES, SYSTEM, Installation, say
+from installation import Installation, say
 
 
 @pytest.fixture(scope="session")
@@ -19,8 +19,7 @@ def kaon() -> Installation:
         pytest.fail("the end-to-end tests start a real Kubernetes node: run them as root")
     cluster = steps.bring_up(os.environ.get("KAON_E2E_CLUSTER", "kaon-e2e"), say)
     installation = Installation(cluster, steps.build_images(cluster, say))
-    for namespace in (*NAMESPACES, SYSTEM):
-        installation.kube("delete", "namespace", namespace, "--ignore-not-found", "--wait=true", timeout=180)
+    installation.remove()
     installation.install()
     installation.upload_tiny()
     return installation

@@ -56,6 +56,16 @@ class Installation:
             values |= {"metrics.serviceMonitor.enabled": True, "metrics.rules.enabled": True}
         steps.install(self.cluster, images or self.images, NAMESPACES, values, release_namespace=SYSTEM)
 
+    def remove(self) -> None:
+        """Takes away what an earlier run left: namespaces with all in them, and the definitions of the kinds."""
+        self.kube("delete", "namespace", *NAMESPACES, SYSTEM, "--ignore-not-found", timeout=300)
+        found = self.kube("get", "crd", "-o", "name").split()
+        ours = [name for name in found if name.endswith((".kaon.dev", ".monitoring.coreos.com"))]
+        if ours:
+            self.kube("delete", *ours)
+        cluster_wide = "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings"
+        self.kube("delete", cluster_wide, "-l", f"app.kubernetes.io/instance={steps.RELEASE}", check=False)
+
     @contextlib.contextmanager
     def with_images(self, **images: str) -> Iterator[None]:
         """Other images for a while."""

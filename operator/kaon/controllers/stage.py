@@ -139,9 +139,8 @@ def await_reference(observed: Observed, key: Key, field_path: str) -> State | Ob
             f"{key.kind} {key.name} failed ({stalled['reason']}): {stalled['message']} "
             "This resource starts by itself when that one is ready.",
         )
-    ready = condition(found, c.READY)
-    why = f": {ready['message']}" if ready else ""
-    return waiting(c.INPUTS_NOT_READY, f"Waiting for {key.kind} {key.name}{why}")
+    # Not what that one is doing at the moment: each step of it would be a write to each that waits.
+    return waiting(c.INPUTS_NOT_READY, f"Waiting for {key.kind} {key.name} to be ready.")
 
 
 def waiting(reason: str, message: str) -> State:
