@@ -205,14 +205,16 @@ class Installation:
     # -- looking ----------------------------------------------------------------------------------------------------
 
     def settle(self, namespace: str, timeout: float = 200) -> None:
-        """Waits until no deployment is between two revisions."""
+        """Waits until no model is between two revisions and Kubernetes counts every pod as available."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
-            found = self.kube.list("modeldeployments", namespace)
-            if not any(item["status"].get("retiring") or item["status"].get("candidate") for item in found):
+            models = [item["status"] for item in self.kube.list("modeldeployments", namespace)]
+            pods = [item.get("status", {}) for item in self.kube.list("deployments", namespace)]
+            rolling = any(status.get("retiring") or status.get("candidate") for status in models)
+            if not rolling and all(status.get("availableReplicas") == status.get("replicas") for status in pods):
                 return
             time.sleep(2)
-        raise AssertionError(f"a revision is still on its way: {[item['status'] for item in found]}")
+        raise AssertionError(f"not settled: {models} {pods}")
 
     def diff(self, objects: Sequence[Object], namespace: str) -> str:
         """kubectl diff."""

@@ -74,7 +74,7 @@ def test_wrong_input_fails_once_and_names_what_was_found(
 
 def test_a_pod_killed_for_memory_names_the_limit_and_the_field(kaon: Installation) -> None:
     template = {"resources": {"limits": {"memory": "100Mi"}}}
-    kaon.kube.apply([training("greedy", podTemplate=template, backoffLimit=1)], namespace=NAMESPACE)
+    kaon.kube.apply([training("greedy", podTemplate=template, backoffLimit=1, rerun="greedy")], namespace=NAMESPACE)
     stalled = kaon.kube.until_stalled("trainingrun", "greedy", NAMESPACE, timeout=180)
     assert stalled["reason"] == "OutOfMemory"
     assert "100Mi" in stalled["message"] and "limits.memory" in stalled["message"]

@@ -98,7 +98,7 @@ def _revision(
         "artifact": artifact_digest,
         "server": spec.server,
         "threads": spec.threads,
-        "batching": spec.batching.wire(),
+        "batching": spec.batching.declared(),
         **({"rerun": spec.rerun} if spec.rerun else {}),
     }
     digest = digest_of(declared)
