@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from installation import Installation
 from kube import Object, condition
@@ -109,6 +111,10 @@ def test_an_image_that_cannot_be_pulled_is_named(kaon: Installation) -> None:
 def test_a_typo_is_refused_by_the_api_server(kaon: Installation) -> None:
     typo = training("typo", recipe={"epochz": 3})
     said = kaon.kube.apply([typo], namespace=NAMESPACE, check=False)
+    assert 'unknown field "epochz"' in said
+    # kubectl asked the server for the schema; clients that do not are refused by the server itself.
+    path = f"/apis/kaon.dev/v1alpha1/namespaces/{NAMESPACE}/trainingruns?fieldValidation=Strict"
+    said = kaon.kube("create", "--raw", path, "-f", "-", stdin=json.dumps(typo), check=False)
     assert 'unknown field "spec.recipe.epochz"' in said
     assert kaon.kube.get("trainingrun", "typo", NAMESPACE) is None
 
