@@ -1,7 +1,7 @@
 """A real Prometheus beside the cluster, told what to scrape by the cluster's own PodMonitor and ServiceMonitor objects.
 
-It does with them what the Prometheus operator does: selectors and ports become relabellings, podTargetLabels become
-labels. Runs on the host, which reaches the pods' addresses.
+It does with them what the Prometheus operator does: selectors and ports become targets, podTargetLabels become labels.
+Runs on the host, which reaches the pods' addresses.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from installation import get_json
-from kube import Object
+from kube import Kube, Object
 
 # The kinds, open: the test reads the objects and Prometheus itself judges what they say.
 KINDS = {"PodMonitor": "podmonitors", "ServiceMonitor": "servicemonitors", "PrometheusRule": "prometheusrules"}
@@ -45,47 +45,48 @@ def definitions() -> list[Object]:
     ]
 
 
-def scrape_configs(monitor: Object, kubeconfig: Path) -> list[Object]:
-    """One scrape configuration for each endpoint of a PodMonitor or ServiceMonitor."""
+def scrape_configs(kube: Kube, monitor: Object) -> list[Object]:
+    """One scrape configuration for each endpoint of a PodMonitor or ServiceMonitor, with the pods that it selects now.
+
+    The targets are written out: Debian's Prometheus is built without the discovery of Kubernetes.
+    """
     meta, spec = monitor["metadata"], monitor["spec"]
-    pods = monitor["kind"] == "PodMonitor"
-    where = "pod" if pods else "service"
-    port = "__meta_kubernetes_pod_container_port_name" if pods else "__meta_kubernetes_endpoint_port_name"
+    selector = ",".join(f"{name}={value}" for name, value in spec["selector"]["matchLabels"].items())
+    if monitor["kind"] == "PodMonitor":
+        endpoints, pods = spec["podMetricsEndpoints"], kube.list("pods", meta["namespace"], selector)
+    else:
+        (service,) = kube.list("services", meta["namespace"], selector)
+        chosen = ",".join(f"{name}={value}" for name, value in service["spec"]["selector"].items())
+        endpoints, pods = spec["endpoints"], kube.list("pods", meta["namespace"], chosen)
     configs = []
-    for number, endpoint in enumerate(spec["podMetricsEndpoints" if pods else "endpoints"]):
-        relabel: list[Object] = [
-            {
-                "source_labels": [f"__meta_kubernetes_{where}_label_{_label(name)}"],
-                "regex": re.escape(value),
-                "action": "keep",
-            }
-            for name, value in spec["selector"]["matchLabels"].items()
+    for number, endpoint in enumerate(endpoints):
+        targets = [
+            {"targets": [f"{pod['status']['podIP']}:{port}"], "labels": _target_labels(monitor, pod)}
+            for pod in pods
+            for port in _ports(pod, endpoint["port"])
         ]
-        relabel.append({"source_labels": [port], "regex": endpoint["port"], "action": "keep"})
-        relabel += [
-            {"source_labels": [f"__meta_kubernetes_{source}"], "target_label": target}
-            for source, target in (("namespace", "namespace"), ("pod_name", "pod"))
-        ]
-        relabel += [
-            {"source_labels": [f"__meta_kubernetes_pod_label_{_label(name)}"], "target_label": _label(name)}
-            for name in spec.get("podTargetLabels", [])
-        ]
-        relabel.append({"target_label": "job", "replacement": f"{meta['namespace']}/{meta['name']}"})
-        discovery = {
-            "role": "pod" if pods else "endpoints",
-            "kubeconfig_file": str(kubeconfig),
-            "namespaces": {"names": [meta["namespace"]]},
-        }
         configs.append(
             {
                 "job_name": f"{monitor['kind']}/{meta['namespace']}/{meta['name']}/{number}",
                 "metrics_path": endpoint.get("path", "/metrics"),
                 "scrape_interval": "2s",
-                "kubernetes_sd_configs": [discovery],
-                "relabel_configs": relabel,
+                "static_configs": targets,
             }
         )
     return configs
+
+
+def _ports(pod: Object, name: str) -> list[int]:
+    ports = [port for container in pod["spec"]["containers"] for port in container.get("ports", [])]
+    return [port["containerPort"] for port in ports if port["name"] == name and pod["status"]["phase"] == "Running"]
+
+
+def _target_labels(monitor: Object, pod: Object) -> dict[str, str]:
+    meta = monitor["metadata"]
+    wanted = monitor["spec"].get("podTargetLabels", [])
+    own = {_label(name): pod["metadata"]["labels"][name] for name in wanted if name in pod["metadata"]["labels"]}
+    job = f"{meta['namespace']}/{meta['name']}"
+    return {"job": job, "namespace": meta["namespace"], "pod": pod["metadata"]["name"], **own}
 
 
 def _label(name: str) -> str:

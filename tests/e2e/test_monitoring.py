@@ -45,7 +45,7 @@ def prometheus(
 ) -> Iterator[Prometheus]:
     monitors = [*kaon.kube.list("podmonitors", NAMESPACE), *kaon.kube.list("servicemonitors", SYSTEM)]
     rules = [*kaon.kube.list("prometheusrules", NAMESPACE), *kaon.kube.list("prometheusrules", SYSTEM)]
-    configs = [config for monitor in monitors for config in scrape_configs(monitor, kaon.kube.kubeconfig)]
+    configs = [config for monitor in monitors for config in scrape_configs(kaon.kube, monitor)]
     running = Prometheus(tmp_path_factory.mktemp("prometheus"), configs, rules)
     try:
         running.until_up(jobs=2 * len(SERVERS) + 1)
@@ -80,8 +80,9 @@ def test_every_rule_is_evaluated_without_an_error(prometheus: Prometheus, kaon: 
     declared = yaml.safe_load((kaon.root / "charts/kaon/files/rules.yaml").read_text())
     assert len(rules) >= len(declared["groups"][0]["rules"]) + 11
     assert [rule["name"] for rule in rules if rule["health"] != "ok"] == []
-    firing = [rule["name"] for rule in rules if rule.get("state") == "firing"]
-    assert firing == []
+    # Other tests of this installation let stages fail, and that alert is right about them.
+    firing = {rule["name"] for rule in rules if rule.get("state") == "firing"}
+    assert firing <= {"KaonStagesFailed"}
 
 
 def panels() -> list[str]:

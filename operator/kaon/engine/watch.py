@@ -69,6 +69,8 @@ class Watch:
         self._scope = scope
         self._failures = 0
         self.synced = asyncio.Event()
+        # There from the beginning: a counter that appears with its first count hides that one from `increase`.
+        metrics.WATCH_RESTARTS.labels(resource.kind)
 
     async def run(self) -> None:
         """List, watch, and begin again whenever that ends."""
