@@ -18,8 +18,8 @@ from kubernetes.aio import client as kube
 from kubernetes.aio import config as kube_config
 
 from kaon.controllers.base import Object
-from kaon.controllers.labels import FIELD_MANAGER
 from kaon.engine import metrics
+from kaon.resources.labels import FIELD_MANAGER
 
 KUBE_CONFIG = str(Path("~/.kube/config").expanduser())
 REQUEST_SECONDS = 30.0

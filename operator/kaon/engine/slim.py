@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from kaon.controllers.base import Key, Object
-from kaon.controllers.labels import OWNER_KIND, OWNER_NAME, OWNER_UID
+from kaon.resources.labels import OWNER_KIND, OWNER_NAME, OWNER_UID
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _POD_STATUS = ("phase", "reason", "message", "conditions", "containerStatuses", "initContainerStatuses")

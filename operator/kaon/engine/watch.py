@@ -16,12 +16,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from kaon.controllers.base import Object, key_of
-from kaon.controllers.labels import MANAGED_BY, MANAGER
 from kaon.engine import metrics
 from kaon.engine.cache import Cache
 from kaon.engine.client import ApiError, Client
 from kaon.engine.queue import backoff
 from kaon.engine.resources import Resource
+from kaon.resources.labels import MANAGED_BY, MANAGER
 
 log = logging.getLogger("kaon.watch")
 

@@ -8,9 +8,9 @@ serves PodMonitors one of those. The token "explode" makes plan() raise.
 import os
 import sys
 
-from kaon.controllers import labels
 from kaon.controllers.base import Child, Controller, EventRecord, Key, Object, Observed, Plan
 from kaon.engine.main import main
+from kaon.resources import labels
 
 WRITER = os.environ.get("TINY_WRITER", "tiny")
 
