@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import tinymodel
 from demo import data, steps
-from kube import Kube, Object
+from kube import Kube, Object, run
 
 from localcluster import Cluster, paths
 
@@ -55,6 +55,11 @@ class Installation:
         if monitoring:
             values |= {"metrics.serviceMonitor.enabled": True, "metrics.rules.enabled": True}
         steps.install(self.cluster, images or self.images, NAMESPACES, values, release_namespace=SYSTEM)
+
+    def helm(self, *arguments: str) -> str:
+        """helm, in the namespace of the installation."""
+        command = [str(self.cluster.tool("helm")), "--kubeconfig", str(self.cluster.kubeconfig), "-n", SYSTEM]
+        return run([*command, *arguments])
 
     def remove(self) -> None:
         """Takes away what an earlier run left: namespaces with all in them, and the definitions of the kinds."""

@@ -153,6 +153,10 @@ def test_kubectl_diff_of_every_resource_is_empty_after_reconciling(ready: Instal
     assert ready.diff(pipeline(), NAMESPACE) == ""
 
 
+def test_helm_test_of_the_installation_succeeds(ready: Installation) -> None:
+    assert "Phase:          Succeeded" in ready.helm("test", "kaon")
+
+
 def test_a_switch_of_the_server_serves_the_same_artifact_from_the_other(ready: Installation) -> None:
     ready.kube.apply([deployment(server="torchserve")], namespace=NAMESPACE)
     obj = ready.kube.until(
