@@ -142,11 +142,12 @@ def base(layout: Layout, say: Callable[[str], None]) -> str:
 
 
 def _debootstrap(image: Path) -> None:
-    mirror = os.environ.get("KAON_DEBIAN_MIRROR", "http://deb.debian.org/debian")
+    # Without one, debootstrap takes its own default.
+    mirror = [os.environ["KAON_DEBIAN_MIRROR"]] if os.environ.get("KAON_DEBIAN_MIRROR") else []
     with tempfile.TemporaryDirectory(dir=image.parent) as temporary:
         root, layer = Path(temporary) / "root", Path(temporary) / "layer.tar"
         for command in (
-            ["debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", "bookworm", str(root), mirror],
+            ["debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", "bookworm", str(root), *mirror],
             ["sh", "-c", f"rm -rf '{root}'/var/cache/apt/archives/*.deb '{root}'/var/lib/apt/lists/* '{root}'/dev/*"],
             ["tar", "--create", "--numeric-owner", "--xattrs", "--directory", str(root), "--file", str(layer), "."],
         ):
