@@ -6,10 +6,12 @@ KAON_E2E_CLUSTER names the cluster (default: kaon-e2e, another one than the demo
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from demo import steps
 from installation import Installation, say
+from pipelines import KINDS
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +25,10 @@ def kaon() -> Installation:
     installation.install()
     installation.upload_tiny()
     return installation
+
+
+@pytest.fixture(scope="module", autouse=True)
+def emptied(request: pytest.FixtureRequest, kaon: Installation) -> Iterator[None]:
+    """What one file's tests leave is taken away: its servers would keep the processors that the next one's need."""
+    yield
+    kaon.kube("delete", ",".join(KINDS), "--all", "-n", request.module.NAMESPACE, timeout=120)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import tempfile
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,10 @@ CONTROL_PLANE = Record(
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return paths.layout("demo", {"KAON_STATE": str(tmp_path / "state"), "KAON_CACHE": str(tmp_path / "cache")})
+def layout() -> Iterator[Layout]:
+    # Not tmp_path: below a worker's folder the socket's path would be too long.
+    with tempfile.TemporaryDirectory() as folder:
+        yield paths.layout("demo", {"KAON_STATE": f"{folder}/state", "KAON_CACHE": f"{folder}/cache"})
 
 
 def test_a_control_plane_speaks_on_the_loopback_only(layout: Layout) -> None:
