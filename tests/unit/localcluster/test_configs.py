@@ -53,7 +53,7 @@ def test_extra_flags_come_last_so_that_they_win(layout: Layout, record: Record) 
         assert command(layout, wanted)[-1] == f"--{name}-flag"
 
 
-def test_containerd_never_shares_a_folder_with_another_cluster_or_the_host(layout: Layout, tmp_path: Path) -> None:
+def test_containerd_never_shares_a_folder_with_another_cluster_or_the_host(layout: Layout) -> None:
     parsed = tomllib.loads(configs.containerd(layout, FULL))
     cri = parsed["plugins"]["io.containerd.grpc.v1.cri"]
     folders = [
@@ -63,7 +63,7 @@ def test_containerd_never_shares_a_folder_with_another_cluster_or_the_host(layou
         cri["cni"]["bin_dir"],
         cri["cni"]["conf_dir"],
     ]
-    assert all(Path(folder).is_relative_to(tmp_path) for folder in folders)
+    assert all(Path(folder).is_relative_to(layout.state.parent.parent) for folder in folders)
     assert cri["netns_mounts_under_state_dir"] is True
 
 
