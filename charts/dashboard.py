@@ -35,7 +35,7 @@ ROWS: tuple[tuple[Panel, ...], ...] = (
         ),
         Panel(
             "Failed resources",
-            (('max by (kind) (kaon_resources{phase="Failed"})', "{{kind}}"),),
+            (('max by (kind) (kaon_resources{phase="Failed"}) or vector(0)', "{{kind}}"),),
             "The message of the condition Stalled names the cause and the way out.",
         ),
     ),
@@ -101,7 +101,7 @@ ROWS: tuple[tuple[Panel, ...], ...] = (
         ),
         Panel(
             "Refused API writes per second",
-            (('sum by (kind, code) (rate(kaon_api_writes_total{code!~"2.."}[5m]))', "{{kind}} {{code}}"),),
+            (('sum by (kind, code) (rate(kaon_api_writes_total{code!~"2.."}[5m])) or vector(0)', "{{kind}} {{code}}"),),
             "403: a permission is missing. 422: the API server does not like the object.",
             unit="ops",
         ),
