@@ -197,6 +197,7 @@ class StageStatus(ApiModel):
     observed_generation: int | None = None
     input_digest: Digest | None = None
     job_name: str | None = Field(default=None, max_length=63)
+    attempts: int | None = Field(default=None, description="Pods that the stage's Job has started, this one included.")
     start_time: str | None = Field(default=None, json_schema_extra={"format": "date-time"})
     completion_time: str | None = Field(default=None, json_schema_extra={"format": "date-time"})
     progress: Progress | None = None

@@ -84,7 +84,6 @@ class ReportStatus(ApiModel):
     """What the pod says."""
 
     pod: str | None = Field(default=None, max_length=253)
-    attempt: int | None = None
     start_time: str | None = Field(default=None, json_schema_extra={"format": "date-time"})
     progress: Progress | None = None
     last_checkpoint: Checkpoint | None = None

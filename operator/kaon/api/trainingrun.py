@@ -95,6 +95,5 @@ class TrainingRunStatus(StageStatus):
 
     last_checkpoint: Checkpoint | None = None
     resumed_from_step: int | None = Field(default=None, description="The step from which the last attempt resumed.")
-    attempts: int | None = None
     dataset: DatasetVersion | None = None
     evaluation: Evaluation | None = None

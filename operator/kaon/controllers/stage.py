@@ -280,6 +280,7 @@ class _Run:
             "progress": {"percent": 100, "phase": "reused" if result.reused else "done"},
             "reused": result.reused,
             "cost": result.cost.wire(),
+            **self._attempts(found_job),
             **self.stage.running_fields(said),
             **({"artifact": artifact} if artifact else {}),
             **verdict.fields,
@@ -308,7 +309,7 @@ class _Run:
         if said.progress is not None:
             fields["progress"] = said.progress.wire()
         fields = {name: value for name, value in fields.items() if value is not None}
-        fields |= self.stage.running_fields(said)
+        fields |= self._attempts(found_job) | dict(self.stage.running_fields(said))
         state = self._living_state(found_job, said)
         return self._finish(self._living_job(found_job), state, fields=fields)
 
@@ -317,7 +318,7 @@ class _Run:
         message = f"{message} {_way_out(self.name, self.spec)}"
         time = why.get("lastTransitionTime") or timestamp(self.observed.now)
         outcome = {"time": time, "outcome": reason, "inputDigest": self.digest, "message": message[:1024]}
-        fields = {"completionTime": time, **self.stage.running_fields(said)}
+        fields = {"completionTime": time, **self._attempts(found_job), **self.stage.running_fields(said)}
         if said.start_time:
             fields["startTime"] = said.start_time
         kept = (Child(found_job, mode="create"),)
@@ -398,6 +399,16 @@ class _Run:
             return self._finish(kept, state, requeue_after=RESULT_GRACE_SECONDS - age + 1)
         # Not planned any more: it is removed, then made again, finds its artifact finished and reports that.
         return self._finish((), state, requeue_after=1.0)
+
+    def _attempts(self, found_job: Object | None) -> dict[str, Any]:
+        """How many pods it took; what was known of it, once the Job is gone."""
+        if found_job is None:
+            previous = self.observed.obj.get("status", {})
+            known = previous.get("attempts") if previous.get("inputDigest") == self.digest else None
+            return {} if known is None else {"attempts": known}
+        status = found_job.get("status", {})
+        # A failed Job has no pod beside those that failed.
+        return {"attempts": max(1, status.get("failed", 0) + status.get("active", 0) + status.get("succeeded", 0))}
 
     def _failed_before(self) -> bool:
         """Whether this digest's Job failed and was then removed by its time to live, which is no wish to try again."""

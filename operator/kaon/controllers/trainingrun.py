@@ -87,7 +87,6 @@ def running_fields(said: ReportStatus) -> Mapping[str, Any]:
     fields = {
         "lastCheckpoint": said.last_checkpoint.wire() if said.last_checkpoint else None,
         "resumedFromStep": said.resumed_from_step,
-        "attempts": said.attempt,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

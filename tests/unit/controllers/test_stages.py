@@ -323,6 +323,7 @@ def test_a_resumed_training_says_so(world: World) -> None:
     world.settle()
     status = world.objects[Key("TrainingRun", NAMESPACE, "run")]["status"]
     assert status["resumedFromStep"] == 40 and status["lastCheckpoint"]["step"] == 40
+    assert status["attempts"] == 2
     assert "Resumed from the checkpoint at step 40" in ready(world, "TrainingRun", "run")["message"]
 
 
