@@ -8,7 +8,7 @@ holds a result; the Job is only the way to get there and may be gone by then.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -197,29 +197,20 @@ def _plan(
     if outcome and not any(same_outcome(outcome, item) for item in history):
         history = [*history, dict(outcome)][-HISTORY_LENGTH:]
         events = (*events, EventRecord("Normal" if state.ready else "Warning", state.reason, state.message))
+    unknown = Claim(None, state.reason, "The inputs were not looked at.")
     status = {
         "phase": state.phase,
         "observedGeneration": generation,
-        "conditions": conditions_of(_with_inputs(state), previous, generation, observed.now),
+        "conditions": conditions_of(_telling_inputs(state, unknown), previous, generation, observed.now),
         **(fields or {}),
         **({"history": history} if history else {}),
     }
     return Plan(children, status, requeue_after, tuple(events))
 
 
-def _with_inputs(state: State) -> State:
-    if c.INPUTS_READY in state.claims:
-        return state
-    claim = Claim(None, state.reason, "The inputs were not looked at.")
-    return State(
-        state.phase,
-        state.reason,
-        state.message,
-        state.ready,
-        state.stalled,
-        state.quiet,
-        {c.INPUTS_READY: claim, **state.claims},
-    )
+def _telling_inputs(state: State, otherwise: Claim) -> State:
+    """The state with a claim on its inputs: its own, or `otherwise`."""
+    return replace(state, claims={c.INPUTS_READY: otherwise, **state.claims})
 
 
 def same_outcome(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -449,7 +440,7 @@ class _Run:
         report_of = report(obj, name=self.name, stage=self.inputs.work.stage, input_digest=self.digest)
         waits_for_collector = {key_of(report_of), Key("Job", report_of["metadata"]["namespace"], self.name)}
         own = () if waits_for_collector & self.observed.occupied else (Child(report_of, mode="create"), *jobs)
-        state = state if c.INPUTS_READY in state.claims else _known_inputs(state)
+        state = _telling_inputs(state, INPUTS_KNOWN)
         return _plan(
             self.observed,
             (*shared, *own),
@@ -459,11 +450,6 @@ class _Run:
             requeue_after=requeue_after,
             events=events,
         )
-
-
-def _known_inputs(state: State) -> State:
-    claims = {c.INPUTS_READY: INPUTS_KNOWN, **state.claims}
-    return State(state.phase, state.reason, state.message, state.ready, state.stalled, state.quiet, claims)
 
 
 def _job_condition(found_job: Object, kind: str) -> Object | None:
