@@ -81,7 +81,7 @@ lint: venv ## style, types, and that nothing derived is stale
 
 .PHONY: test
 test: lint ## all: lint, unit, golden, cluster (real API server), e2e (real node; root)
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(PYTEST)
+	$(BIN)/pytest --numprocesses 2 --no-loadscope-reorder $(PYTEST)
 
 .PHONY: test-unit
 test-unit: venv ## tests of pure code; seconds

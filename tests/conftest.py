@@ -1,7 +1,7 @@
 """For all tests: who runs together when there are two workers, and a table of outcomes and times by kind at the end.
 
-The kind of a test is its folder below tests/. With `pytest -n 2 --dist loadgroup` the end-to-end tests, which share one
-cluster and mostly wait, run in one worker, and all others beside them in the other, file by file.
+The kind of a test is its folder below tests/. With `pytest -n 2` the end-to-end tests, which share one cluster and
+mostly wait, run in one worker, and all others beside them in the other, file by file.
 """
 
 from __future__ import annotations
@@ -9,16 +9,21 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups for pytest-xdist."""
-    for item in items:
-        file = item.nodeid.split("::")[0]
-        item.add_marker(pytest.mark.xdist_group("e2e" if file.startswith("tests/e2e/") else file))
+class ByCluster(LoadScopeScheduling):
+    """Tests that share a cluster go to one worker: all end-to-end tests, and the tests of one file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "e2e" if nodeid.startswith("tests/e2e/") else nodeid.split("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByCluster:
+    """How pytest-xdist shares out the tests. (Its own `--dist loadgroup` has no effect with pytest 9.2.)"""
+    return ByCluster(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
