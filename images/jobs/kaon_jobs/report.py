@@ -1,7 +1,7 @@
 """Reporter: tells the resource how far its stage is, by merge patches of Report.status; the log hears it too.
 
 A thread of its own sends, so that work never waits for the API server: at most one patch in five seconds, phase
-changes and checkpoints at once. Progress that cannot be sent is dropped; the end of a stage is retried for minutes.
+changes and checkpoints within one. Progress that cannot be sent is dropped; the end of a stage is retried for minutes.
 Without a cluster it only prints. Touches the API server through the pod's service account, and standard output.
 """
 
@@ -22,6 +22,8 @@ from kaon_jobs.apiserver import ApiServer, ApiServerError
 log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 5.0
+URGENT_SECONDS = 1.0
+"""Between a phase change and the patch before it: a stage that ends within a second costs one patch."""
 RESULT_PATIENCE_SECONDS = 600.0
 ERROR_PATIENCE_SECONDS = 60.0
 MISSING_PATIENCE_SECONDS = 60.0
@@ -125,13 +127,11 @@ class Reporter:
             self._lock.notify()
 
     def _run(self) -> None:
-        last = -INTERVAL_SECONDS
+        last = time.monotonic()
         while True:
             with self._lock:
-                while not self._closed and (
-                    not self._pending or (not self._urgent and time.monotonic() - last < INTERVAL_SECONDS)
-                ):
-                    self._lock.wait(timeout=1.0)
+                while not self._closed and not self._due(last):
+                    self._lock.wait(timeout=URGENT_SECONDS / 4)
                 if self._closed:
                     return
                 status, self._pending, self._urgent = self._pending, {}, False
@@ -144,6 +144,10 @@ class Reporter:
                     with self._lock:
                         # What came meanwhile is newer.
                         self._pending = {**status, **self._pending}
+
+    def _due(self, last: float) -> bool:
+        pause = URGENT_SECONDS if self._urgent else INTERVAL_SECONDS
+        return bool(self._pending) and time.monotonic() - last >= pause
 
     def _close(self, status: dict[str, Any], patience_seconds: float) -> bool:
         with self._lock:

@@ -196,7 +196,8 @@ def _plan(
     history = list(previous.get("history", []))
     if outcome and not any(same_outcome(outcome, item) for item in history):
         history = [*history, dict(outcome)][-HISTORY_LENGTH:]
-        events = (*events, EventRecord("Normal" if state.ready else "Warning", state.reason, state.message))
+        # What went well is told by conditions and history; an Event more for each run would be for nobody.
+        events = (*events, *(() if state.ready else (EventRecord("Warning", state.reason, state.message),)))
     unknown = Claim(None, state.reason, "The inputs were not looked at.")
     status = {
         "phase": state.phase,
@@ -285,9 +286,7 @@ class _Run:
             return self._finish((), state)
         images = self.observed.config.images
         made = job(self.observed.obj, self.spec, self._told(), images, name=self.name, secrets=self.inputs.secrets)
-        state = _working("Pending", c.PENDING, f"Job {self.name} is being created.")
-        event = EventRecord("Normal", "JobCreated", f"Job {self.name} runs input digest {self.digest}.")
-        return self._finish((Child(made, mode="create"),), state, events=(event,))
+        return self._finish((Child(made, mode="create"),), self._waiting_for_pod())
 
     def _running(self, found_job: Object, said: ReportStatus) -> Plan:
         job_failed = _job_condition(found_job, "Failed")
@@ -371,6 +370,9 @@ class _Run:
         if status.get("ready", 0) or (status.get("active", 0) and said.progress is not None):
             doing = said.progress.phase if said.progress and said.progress.phase else "working"
             return _working("Running", c.RUNNING, f"Job {self.name}: {doing}.{again}")
+        return self._waiting_for_pod(again)
+
+    def _waiting_for_pod(self, again: str = "") -> State:
         return _working("Pending", c.PENDING, f"Job {self.name} waits for its pod to start.{again}")
 
     def _living_job(self, found_job: Object) -> tuple[Child, ...]:

@@ -7,7 +7,9 @@ it before the watch does. Writes nothing where nothing differs.
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
+from typing import Any
 
 from kaon.controllers.base import Child, Key, Object, Plan, key_of
 from kaon.engine.cache import Cache
@@ -19,6 +21,8 @@ from kaon.engine.resources import RESOURCES
 log = logging.getLogger("kaon.apply")
 
 OCCUPIED_SECONDS = 2.0
+STATUS_SECONDS = 2.0
+"""Between two writes of a resource's status while no condition changes: progress is for people's eyes."""
 
 
 class OccupiedError(Exception):
@@ -43,6 +47,8 @@ class Applier:
         self._client = client
         self._cache = cache
         self._settled: dict[Key, _Settled] = {}
+        self._told: dict[Key, float] = {}
+        """When the status of a resource was last written."""
 
     async def children(self, owner: Object, plan: Plan) -> bool:
         """Children in the plan's order, then prune. Says whether anything was written.
@@ -60,17 +66,24 @@ class Applier:
                 wrote = True
         return wrote
 
-    async def status(self, owner: Object, version: int, status: Object) -> bool:
-        """Server-side apply of the whole status, when it differs from the observed one. Says whether it wrote.
+    def status_due(self, owner: Object, status: Object) -> float | None:
+        """Seconds until a status should be written: 0 when it has news; None when nothing differs."""
+        key = key_of(owner)
+        observed = owner.get("status", {})
+        if observed == status or self._settled.get(key) == _Settled(manifest_hash(status), manifest_hash(observed)):
+            return None
+        last = self._told.get(key)
+        if last is None or _news(observed) != _news(status):
+            return 0.0
+        return max(0.0, last + STATUS_SECONDS - time.monotonic())
+
+    async def status(self, owner: Object, version: int, status: Object) -> None:
+        """Server-side apply of the whole status.
 
         `version` is the resource version that the status was planned from: the server refuses (409) a status for
         anything newer, or for a namesake made meanwhile. A UID would not do: /status ignores one that differs.
         """
         key = key_of(owner)
-        observed = owner.get("status", {})
-        wanted = manifest_hash(status)
-        if observed == status or self._settled.get(key) == _Settled(wanted, manifest_hash(observed)):
-            return False
         body = {
             "apiVersion": owner["apiVersion"],
             "kind": owner["kind"],
@@ -78,13 +91,15 @@ class Applier:
             "status": status,
         }
         answer = await self._client.apply(RESOURCES[key.kind].path(key.namespace, key.name, "status"), body)
-        self._settle(key, wanted, answer.get("status", {}) == status, manifest_hash(answer.get("status", {})))
+        self._told[key] = time.monotonic()
+        found = answer.get("status", {})
+        self._settle(key, manifest_hash(status), found == status, manifest_hash(found))
         self._cache.put(answer, author=key)
-        return True
 
     def forget(self, key: Key) -> None:
         """The object is gone."""
         self._settled.pop(key, None)
+        self._told.pop(key, None)
 
     async def _child(self, owner: Object, uid: str, child: Child) -> bool:
         key = key_of(child.manifest)
@@ -165,6 +180,12 @@ def _finished(child: Child, owner: Object) -> Object:
     if not metadata["annotations"]:
         del metadata["annotations"]
     return {**child.manifest, "metadata": metadata}
+
+
+def _news(status: Object) -> tuple[Any, ...]:
+    """The part of a status that somebody may act upon: for which generation, and which conditions hold."""
+    conditions = status.get("conditions", ())
+    return status.get("observedGeneration"), *((item.get("type"), item.get("status")) for item in conditions)
 
 
 def _version(observed: Object) -> str:

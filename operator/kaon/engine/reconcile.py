@@ -91,13 +91,13 @@ class Reconciler:
             return None  # its children follow by their owner references
         plan = self._controllers[key.kind].plan(self._observe(key, obj))
         wrote = await self._applier.children(obj, plan)
-        if await self._applier.status(obj, entry.version, plan.status):
+        due = self._applier.status_due(obj, plan.status)
+        if due == 0.0:
+            await self._applier.status(obj, entry.version, plan.status)
             self._tell(key, obj, plan)
-            wrote = True
-        if wrote:
-            # What was written is an observation too. Most often another event brings the key back before this does.
-            return min(LOOK_AGAIN_SECONDS, plan.requeue_after or LOOK_AGAIN_SECONDS)
-        return plan.requeue_after
+        # What was written is an observation too. Most often another event brings the key back before this does.
+        look_again = LOOK_AGAIN_SECONDS if wrote or due == 0.0 else None
+        return min((wait for wait in (plan.requeue_after, due or None, look_again) if wait is not None), default=None)
 
     def _observe(self, key: Key, obj: Object) -> Observed:
         uid = obj["metadata"]["uid"]
