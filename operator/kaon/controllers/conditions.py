@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -79,6 +79,21 @@ def conditions_of(state: State, previous: Object, generation: int, now: datetime
             }
         )
     return result
+
+
+def refused(status: Object, previous: Object, state: State, generation: int, now: datetime) -> Object:
+    """A planned status whose children the API server would not have: everything in it that speaks of success goes.
+
+    `previous` is the status so far.
+    """
+    told = {item["type"]: Claim(_truth(item), item["reason"], item["message"]) for item in status["conditions"]}
+    claims = {kind: claim for kind, claim in told.items() if kind not in (c.READY, c.RECONCILING, c.STALLED)}
+    conditions = conditions_of(replace(state, claims=claims), previous, generation, now)
+    return {**status, "phase": state.phase, "conditions": conditions}
+
+
+def _truth(item: Object) -> bool | None:
+    return {"True": True, "False": False}.get(item["status"])
 
 
 def condition(obj: Object, kind: str) -> Object | None:

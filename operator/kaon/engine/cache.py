@@ -34,6 +34,7 @@ class Cache:
         self._references: dict[Key, frozenset[Key]] = {}
         self._referrers: defaultdict[Key, set[Key]] = defaultdict(set)
         self._gone: dict[str, float] = {}
+        self._unreadable: set[str] = set()
         self.phases: Counter[tuple[str, str]] = Counter()
 
     # -- looking --------------------------------------------------------------------------------------------------
@@ -83,7 +84,9 @@ class Cache:
         old = self.entry(key)
         if old is not None and old.uid == uid and old.version >= int(obj["metadata"]["resourceVersion"]):
             return
-        new = Entry(obj)
+        new = self._entry_of(key, obj)
+        if new is None:
+            return
         if old is not None and old.uid != uid:
             if old.version > new.version:
                 return
@@ -99,9 +102,21 @@ class Cache:
             self._wake_concerned(key, old)
         self._wake_concerned(key, new, author)
 
+    def _entry_of(self, key: Key, obj: Object) -> Entry | None:
+        try:
+            return Entry(obj)
+        except (TypeError, ValueError, RecursionError) as error:
+            # An integer beyond 64 bits, or nesting without end: one such object must not stop the others.
+            uid = obj["metadata"]["uid"]
+            if uid not in self._unreadable:
+                self._unreadable.add(uid)
+                log.error(f"{key.kind} cannot be read and is ignored: {error}", extra={"object": key})
+            return None
+
     def remove(self, key: Key, uid: str) -> None:
         """The object with this UID is deleted."""
         self._gone[uid] = time.monotonic()
+        self._unreadable.discard(uid)
         entry = self.entry(key)
         if entry is None or entry.uid != uid:
             return

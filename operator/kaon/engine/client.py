@@ -27,6 +27,7 @@ SILENCE_SECONDS = 90.0
 """A watch that says nothing for this long is dead: the server sends a bookmark about once a minute."""
 APPLY = "application/apply-patch+yaml"
 JSON = "application/json"
+_REFUSALS = frozenset({400, 403, 413, 422})
 
 
 class ApiError(Exception):
@@ -46,6 +47,11 @@ class ApiError(Exception):
     def namespace_ends(self) -> bool:
         """Whether the namespace is being deleted, so that there is nothing left to do in it."""
         return "NamespaceTerminating" in self.causes or (self.status == 404 and 'namespaces "' in self.message)
+
+    @property
+    def refusal(self) -> bool:
+        """Whether the API server understood what was written and will not have it."""
+        return self.status in _REFUSALS and not self.namespace_ends
 
 
 class WriteRefusedError(Exception):

@@ -15,7 +15,7 @@ from kaon.engine.logs import about
 log = logging.getLogger("kaon.events")
 
 COMPONENT = "kaon.dev/operator"
-NOTE_LENGTH = 1024
+NOTE_BYTES = 1024
 REMEMBERED = 50_000
 WAITING = 1_000
 
@@ -65,7 +65,7 @@ def _manifest(obj: Object, event: EventRecord) -> Object:
         "type": event.type,
         "reason": event.reason,
         "action": "Reconcile",
-        "note": event.message[:NOTE_LENGTH],
+        "note": event.message.encode()[:NOTE_BYTES].decode(errors="ignore"),
         "regarding": {
             "apiVersion": obj["apiVersion"],
             "kind": key.kind,

@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
+from kaon.api import conditions as c
 from kaon.controllers.base import Controller, EventRecord, Key, Object, Observed, OperatorConfig, Plan
+from kaon.controllers.conditions import State, refused
 from kaon.engine import metrics
 from kaon.engine.apply import OCCUPIED_SECONDS, Applier, OccupiedError
 from kaon.engine.cache import Cache
@@ -90,7 +92,12 @@ class Reconciler:
         if "deletionTimestamp" in obj["metadata"]:
             return None  # its children follow by their owner references
         plan = self._controllers[key.kind].plan(self._observe(key, obj))
-        wrote = await self._applier.children(obj, plan)
+        try:
+            wrote = await self._applier.children(obj, plan)
+        except ApiError as error:
+            if error.refusal:
+                await self._tell_refusal(obj, entry.version, plan, error)
+            raise
         due = self._applier.status_due(obj, plan.status)
         if due == 0.0:
             await self._applier.status(obj, entry.version, plan.status)
@@ -113,6 +120,20 @@ class Reconciler:
             config=self._config,
             capabilities=self._capabilities(),
         )
+
+    async def _tell_refusal(self, obj: Object, version: int, plan: Plan, error: ApiError) -> None:
+        """Whoever wrote a spec that leads to an impossible object reads so in its status, not only in an Event."""
+        kind = path_kind(error.path)
+        passing = error.status == 403  # a quota, an admission policy or the operator's own rights
+        message = (
+            f"The API server refuses to {error.verb} {kind}: {error.message} "
+            f"{'It is tried again by itself.' if passing else 'Correct the spec; it is tried again by itself.'}"
+        )
+        state = State("Pending" if passing else "Failed", c.REFUSED, message, stalled=not passing)
+        generation = obj["metadata"].get("generation", 0)
+        status = refused(plan.status, obj.get("status", {}), state, generation, datetime.now(UTC))
+        if self._applier.status_due(obj, status) == 0.0:
+            await self._applier.status(obj, version, status)
 
     def _tell(self, key: Key, obj: Object, plan: Plan) -> None:
         before = obj.get("status", {})

@@ -218,6 +218,17 @@ def test_references_that_cannot_be_read_do_not_stop_the_watch(watched: Watched) 
     assert watched.cache.references(Key("TrainingRun", "ns", "bad")) == frozenset()
 
 
+def test_an_object_that_cannot_be_kept_is_left_out_and_stops_no_other(
+    watched: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    poisoned = custom("Dataset", "poisoned")
+    poisoned["spec"]["number"] = 10**30
+    for _ in range(2):
+        watched.cache.replace("Dataset", None, [poisoned, custom("Dataset", "fine")], next(versions))
+    assert [key.name for key in watched.cache.keys("Dataset")] == ["fine"]
+    assert caplog.text.count("cannot be read and is ignored") == 1
+
+
 def test_phases_are_counted_as_resources_change_and_go(watched: Watched) -> None:
     watched.cache.put(custom("Dataset", "a", phase="Running"))
     watched.cache.put(custom("Dataset", "b", phase="Running"))
