@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--control-plane-only", action="store_true", help="no node: API server and controllers, no root")
     up.add_argument("--scheduler", action="store_true", help="with --control-plane-only: run kube-scheduler too")
     up.add_argument("--extra-arg", action="append", default=[], metavar="COMPONENT=FLAG", help="one more flag")
+    up.add_argument("--audit", action="store_true", help="log what service accounts ask the API server for")
     down = command("down", _down, "stop a cluster and remove every trace of it")
     down.add_argument("--purge", action="store_true", help="remove its image store too")
     command("status", _status, "what runs, and how it is")
@@ -66,8 +67,9 @@ def _up(options: argparse.Namespace) -> None:
         component, _, flag = argument.partition("=")
         extra.setdefault(component, []).append(flag)
     cluster = Cluster(
-        options.name, control_plane_only=options.control_plane_only, scheduler=options.scheduler, extra_args=extra
-    )
+        options.name, control_plane_only=options.control_plane_only, scheduler=options.scheduler, extra_args=extra,
+        audit=options.audit,
+    )  # fmt: skip
     cluster.up()
     print(f"\n  export KUBECONFIG={cluster.kubeconfig}")
     if any(name.lower() in ("http_proxy", "https_proxy") for name in os.environ):

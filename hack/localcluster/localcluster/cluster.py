@@ -10,12 +10,14 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from localcluster import addresses, components, configs, files, health, host, images, node, paths, pki, processes, tools
 from localcluster.api import Api
+from localcluster.audit import audit_events, audit_policy
 from localcluster.errors import LocalClusterError
 from localcluster.record import Record, all_records, load
 
@@ -33,15 +35,18 @@ class Cluster:
         control_plane_only: bool = False,
         scheduler: bool = False,
         extra_args: Mapping[str, Sequence[str]] | None = None,
+        audit: bool = False,
         say: Callable[[str], None] = print,
     ) -> None:
         """`scheduler` adds kube-scheduler to a control plane without a node (for fake nodes); `extra_args` are more
-        flags by component name, fixed when the cluster is created."""
+        flags by component name, fixed when the cluster is created; `audit` lets the API server write down what
+        service accounts ask for, from then on (see `audited`)."""
         self.name = name
         self.control_plane_only = control_plane_only
         self.layout = paths.layout(name)
         self._scheduler = scheduler or not control_plane_only
         self._extra_args = {component: list(flags) for component, flags in (extra_args or {}).items()}
+        self._audit = audit
         self._say = say
         self._began = time.monotonic()
 
@@ -81,6 +86,10 @@ class Cluster:
     def kubectl(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[Any]:
         """Runs kubectl against this cluster; options are those of subprocess.run."""
         return subprocess.run([str(self.tool("kubectl")), *arguments], env=self.env, **{"check": True, **options})
+
+    def audited(self) -> Iterator[dict[str, Any]]:
+        """The audit events so far, in their order: requests of service accounts other than Kubernetes' own."""
+        return audit_events(self.layout.audit)
 
     # -- life and death -------------------------------------------------------------------------------------------
 
@@ -206,19 +215,28 @@ class Cluster:
             if record.full == self.control_plane_only:
                 kind = "a full cluster" if record.full else "a control plane without a node"
                 raise LocalClusterError(f"{self.name!r} exists and is {kind}: take it down first, or use another name")
-            return record
+            return self._with_audit(record)
         with tools.locked(paths.state_root() / ".locks" / ".addresses"):
             others = list(all_records(paths.state_root()))
             if self.control_plane_only:
                 names = components.CONTROL_PLANE_PORTS
                 taken = {port for other in others for port in other.ports.values()}
                 ports = dict(zip(names, addresses.free_ports(len(names), taken), strict=True))
-                record = Record(self.name, None, self._scheduler, ports, self._extra_args)
+                record = Record(self.name, None, self._scheduler, ports, self._extra_args, self._audit)
             else:
                 taken = {other.slot for other in others if other.slot is not None} | node.slots_in_use()
                 slot = addresses.choose_slot(taken).number
-                record = Record(self.name, slot, True, components.NODE_PORTS, self._extra_args)
+                record = Record(self.name, slot, True, components.NODE_PORTS, self._extra_args, self._audit)
             record.save(self.layout.record)
+        return record
+
+    def _with_audit(self, record: Record) -> Record:
+        """An API server that keeps no audit log yet is started again with one; whoever asks for none leaves it on."""
+        if record.audit or not self._audit:
+            return record
+        record = replace(record, audit=True)
+        record.save(self.layout.record)
+        self._end("kube-apiserver")
         return record
 
     def _programs(self, record: Record) -> Path:
@@ -242,6 +260,8 @@ class Cluster:
 
     def _start_control_plane(self, record: Record, programs: Path) -> None:
         layout = self.layout
+        if record.audit:
+            files.write(layout.config / "audit-policy.json", audit_policy())
         self._start(record, "etcd", components.etcd(layout, record), programs)
         self._start(record, "kube-apiserver", components.kube_apiserver(layout, record), programs)
         self._wait_for(record, "kube-apiserver")

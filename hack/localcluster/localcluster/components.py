@@ -70,6 +70,8 @@ def kube_apiserver(layout: Layout, record: Record) -> list[str]:
         "--max-mutating-requests-inflight=1000",
         "--profiling=false",
     ]
+    if record.audit:
+        arguments += [f"--audit-policy-file={layout.config / 'audit-policy.json'}", f"--audit-log-path={layout.audit}"]
     if record.full:
         # By address: the node's name is in nobody's DNS.
         arguments += [

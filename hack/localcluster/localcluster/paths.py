@@ -57,6 +57,11 @@ class Layout:
         return self.state / "logs"
 
     @property
+    def audit(self) -> Path:
+        """The API server's log of who asked for what; older parts lie beside it."""
+        return self.state / "audit" / "audit.log"
+
+    @property
     def config(self) -> Path:
         return self.state / "config"
 

@@ -20,6 +20,7 @@ class Record:
     scheduler: bool
     ports: dict[str, int]
     extra_args: dict[str, list[str]] = field(default_factory=dict)
+    audit: bool = False
 
     @property
     def addresses(self) -> Slot:
