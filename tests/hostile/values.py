@@ -1,0 +1,204 @@
+"""Values that a schema takes, drawn at random: the same for the same state of the generator. Pure.
+
+What a schema cannot say (a request is not above its limit, a mount path comes once) is said here, by the field's name.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from hostile.schema import Schema, fits
+
+WORDS = ("text", "label", "reuters", "r8", "Übermut", "данные", "数据", "a b", "x", "e" * 40)
+READY = {"Dataset": "ready-d", "TrainingRun": "ready-t", "CompressionJob": "ready-c"}
+"""The resources that exist and are Ready, for whoever refers to one."""
+_UNBOUNDED = 1_000_000
+
+
+def draw(schema: Schema, rng: random.Random, name: str = "", often: float = 0.35) -> Any:
+    """A value that meets `schema`. Optional fields are there with the probability `often`."""
+    if name in _BY_NAME:
+        return _BY_NAME[name](rng)
+    if "enum" in schema:
+        return rng.choice(schema["enum"])
+    match schema.get("type"):
+        case "boolean":
+            return rng.random() < 0.5
+        case "integer":
+            return _whole(schema, rng)
+        case "number":
+            return _number(schema, rng)
+        case "string":
+            return _text(schema, rng)
+        case "array":
+            return _list(schema, rng, name, often)
+        case "object":
+            made = _fields(schema, rng, often)
+            if name in _MENDED:
+                _MENDED[name](made, rng)
+            return made
+    raise AssertionError(f"no way to draw {name}: {schema}")
+
+
+def draw_spec(kind: str, schema: Schema, rng: random.Random, often: float = 0.35) -> dict[str, Any]:
+    """A spec that the API server takes, rules between fields included."""
+    spec: dict[str, Any] = _fields(schema, rng, often)
+    if kind == "TrainingRun":
+        spec["datasetRef"] = {"name": _reference("Dataset", rng)}
+    if kind in ("CompressionJob", "ModelDeployment"):
+        spec["modelRef"]["name"] = _reference(spec["modelRef"]["kind"], rng)
+    if kind == "CompressionJob":
+        _agree_on_strategy(spec)
+    if kind == "ModelDeployment" and "replicas" in spec:
+        spec["replicas"] = rng.randint(0, 3)
+    return spec
+
+
+def _reference(kind: str, rng: random.Random) -> str:
+    return READY[kind] if rng.random() < 0.6 else f"missing-{rng.randint(0, 99)}"
+
+
+def _agree_on_strategy(spec: dict[str, Any]) -> None:
+    if "steps" in spec:
+        spec["strategy"] = "steps"
+    elif "strategy" in spec:
+        spec["strategy"] = "auto"
+
+
+def _whole(schema: Schema, rng: random.Random) -> int:
+    low = int(schema.get("minimum", 0))
+    high = int(schema.get("maximum", low + _UNBOUNDED))
+    return int(rng.choice((low, high, rng.randint(low, high))))
+
+
+def _number(schema: Schema, rng: random.Random) -> float | int:
+    low = schema.get("minimum", 0)
+    high = schema.get("maximum", low + 1000)
+    inside = [low + (high - low) * share for share in (rng.uniform(0.01, 0.99), 0.5)]
+    edges = [] if schema.get("exclusiveMinimum") else [low]
+    edges += [] if schema.get("exclusiveMaximum") else [high]
+    return float(rng.choice(inside + edges))
+
+
+def _text(schema: Schema, rng: random.Random) -> str:
+    if schema.get("format") == "date-time":
+        return f"2026-0{rng.randint(1, 9)}-1{rng.randint(0, 9)}T0{rng.randint(0, 9)}:00:00Z"
+    candidates = [found for found in (make(rng) for make in _TEXTS) if fits(found, schema)]
+    if not candidates:
+        raise AssertionError(f"no sample meets {schema}: add one to _TEXTS")
+    return rng.choice(candidates)
+
+
+_TEXTS: tuple[Callable[[random.Random], str], ...] = (
+    lambda rng: f"name-{rng.randint(0, 9999)}",
+    lambda rng: "n" + "0" * rng.randint(1, 62),
+    lambda rng: f"sha256:{rng.getrandbits(256):064x}",
+    lambda rng: f"s3://bucket/{rng.randint(0, 99)}/rows.csv",
+    lambda rng: f"file:///mnt/claim/{rng.randint(0, 99)}.csv",
+    lambda rng: f"NAME_{rng.randint(0, 9999)}",
+    lambda rng: f"Reason{rng.randint(0, 9)}",
+    lambda rng: str(rng.randint(1, 9)),
+    lambda rng: rng.choice(WORDS),
+    lambda rng: "word " * rng.randint(1, 40),
+)
+
+
+def _list(schema: Schema, rng: random.Random, name: str, often: float) -> list[Any]:
+    least = schema.get("minItems", 0)
+    count = rng.randint(least, min(schema.get("maxItems", 4), least + 3))
+    found = [draw(schema["items"], rng, f"{name}[]", often) for _ in range(count)]
+    keys = schema.get("x-kubernetes-list-map-keys")
+    if keys:  # no two items with the same keys
+        found = list({tuple(str(item.get(key)) for key in keys): item for item in found}.values())
+    return found
+
+
+def _fields(schema: Schema, rng: random.Random, often: float) -> dict[str, Any]:
+    if "additionalProperties" in schema:
+        return {f"key{index}": draw(schema["additionalProperties"], rng) for index in range(rng.randint(0, 3))}
+    required = schema.get("required", ())
+    return {
+        name: draw(child, rng, name, often)
+        for name, child in schema.get("properties", {}).items()
+        if name in required or rng.random() < often
+    }
+
+
+# -- what the schema does not say --------------------------------------------------------------------------------------
+
+
+def _resources(rng: random.Random) -> dict[str, Any]:
+    limits: dict[str, Any] = {"memory": rng.choice(("1Gi", "2000Mi", 3_000_000_000)), "cpu": rng.choice(("2", 3))}
+    if rng.random() < 0.3:
+        limits["nvidia.com/gpu"] = rng.choice(("1", 2))
+    requests = {"memory": rng.choice(("100Mi", "0.5Gi")), "cpu": rng.choice(("100m", "0.25", 1))}
+    return rng.choice(({}, {"limits": limits}, {"requests": requests}, {"limits": limits, "requests": requests}))
+
+
+def _tolerations(rng: random.Random) -> list[dict[str, Any]]:
+    every = (
+        {"operator": "Exists"},
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+        {"key": "team", "operator": "Equal", "value": "a", "effect": "PreferNoSchedule"},
+        {"key": "spot", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60},
+    )
+    return rng.sample(every, rng.randint(0, len(every)))
+
+
+def _affinity(rng: random.Random) -> dict[str, Any]:
+    term = {"matchExpressions": [{"key": "gpu", "operator": "In", "values": ["a100", "h100"]}]}
+    selector = {"labelSelector": {"matchLabels": {"app": "x"}}, "topologyKey": "kubernetes.io/hostname"}
+    return rng.choice(
+        (
+            {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}},
+            {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 5, "preference": term}]}},
+            {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [selector]}},
+        )
+    )
+
+
+def _volumes(rng: random.Random) -> list[dict[str, Any]]:
+    return [
+        {"name": f"v{index}", "persistentVolumeClaim": "claim", "mountPath": f"/mnt/data{index}", "readOnly": True}
+        for index in range(rng.randint(0, 3))
+    ]
+
+
+def _env(rng: random.Random) -> list[dict[str, str]]:
+    return [{"name": f"SETTING_{index}", "value": rng.choice(WORDS)} for index in range(rng.randint(0, 3))]
+
+
+def _one_of_both(step: dict[str, Any], rng: random.Random) -> None:
+    step.pop("optimize" if "quantize" in step else "", None)
+    if not step:
+        step["optimize"] = "transformer-fusion"
+
+
+def _leaves_some_to_train(split: dict[str, Any], rng: random.Random) -> None:
+    split |= {name: split[name] / 3 for name in ("validation", "test") if name in split}
+
+
+def _says_what_may_be_lost(budget: dict[str, Any], rng: random.Random) -> None:
+    budget.setdefault(rng.choice(("maxAccuracyDrop", "maxMacroF1Drop", "maxClassRecallDrop")), 0.01)
+
+
+_MENDED: dict[str, Callable[[dict[str, Any], random.Random], None]] = {
+    "steps[]": _one_of_both,
+    "split": _leaves_some_to_train,
+    "budget": _says_what_may_be_lost,
+}
+"""Rules between fields, after the schema has had its say."""
+_BY_NAME: dict[str, Callable[[random.Random], Any]] = {
+    "resources": _resources,
+    "nodeSelector": lambda rng: rng.choice(({}, {"disk": "ssd"}, {"example.com/zone": "a-1"})),
+    "tolerations": _tolerations,
+    "affinity": _affinity,
+    "volumes": _volumes,
+    "env": _env,
+    # Pods must be let in: what they name must be there, and these are.
+    "serviceAccountName": lambda rng: "kaon-job",
+    "runtimeClassName": lambda rng: "sandboxed",
+    "priorityClassName": lambda rng: "important",
+}
