@@ -1,0 +1,42 @@
+"""The cluster that runs happen in: a control plane with Kaon's CRDs, fake nodes, and the pods' side of the Jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from simulation import FakeNodes, JobSide
+
+from localcluster import Cluster
+
+CRDS = Path(__file__).resolve().parents[2] / "crds"
+RUN_SECONDS = 0.3
+SLOW_SECONDS = 1.5
+"""For tests in which something happens while a stage runs."""
+
+
+@contextmanager
+def control_plane(name: str, keep: bool = False) -> Iterator[Cluster]:
+    """A cluster without a node, with Kaon's CRDs; one that exists already is taken. keep: it is left running."""
+    cluster = Cluster(name, control_plane_only=True, scheduler=True, say=lambda line: None)
+    with ExitStack() as stack:
+        if not keep:
+            stack.callback(cluster.down)
+        cluster.up()
+        install_crds(cluster)
+        yield cluster
+
+
+def install_crds(cluster: Cluster, folder: Path = CRDS) -> None:
+    """Apply Kaon's CRDs, and wait until they are served."""
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(folder), capture_output=True)
+    cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s", capture_output=True)
+
+
+@contextmanager
+def stages(cluster: Cluster, run_seconds: float = RUN_SECONDS) -> Iterator[None]:
+    """Fake nodes on which a stage's pod runs so long, and its report at two thirds of that."""
+    side = JobSide(cluster.kubeconfig, after_seconds=run_seconds * 2 / 3)
+    with FakeNodes(cluster, run_seconds=run_seconds), side:
+        yield

@@ -1,0 +1,242 @@
+"""What one run stands on: a namespace, a proxy, an operator behind it, and a census of Jobs; and how it is judged."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import time
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import aiohttp
+from simulation.client import MERGE, Client, Object, Refused
+
+from kaon.api import conditions as c
+from kaon.controllers.conditions import is_true
+from kaon.engine.resources import CHILDREN, CUSTOM, RESOURCES
+from localcluster import Cluster
+
+from .census import JobCensus
+from .operator_process import PROGRAM, Supervised
+from .plans import HANG_SECONDS, Plan, Sort
+from .proxy import Proxy
+from .scenario import NAME, Step
+from .state import State, differences, normalised, observe
+
+WATCHES = len(CUSTOM) + sum(not resource.optional for resource in CHILDREN)
+REACH_SECONDS = 90.0
+"""For how long a step may take on a busy machine; it takes three."""
+QUIET_SECONDS = 1.0
+REFERENCE_QUIET_SECONDS = 4.0
+"""Where nothing tells what the right state is: longer than a stage takes."""
+STILL_SECONDS = 1.3
+"""More than the operator's own second look after a write."""
+LOOK_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What runs share: the cluster, a folder for traces, the steps of the scenario, how these end without faults."""
+
+    cluster: Cluster
+    folder: Path
+    steps: tuple[Step, ...]
+    references: tuple[State, ...] = ()
+    """Empty: the run is the one that makes them."""
+    counts: tuple[Counter[Sort], ...] = ()
+    """How many requests of each sort a run without faults has had after each step."""
+
+    @property
+    def points(self) -> Counter[Sort]:
+        """How many requests of each sort can go wrong."""
+        return self.counts[-1]
+
+    def first(self, steps: int) -> Ground:
+        """The ground of a scenario that ends earlier."""
+        return replace(self, steps=self.steps[:steps], references=self.references[:steps], counts=self.counts[:steps])
+
+
+class Stand:
+    """An asynchronous context manager. Inside it the operator watches, and nothing is applied yet."""
+
+    def __init__(
+        self,
+        ground: Ground,
+        plan: Plan | None = None,
+        *,
+        flags: Sequence[str] = ("--no-leader-elect",),
+        program: Sequence[str] = PROGRAM,
+        env: Mapping[str, str] | None = None,
+        restart: bool = True,
+    ) -> None:
+        self.ground = ground
+        self.plan = plan or Plan()
+        self.namespace = f"fault-{uuid.uuid4().hex[:8]}"
+        self.folder = ground.folder / self.namespace
+        self.client = Client(ground.cluster.kubeconfig, "fault-harness")
+        self.proxy = Proxy(ground.cluster.server, ground.cluster.layout.pki, self.plan, lambda: self.operator.kill())
+        self.census = JobCensus()
+        self.states: list[State] = []
+        """The state after each step."""
+        self.counts: list[Counter[Sort]] = []
+        """The requests until the end of each step."""
+        self.problems: list[str] = []
+        self.operator: Supervised
+        self._flags, self._program, self._env, self._restart = flags, program, env, restart
+        self._stack = AsyncExitStack()
+
+    def make_operator(self, proxy: Proxy, name: str = "operator") -> Supervised:
+        """An operator of this namespace behind a proxy."""
+        scope = ("--namespaces", self.namespace, "--lease-namespace", self.namespace)
+        kubeconfig = proxy.write_kubeconfig(self.folder / f"{name}.kubeconfig")
+        return Supervised(
+            kubeconfig,
+            self.folder / f"{name}.log",
+            (*self._flags, *scope),
+            program=self._program,
+            env=self._env,
+            restart=self._restart,
+        )
+
+    async def __aenter__(self) -> Stand:
+        self.folder.mkdir(parents=True)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.client)
+            await self.client.request("POST", "/api/v1/namespaces", {"metadata": {"name": self.namespace}})
+            stack.push_async_callback(self._tidy)
+            counting = asyncio.create_task(self.census.follow(self.client, self.namespace))
+            stack.push_async_callback(_ended, counting)
+            await stack.enter_async_context(self.proxy)
+            self.operator = self.make_operator(self.proxy)
+            await stack.enter_async_context(self.operator)
+            await until(lambda: self.proxy.counts["watch"] >= WATCHES, REACH_SECONDS)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *unused: object) -> None:
+        await self._stack.aclose()
+
+    async def _tidy(self) -> None:
+        with contextlib.suppress(
+            Refused
+        ):  # an API server that comes back may still refuse; the cluster goes down anyway
+            await self.client.request("DELETE", f"/api/v1/namespaces/{self.namespace}")
+
+    # -- what users do ------------------------------------------------------------------------------------------------
+
+    async def act(self, step: Step) -> None:
+        """A step of the scenario."""
+        for obj in step.applied:
+            await self.create(obj)
+        for kind, patch in step.patches:
+            await self.patch(kind, patch)
+
+    async def create(self, obj: Object) -> None:
+        """Create an object."""
+        await self.client.request("POST", self.path(obj["kind"], ""), obj)
+
+    async def patch(self, kind: str, patch: Object, name: str = NAME) -> None:
+        """Merge something into an object."""
+        await self.client.request("PATCH", self.path(kind, name), patch, MERGE)
+
+    async def delete(self, kind: str, name: str = NAME) -> None:
+        """Delete an object; what it owns is collected in the background."""
+        await self.client.request(
+            "DELETE",
+            self.path(kind, name),
+            {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"},
+        )
+
+    async def get(self, kind: str, name: str = NAME) -> Object | None:
+        """An object, or None."""
+        try:
+            return await self.client.request("GET", self.path(kind, name))
+        except Refused as refusal:
+            if refusal.status != 404:
+                raise
+            return None
+
+    async def listed(self, kind: str) -> list[Object]:
+        """The objects of a kind."""
+        items, _ = await self.client.listing(self.path(kind, ""))
+        return [{**item, "kind": kind, "apiVersion": RESOURCES[kind].api_version} for item in items]
+
+    def path(self, kind: str, name: str) -> str:
+        """Where an object is, or its collection."""
+        return RESOURCES[kind].path(self.namespace, name)
+
+    # -- how it is judged ---------------------------------------------------------------------------------------------
+
+    async def rests(self, number: int) -> bool:
+        """Whether everything comes to rest in the right state after a step. What is wrong goes to `problems`."""
+        seconds = REACH_SECONDS + (2 * HANG_SECONDS if self.plan.slow else 0)
+        if not await until(lambda: self._right(number), seconds):
+            self.problems += [f"step {number + 1} is not reached:", *self._wrong(await self.state(), number)]
+            return False
+        quiet = QUIET_SECONDS if self.ground.references else REFERENCE_QUIET_SECONDS
+        if not await until(lambda: self.proxy.idle() and self.proxy.quiet_for() > quiet, seconds):
+            self.problems.append("the operator does not fall silent")
+        writes = self.proxy.counts["write"]
+        await asyncio.sleep(STILL_SECONDS)
+        state = await self.state()
+        self.problems += self._wrong(state, number)
+        if self.proxy.counts["write"] != writes:
+            self.problems.append(f"{self.proxy.counts['write'] - writes} writes though nothing changes any more")
+        self.states.append(state)
+        self.counts.append(Counter(self.proxy.counts))
+        return True
+
+    async def state(self) -> State:
+        """The present state, in the form that is compared."""
+        return normalised(await observe(self.client, self.namespace), self.namespace)
+
+    def judge(self) -> list[str]:
+        """Everything that was wrong so far."""
+        found = [*self.problems, *self.census.problems, *self.census.repeated()]
+        return [*found, *([f"the operator ended by itself: {self.operator.exits}"] if self.operator.exits else ())]
+
+    def trace(self) -> str:
+        """Every request, and the operator's log."""
+        return "\n".join([*map(str, self.proxy.record), "", self.operator.log])
+
+    async def _right(self, number: int) -> bool:
+        try:
+            return await self._ready() and not self._wrong(await self.state(), number)
+        except (aiohttp.ClientError, OSError, TimeoutError, Refused):
+            return False  # the API server is away, and what it would say is not right yet
+
+    async def _ready(self) -> bool:
+        resources = [obj for kind in CUSTOM for obj in await self.listed(kind.kind)]
+        return all(is_true(obj, c.READY) and _rolled_out(obj) for obj in resources)
+
+    def _wrong(self, state: State, number: int) -> list[str]:
+        references = self.ground.references
+        return differences(state, references[number]) if references else []
+
+
+def _rolled_out(obj: Object) -> bool:
+    return not {"candidate", "retiring"} & obj.get("status", {}).keys()
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
+
+
+async def until(look: Callable[[], Awaitable[bool] | bool], seconds: float, every: float = LOOK_SECONDS) -> bool:
+    """Whether `look` says so within the time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if await found if inspect.isawaitable(found) else found:
+            return True
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(every)
