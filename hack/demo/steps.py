@@ -42,9 +42,9 @@ class StepError(Exception):
         self.look = list(look)
 
 
-def bring_up(name: str, say: Say) -> Cluster:
-    """A running full cluster."""
-    cluster = Cluster(name, say=say)
+def bring_up(name: str, say: Say, *, audit: bool = False) -> Cluster:
+    """A running full cluster; `audit` keeps a log of what service accounts ask for."""
+    cluster = Cluster(name, audit=audit, say=say)
     cluster.up()
     return cluster
 

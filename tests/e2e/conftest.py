@@ -14,12 +14,17 @@ from installation import Installation, say
 from pipelines import KINDS
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The audit of rights reads what all the others did."""
+    items.sort(key=lambda item: item.path.name == "test_privileges.py")
+
+
 @pytest.fixture(scope="session")
 def kaon() -> Installation:
     """Kaon on a real node: cluster, images, chart, the tiny model and its data in the store."""
     if os.geteuid() != 0:
         pytest.fail("the end-to-end tests start a real Kubernetes node: run them as root")
-    cluster = steps.bring_up(os.environ.get("KAON_E2E_CLUSTER", "kaon-e2e"), say)
+    cluster = steps.bring_up(os.environ.get("KAON_E2E_CLUSTER", "kaon-e2e"), say, audit=True)
     installation = Installation(cluster, steps.build_images(cluster, say))
     installation.remove()
     installation.install()

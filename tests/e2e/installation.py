@@ -25,7 +25,7 @@ from localcluster import Cluster, paths
 
 ROOT = Path(__file__).parents[2]
 SYSTEM = "kaon-e2e-system"
-NAMESPACES = ("e2e-pipeline", "e2e-failures", "e2e-survival", "e2e-monitoring", "e2e-r8")
+NAMESPACES = ("e2e-pipeline", "e2e-failures", "e2e-survival", "e2e-monitoring", "e2e-restore", "e2e-r8")
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 

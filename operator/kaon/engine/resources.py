@@ -57,7 +57,6 @@ CHILDREN = (
     Resource("RoleBinding", "rbac.authorization.k8s.io/v1", "rolebindings"),
     Resource("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies"),
     Resource("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets"),
-    Resource("HorizontalPodAutoscaler", "autoscaling/v2", "horizontalpodautoscalers"),
     Resource("PodMonitor", "monitoring.coreos.com/v1", "podmonitors", optional=True),
     Resource("PrometheusRule", "monitoring.coreos.com/v1", "prometheusrules", optional=True),
 )

@@ -25,7 +25,6 @@ OPERATOR_MAY = (
         "patch services",
         "delete configmaps",
         "list pods",
-        "create events",
         "create events.events.k8s.io",
     ),
     *(
@@ -34,18 +33,21 @@ OPERATOR_MAY = (
         "list rolebindings.rbac.authorization.k8s.io",
     ),
     *("create networkpolicies.networking.k8s.io", "create poddisruptionbudgets.policy"),
-    *("create horizontalpodautoscalers.autoscaling", "create podmonitors.monitoring.coreos.com"),
+    "create podmonitors.monitoring.coreos.com",
 )
 OPERATOR_MAY_NOT = (
     *("get secrets", "list secrets", "create secrets", "create pods", "delete pods", "create pods/exec"),
     *("patch datasets.kaon.dev", "update trainingruns.kaon.dev", "delete modeldeployments.kaon.dev"),
+    *("get datasets.kaon.dev", "get services", "get pods", "create horizontalpodautoscalers.autoscaling"),
+    *("update datasets.kaon.dev/status", "patch reports.kaon.dev", "create events", "patch events.events.k8s.io"),
     *("patch reports.kaon.dev/status", "delete serviceaccounts", "patch serviceaccounts"),
     *("patch rolebindings.rbac.authorization.k8s.io", "create roles.rbac.authorization.k8s.io"),
     *("escalate roles.rbac.authorization.k8s.io", "bind clusterroles.rbac.authorization.k8s.io/admin"),
     *("create serviceaccounts/token", "impersonate serviceaccounts", "list nodes", "list namespaces"),
 )
-JOB_MAY = ("get reports.kaon.dev", "patch reports.kaon.dev/status", "get reports.kaon.dev/status")
+JOB_MAY = ("patch reports.kaon.dev/status",)
 JOB_MAY_NOT = (
+    *("get reports.kaon.dev", "get reports.kaon.dev/status"),
     *("list reports.kaon.dev", "patch reports.kaon.dev", "create reports.kaon.dev", "delete reports.kaon.dev"),
     *("get datasets.kaon.dev", "patch trainingruns.kaon.dev/status", "get secrets", "get configmaps", "list pods"),
     *("create jobs.batch", "create pods", "get serviceaccounts"),
