@@ -61,15 +61,15 @@ class Client:
         await self._session.close()
 
     async def request(
-        self, verb: str, path: str, body: Object | None = None, media: str = JSON, **query: str
+        self, verb: str, path: str, body: Object | bytes | None = None, media: str = JSON, **query: str
     ) -> Object:
-        """One request; the answer parsed.
+        """One request; the answer parsed. A body of bytes is sent as it is.
 
         Raises:
             Refused: the server said no.
             aiohttp.ClientError, TimeoutError: there was no answer.
         """
-        data = None if body is None else orjson.dumps(body)
+        data = orjson.dumps(body) if isinstance(body, dict) else body
         found: Object = orjson.loads(await self._read(verb, path, data, media, query))
         return found
 

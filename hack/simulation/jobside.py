@@ -56,13 +56,16 @@ class JobSide:
         after_seconds: float,
         namespace: str | None = None,
         outcome: Outcome | None = None,
+        on_watching: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_watching` is called once, when no pod can be missed any more."""
         self.delivered = 0
         self.undelivered: list[str] = []
         """Reports that could not be written, with the reason."""
         self._kubeconfig = kubeconfig
         self._after = after_seconds
         self._outcome = outcome or succeeds
+        self._on_watching = on_watching
         self._pods = f"/api/v1/{f'namespaces/{namespace}/' if namespace else ''}pods"
         self._seen: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -118,7 +121,9 @@ class JobSide:
             if not self._watching.is_set() and pod["status"]["phase"] != "Running":
                 self._seen.add(pod["metadata"]["uid"])
             self._take(client, pod)
-        self._watching.set()
+        if not self._watching.is_set():
+            self._watching.set()
+            self._on_watching()
         async for kind, pod in client.watch(self._pods, version, **query):
             if kind == "ERROR":
                 raise Refused("WATCH", self._pods, pod.get("code", 0), pod.get("message", ""))
@@ -159,14 +164,19 @@ class JobSide:
 
 
 def main() -> None:
-    """Run until a signal."""
+    """Run until a signal. Prints "watching" when no pod can be missed any more."""
     parser = argparse.ArgumentParser("simulation.jobside", description="Writes the Reports of simulated pods.")
     parser.add_argument("--kubeconfig", type=Path, required=True)
     parser.add_argument("--after", type=float, default=0.5, help="seconds from a pod's start to its report")
     parser.add_argument("--namespace", help="default: all")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    side = JobSide(options.kubeconfig, after_seconds=options.after, namespace=options.namespace)
+    side = JobSide(
+        options.kubeconfig,
+        after_seconds=options.after,
+        namespace=options.namespace,
+        on_watching=lambda: print("watching", flush=True),
+    )
     try:
         asyncio.run(side.run())
     except KeyboardInterrupt:
