@@ -9,13 +9,13 @@ from pydantic import ValidationError
 
 from kaon.api import conditions as c
 from kaon.api.modeldeployment import KIND, ModelDeploymentSpec, Revision
-from kaon.controllers.base import Child, Controller, EventRecord, Key, Object, Observed, Plan, key_of
+from kaon.controllers.base import Controller, EventRecord, Key, Object, Observed, Plan, key_of
 from kaon.controllers.conditions import Claim, State, conditions_of, timestamp
 from kaon.controllers.serving_children import children_of
 from kaon.controllers.serving_health import Health, health, pods_of
 from kaon.controllers.serving_rollout import Roles, Step, advance, roles_of
 from kaon.controllers.serving_target import NoTarget, Target, resolve
-from kaon.controllers.stage import HISTORY_LENGTH, INPUTS_KNOWN, invalid_spec
+from kaon.controllers.stage import HISTORY_LENGTH, INPUTS_KNOWN, invalid_spec, kept, kept
 from kaon.resources import router_deployment, serving_deployment
 from kaon.resources.serving_deployment import server_selector
 from kaon.resources.serving_ports import revision_name, router_name
@@ -31,9 +31,8 @@ def plan(observed: Observed) -> Plan:
         spec = ModelDeploymentSpec.model_validate(observed.obj.get("spec", {}))
     except ValidationError as error:
         # What serves goes on serving, as it is.
-        kept = tuple(Child(child, mode="create") for child in observed.children.values())
         carried = {name: previous[name] for name in _Rollout.CARRIED if name in previous}
-        return Plan(kept, {**carried, **_standing(observed, _complete(invalid_spec(error)))})
+        return Plan(kept(observed), {**carried, **_standing(observed, _complete(invalid_spec(error)))})
     return _Rollout(observed, spec).plan()
 
 
@@ -165,8 +164,8 @@ class _Rollout:
                 digest = found.refused.digest
                 told.append(self._outcome(state.reason, state.message, digest, digest))
         elif step.promoted:
-            kept = self._serving(step.roles).replace("keeps serving", "has the traffic")
-            told.append(self._outcome(PROMOTED, kept, found.input_digest, found.revision.artifact_digest))
+            said = self._serving(step.roles).replace("keeps serving", "has the traffic")
+            told.append(self._outcome(PROMOTED, said, found.input_digest, found.revision.artifact_digest))
         elif step.roles.candidate is not None and state.stalled:
             told.append(self._outcome(state.reason, state.message, found.input_digest, found.revision.artifact_digest))
         return [item for item in told if not self._told_before(item)]

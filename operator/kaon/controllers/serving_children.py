@@ -18,17 +18,23 @@ from kaon.resources.serving_service import server_host, server_service
 
 
 def children_of(observed: Observed, spec: ModelDeploymentSpec, roles: Roles) -> tuple[Child, ...]:
-    """Everything that should exist, in the order in which it is made: servers before the routes to them."""
+    """Everything that should exist, in the order in which it is made.
+
+    A revision's servers come after the router's configuration that lists them: how long every router has known a
+    revision is read from the age of its Deployment, also when the operator died in between.
+    """
     newest = roles.candidate or roles.stable
     if newest is None:
         return ()
     # Labels of what outlives a revision must not change before the traffic does.
     digest = (roles.stable or newest).artifact_digest
     wanted: list[Object | None] = [server_network_policy(observed.obj, digest)]
-    for revision in roles:
-        wanted += [server_service(observed.obj, revision), _server(observed, spec, revision, roles)]
+    wanted += [server_service(observed.obj, revision) for revision in roles]
     if roles.stable is not None:
-        wanted += _routed(observed, spec, roles, roles.stable, digest)
+        wanted.append(_routes(observed, spec, roles, digest))
+    wanted += [_server(observed, spec, revision, roles) for revision in roles]
+    if roles.stable is not None:
+        wanted += _router(observed, spec, roles.stable, digest)
     if "PodMonitor" in observed.capabilities:
         wanted.append(pod_monitor(observed.obj, digest))
     if "PrometheusRule" in observed.capabilities and roles.stable is not None:
@@ -45,22 +51,19 @@ def _server(observed: Observed, spec: ModelDeploymentSpec, revision: Revision, r
     )
 
 
-def _routed(
-    observed: Observed, spec: ModelDeploymentSpec, roles: Roles, stable: Revision, digest: str
-) -> list[Object | None]:
-    """The router, and the budgets of what it routes to. It is there as soon as something is to be routed to."""
-    obj, name = observed.obj, observed.obj["metadata"]["name"]
+def _routes(observed: Observed, spec: ModelDeploymentSpec, roles: Roles, digest: str) -> Object:
+    obj, domain = observed.obj, observed.config.cluster_domain
     backends = [
-        Backend(
-            revision.revision,
-            revision.server,
-            server_host(obj, revision, observed.config.cluster_domain),
-            revision.weight,
-        )
+        Backend(revision.revision, revision.server, server_host(obj, revision, domain), revision.weight)
         for revision in roles
     ]
+    return router_config_map(obj, spec, backends, digest)
+
+
+def _router(observed: Observed, spec: ModelDeploymentSpec, stable: Revision, digest: str) -> list[Object | None]:
+    """The router, and the budgets of what it routes to. It is there as soon as something is to be routed to."""
+    obj, name = observed.obj, observed.obj["metadata"]["name"]
     return [
-        router_config_map(obj, spec, backends, digest),
         router_deployment.router_deployment(obj, spec, observed.config.images, digest),
         router_service(obj, digest),
         disruption_budget(

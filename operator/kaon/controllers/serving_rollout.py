@@ -45,12 +45,19 @@ class Step:
 
 
 def roles_of(status: Object, children: Mapping[Key, Object], now: datetime) -> Roles:
-    """The roles from the status; from the children when the status is lost."""
+    """The roles from the status, and from the children where they are ahead of it or it is lost."""
     try:
         told = Roles(*(_parse(status.get(name)) for name in ("stable", "candidate", "retiring")))
     except ValidationError:
         told = Roles()
-    return told if any(True for _ in told) else _recovered(children, now)
+    if not any(True for _ in told):
+        return _recovered(children, now)
+    routed = _routed(children)
+    if routed is None or (told.stable is not None and told.stable.revision == routed):
+        return told
+    # It was promoted, and the status that was to tell so was not written any more.
+    promoted = next((one for one in told if one.revision == routed), None) or _deployed(children, now).get(routed)
+    return told if promoted is None else _promoted(told, promoted, now)
 
 
 def advance(
@@ -80,22 +87,26 @@ def _parse(value: object) -> Revision | None:
     return None if value is None else Revision.model_validate(value)
 
 
-def _recovered(children: Mapping[Key, Object], now: datetime) -> Roles:
-    stable_name = next(
-        (
-            child["metadata"].get("annotations", {}).get(STABLE_ANNOTATION)
-            for key, child in children.items()
-            if key.kind == "ConfigMap"
-        ),
-        None,
-    )
+def _routed(children: Mapping[Key, Object]) -> str | None:
+    """The revision that the router's configuration sends the traffic to."""
+    maps = (child for key, child in children.items() if key.kind == "ConfigMap")
+    return next((child["metadata"].get("annotations", {}).get(STABLE_ANNOTATION) for child in maps), None)
+
+
+def _deployed(children: Mapping[Key, Object], now: datetime) -> dict[str, Revision]:
+    """The revisions whose servers exist, by name."""
     found: dict[str, Revision] = {}
     for key, child in sorted(children.items()):
         text = child["metadata"].get("annotations", {}).get(REVISION_ANNOTATION)
         if key.kind == "Deployment" and text and labels.REVISION in child["metadata"].get("labels", {}):
             revision = Revision.model_validate({**json.loads(text), "since": timestamp(now), "weight": 0})
             found[revision.revision] = revision
-    stable = found.pop(stable_name, None) if stable_name else None
+    return found
+
+
+def _recovered(children: Mapping[Key, Object], now: datetime) -> Roles:
+    found, routed = _deployed(children, now), _routed(children)
+    stable = found.pop(routed, None) if routed else None
     others = list(found.values())
     if stable is None:
         # Without a stable one there is no router: whatever runs is still on its way.
@@ -132,7 +143,7 @@ def _proven(roles: Roles, state: Health) -> bool:
 
 
 def _known_in(roles: Roles, state: Health, now: datetime, after: float) -> float:
-    """Seconds until every router knows the candidate's cluster, which entered the ConfigMap with its Deployment."""
+    """Seconds until every router knows the candidate's cluster, which entered the ConfigMap before its Deployment."""
     if roles.stable is None:
         return 0.0
     return after if state.created is None else after - (now - state.created).total_seconds()

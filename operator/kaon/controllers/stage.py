@@ -29,6 +29,8 @@ from kaon.resources.report import report
 
 Spec = TypeVar("Spec", bound=StageSpec)
 
+PODS_GRACE_SECONDS = 30
+"""How long the cluster may take to make a Job's pod before it is said that it makes none."""
 RESULT_GRACE_SECONDS = 30
 """How long a complete Job's Report may still be on its way before the Job is run again."""
 HISTORY_LENGTH = 10
@@ -80,13 +82,13 @@ def plan_stage(stage: Stage, observed: Observed) -> Plan:
     try:
         spec = stage.spec_model.model_validate(observed.obj.get("spec", {}))
     except ValidationError as error:
-        return _plan(observed, _kept(observed), invalid_spec(error))
+        return _plan(observed, kept(observed), invalid_spec(error))
     store = storage_of(observed, spec)
     if isinstance(store, State):
-        return _plan(observed, _kept(observed), store)
+        return _plan(observed, kept(observed), store)
     resolved = stage.resolve(observed, spec, store)
     if isinstance(resolved, State):
-        return _plan(observed, _kept(observed), resolved)
+        return _plan(observed, kept(observed), resolved)
     return _Run(stage, observed, spec, store, resolved).plan()
 
 
@@ -170,9 +172,9 @@ def child_name(owner: str, short_name: str, digest: str) -> str:
     return f"{owner}-{short_name}-{short(digest)}"
 
 
-def _kept(observed: Observed) -> tuple[Child, ...]:
+def kept(observed: Observed) -> tuple[Child, ...]:
     """What exists, as it is: while inputs are missing nothing starts, and nothing that runs is lost."""
-    return tuple(Child(child, mode="create") for child in observed.children.values() if _owned(observed, child))
+    return tuple(Child(child, mode="keep") for child in observed.children.values() if _owned(observed, child))
 
 
 def _owned(observed: Observed, child: Object) -> bool:
@@ -277,8 +279,8 @@ class _Run:
             **({"artifact": artifact} if artifact else {}),
             **verdict.fields,
         }
-        kept = (Child(found_job, mode="create"),) if found_job else ()
-        return self._finish(kept, verdict.state, fields=fields, outcome=outcome)
+        jobs = (Child(found_job, mode="keep"),) if found_job else ()
+        return self._finish(jobs, verdict.state, fields=fields, outcome=outcome)
 
     def _start(self) -> Plan:
         if self.spec.suspend:
@@ -301,18 +303,20 @@ class _Run:
         fields = {name: value for name, value in fields.items() if value is not None}
         fields |= self._attempts(found_job) | dict(self.stage.running_fields(said))
         state = self._living_state(found_job, said)
-        return self._finish(self._living_job(found_job), state, fields=fields)
+        again = self._pods_overdue_in(found_job)
+        requeue_after = again + 1 if again is not None and again > 0 else None
+        return self._finish(self._living_job(found_job), state, fields=fields, requeue_after=requeue_after)
 
     def _job_failed(self, found_job: Object, said: ReportStatus, why: Object) -> Plan:
         reason, message = self._cause(found_job, said, why)
-        message = f"{message} {_way_out(self.name, self.spec)}"
+        message = f"{message} {_way_out(self.name)}"
         time = why.get("lastTransitionTime") or timestamp(self.observed.now)
         outcome = {"time": time, "outcome": reason, "inputDigest": self.digest, "message": message[:1024]}
         fields = {"completionTime": time, **self._attempts(found_job), **self.stage.running_fields(said)}
         if said.start_time:
             fields["startTime"] = said.start_time
-        kept = (Child(found_job, mode="create"),)
-        return self._finish(kept, failed(reason, message), fields=fields, outcome=outcome)
+        jobs = (Child(found_job, mode="keep"),)
+        return self._finish(jobs, failed(reason, message), fields=fields, outcome=outcome)
 
     # -- parts -----------------------------------------------------------------------------------------------------
 
@@ -370,7 +374,24 @@ class _Run:
         if status.get("ready", 0) or (status.get("active", 0) and said.progress is not None):
             doing = said.progress.phase if said.progress and said.progress.phase else "working"
             return _working("Running", c.RUNNING, f"Job {self.name}: {doing}.{again}")
+        overdue_in = self._pods_overdue_in(found_job)
+        if overdue_in is not None and overdue_in <= 0:
+            return _working(
+                "Pending",
+                "PodsRefused",
+                f"The cluster makes no pod for Job {self.name}; `kubectl describe job {self.name}` says why: a quota, or "
+                "a serviceAccountName, priorityClassName or runtimeClassName that does not exist.",
+            )
         return self._waiting_for_pod(again)
+
+    def _pods_overdue_in(self, found_job: Object) -> float | None:
+        """Seconds until the Job's pod is overdue; None while it is not waited for."""
+        status = found_job.get("status", {})
+        started = status.get("startTime")
+        suspended = found_job.get("spec", {}).get("suspend")
+        if started is None or suspended or status.get("active") or status.get("succeeded") or self._pods():
+            return None
+        return PODS_GRACE_SECONDS - (self.observed.now - parse_timestamp(started)).total_seconds()
 
     def _waiting_for_pod(self, again: str = "") -> State:
         return _working("Pending", c.PENDING, f"Job {self.name} waits for its pod to start.{again}")
@@ -381,15 +402,15 @@ class _Run:
         if not queued and bool(found_job.get("spec", {}).get("suspend")) != self.spec.suspend:
             namespace = self.observed.obj["metadata"]["namespace"]
             return (Child(suspension(self.name, namespace, self.spec.suspend)),)
-        return (Child(found_job, mode="create"),)
+        return (Child(found_job, mode="keep"),)
 
     def _result_missing(self, found_job: Object, complete: Object) -> Plan:
         ended = parse_timestamp(complete.get("lastTransitionTime") or timestamp(self.observed.now))
         age = (self.observed.now - ended).total_seconds()
         state = _working("Running", c.RUNNING, f"Job {self.name} is complete; its result is on the way.")
         if age < RESULT_GRACE_SECONDS:
-            kept = (Child(found_job, mode="create"),)
-            return self._finish(kept, state, requeue_after=RESULT_GRACE_SECONDS - age + 1)
+            jobs = (Child(found_job, mode="keep"),)
+            return self._finish(jobs, state, requeue_after=RESULT_GRACE_SECONDS - age + 1)
         # Not planned any more: it is removed, then made again, finds its artifact finished and reports that.
         return self._finish((), state, requeue_after=1.0)
 
@@ -407,11 +428,14 @@ class _Run:
         """Whether this digest's Job failed and was then removed by its time to live, which is no wish to try again."""
         previous = self.observed.obj.get("status", {})
         stalled = next((item for item in previous.get("conditions", []) if item["type"] == c.STALLED), None)
-        return (
-            self.spec.ttl_seconds_after_finished is not None
-            and previous.get("inputDigest") == self.digest
-            and stalled is not None
-            and stalled["status"] == "True"
+        if stalled is None or stalled["status"] != "True" or self.spec.ttl_seconds_after_finished is None:
+            return False
+        # The history tells a Job that failed from what never was one, e.g. a Job that the API server refused.
+        return any(
+            item.get("inputDigest") == self.digest
+            and item["outcome"] == stalled["reason"]
+            and "artifactDigest" not in item
+            for item in previous.get("history", [])
         )
 
     def _still_failed(self) -> Plan:
@@ -462,6 +486,5 @@ def _job_condition(found_job: Object, kind: str) -> Object | None:
     return None
 
 
-def _way_out(name: str, spec: StageSpec) -> str:
-    by_hand = "" if spec.ttl_seconds_after_finished is not None else f" or delete the Job {name}"
-    return f"To try the same again, set spec.rerun to a new value{by_hand}."
+def _way_out(name: str) -> str:
+    return f"To try the same again, set spec.rerun to a new value, or delete the Job {name} while it is there."

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from kaon.controllers.base import Child, Key, Object, Plan, key_of
 from kaon.engine.cache import Cache
@@ -23,6 +22,8 @@ log = logging.getLogger("kaon.apply")
 OCCUPIED_SECONDS = 2.0
 STATUS_SECONDS = 2.0
 """Between two writes of a resource's status while no condition changes: progress is for people's eyes."""
+
+_FOR_EYES = frozenset({"phase", "progress", "startTime", "attempts"})
 
 
 class OccupiedError(Exception):
@@ -106,6 +107,8 @@ class Applier:
         entry = self._cache.entry(key)
         if child.owned and entry is not None and entry.owner_uid != uid:
             raise OccupiedError(key)
+        if child.mode == "keep":
+            return False
         if child.mode == "apply":
             return await self._apply(key, _finished(child, owner), entry.obj if entry else None, key_of(owner))
         if entry is None:
@@ -182,10 +185,10 @@ def _finished(child: Child, owner: Object) -> Object:
     return {**child.manifest, "metadata": metadata}
 
 
-def _news(status: Object) -> tuple[Any, ...]:
-    """The part of a status that somebody may act upon: for which generation, and which conditions hold."""
-    conditions = status.get("conditions", ())
-    return status.get("observedGeneration"), *((item.get("type"), item.get("status")) for item in conditions)
+def _news(status: Object) -> Object:
+    """The part of a status that somebody may act upon: all but how far the work is, in figures and in words."""
+    conditions = [(item.get("type"), item.get("status")) for item in status.get("conditions", ())]
+    return {name: value for name, value in status.items() if name not in _FOR_EYES} | {"conditions": conditions}
 
 
 def _version(observed: Object) -> str:

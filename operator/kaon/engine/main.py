@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import uvloop
 from kubernetes.aio.config import ConfigException
 
 from kaon import __version__
 from kaon.api.base import API_VERSION
-from kaon.controllers.base import Controller
+from kaon.controllers.base import Controller, Object
 from kaon.engine import logs, options
 from kaon.engine.client import ApiError, Client
 from kaon.engine.operator import Operator
+from kaon.engine.queue import backoff
 from kaon.engine.resources import RESOURCES
 
 log = logging.getLogger("kaon.main")
+
+TRIES = 5
+"""Of each read before the start: about four seconds altogether."""
 
 
 class Unusable(Exception):
@@ -70,7 +76,7 @@ async def _preflight(client: Client, namespaces: tuple[str, ...], kinds: Sequenc
     host = client.configuration.host
     wanted = {RESOURCES[kind].plural for kind in kinds} | {RESOURCES["Report"].plural}
     try:
-        served = {resource["name"] for resource in (await client.get(f"/apis/{API_VERSION}"))["resources"]}
+        served = {resource["name"] for resource in (await _patiently(client, f"/apis/{API_VERSION}"))["resources"]}
     except ApiError as error:
         raise _unusable(error, host) from error
     if wanted - served:
@@ -78,7 +84,8 @@ async def _preflight(client: Client, namespaces: tuple[str, ...], kinds: Sequenc
     for scope in namespaces or (None,):
         for plural in sorted(wanted):
             try:
-                await client.get(f"/apis/{API_VERSION}/{f'namespaces/{scope}/' if scope else ''}{plural}", limit=1)
+                path = f"/apis/{API_VERSION}/{f'namespaces/{scope}/' if scope else ''}{plural}"
+                await _patiently(client, path, limit=1)
             except ApiError as error:
                 if error.status != 403:
                     raise _unusable(error, host) from error
@@ -87,6 +94,18 @@ async def _preflight(client: Client, namespaces: tuple[str, ...], kinds: Sequenc
                     "install the chart's RBAC for its service account"
                     + ("." if scope else ", or set --namespaces to those where it has a Role.")
                 ) from error
+
+
+async def _patiently(client: Client, path: str, **query: Any) -> Object:
+    """A read that outlasts a moment in which the API server is busy or just starting."""
+    for failures in range(1, TRIES):
+        try:
+            return await client.get(path, **query)
+        except ApiError as error:
+            if error.status not in (0, 429) and error.status < 500:
+                raise
+            await asyncio.sleep(max(backoff(failures), error.retry_after or 0.0))
+    return await client.get(path, **query)
 
 
 def _missing(what: str) -> str:

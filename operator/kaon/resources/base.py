@@ -40,10 +40,11 @@ class Child:
     """An object that should exist.
 
     mode "apply": server-side applied whenever it differs. "create": made when absent, never changed, since its
-    template is immutable or its status belongs to others. owned: carries the owner reference and is pruned when it
+    template is immutable or its status belongs to others. "keep": an object that was seen stays, and is not made again
+    when it has vanished meanwhile. owned: carries the owner reference and is pruned when it
     leaves the plan; otherwise it is shared by a namespace's resources and never pruned.
     """
 
     manifest: Object
-    mode: Literal["apply", "create"] = "apply"
+    mode: Literal["apply", "create", "keep"] = "apply"
     owned: bool = True
