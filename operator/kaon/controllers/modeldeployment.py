@@ -15,7 +15,7 @@ from kaon.controllers.serving_children import children_of
 from kaon.controllers.serving_health import Health, health, pods_of
 from kaon.controllers.serving_rollout import Roles, Step, advance, roles_of
 from kaon.controllers.serving_target import NoTarget, Target, resolve
-from kaon.controllers.stage import HISTORY_LENGTH, INPUTS_KNOWN, invalid_spec, kept, kept
+from kaon.controllers.stage import HISTORY_LENGTH, INPUTS_KNOWN, invalid_spec, kept
 from kaon.resources import router_deployment, serving_deployment
 from kaon.resources.serving_deployment import server_selector
 from kaon.resources.serving_ports import revision_name, router_name

@@ -379,8 +379,8 @@ class _Run:
             return _working(
                 "Pending",
                 "PodsRefused",
-                f"The cluster makes no pod for Job {self.name}; `kubectl describe job {self.name}` says why: a quota, or "
-                "a serviceAccountName, priorityClassName or runtimeClassName that does not exist.",
+                f"The cluster makes no pod for Job {self.name}; `kubectl describe job {self.name}` says why: a quota, "
+                "or a serviceAccountName, priorityClassName or runtimeClassName that does not exist.",
             )
         return self._waiting_for_pod(again)
 

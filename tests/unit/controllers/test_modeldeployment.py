@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from kaon.controllers import modeldeployment
-from kaon.controllers.base import Key, Object
+from kaon.controllers.base import Key, Object, key_of
+from kaon.resources.access import job_access
 
 from .serving_world import KEY, NAME, ROUTER, Failure, ServingWorld
 from .world import NAMESPACE, digest
@@ -490,6 +491,15 @@ def test_a_spec_that_cannot_be_read_leaves_everything_as_it_is(world: ServingWor
     assert {key: obj for key, obj in world.objects.items() if key != KEY} == before
     assert stands(world) == ("Failed", "InvalidSpec", "False", "True")
     assert world.status["stable"]["revision"] == first
+
+
+def test_a_spec_that_cannot_be_read_claims_nothing_that_its_namespace_shares(world: ServingWorld) -> None:
+    served(world)
+    world.apply("ModelDeployment", NAME, {"modelRef": {"kind": "Unheard", "name": "of"}})
+    observed = world.observe(KEY)
+    shared = {key_of(child.manifest): child.manifest for child in job_access(NAMESPACE)}
+    plan = modeldeployment.plan(replace(observed, children={**observed.children, **shared}))
+    assert {key_of(child.manifest) for child in plan.children} == set(observed.children)
 
 
 # -- scale and company -----------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from kaon.api import conditions as c
 from kaon.controllers import compressionjob, dataset, trainingrun
 from kaon.controllers.base import Key, Object
-from kaon.controllers.conditions import is_true
+from kaon.controllers.conditions import is_true, timestamp
 from kaon.resources import labels
 
 from .world import (
@@ -310,6 +311,34 @@ def test_kueues_label_goes_to_the_job_which_is_born_suspended_and_left_to_the_qu
     assert "app.kubernetes.io/instance" not in job["metadata"]["labels"]
     assert job["spec"]["suspend"] is True
     assert ready(world, "Dataset", "data")["reason"] == "Queued"
+
+
+def test_a_job_whose_pods_the_cluster_refuses_says_where_to_look(world: World) -> None:
+    world.apply("Dataset", "data", DATASET_SPEC)
+    world.settle()
+    job = world.jobs("data")[0]
+    job["status"] = {"startTime": timestamp(world.now)}
+    plan = world.reconcile(Key("Dataset", NAMESPACE, "data"))
+    assert ready(world, "Dataset", "data")["reason"] == c.PENDING
+    assert plan.requeue_after == 31
+    world.now += timedelta(seconds=31)
+    assert world.reconcile(Key("Dataset", NAMESPACE, "data")).requeue_after is None
+    told = ready(world, "Dataset", "data")
+    assert told["reason"] == "PodsRefused" and f"kubectl describe job {job['metadata']['name']}" in told["message"]
+    job["status"]["active"] = 1
+    world.settle()
+    assert ready(world, "Dataset", "data")["reason"] == c.PENDING
+
+
+@pytest.mark.parametrize("status", [{}, {"active": 1}, {"succeeded": 1}])
+def test_a_job_that_is_not_looked_at_yet_or_has_a_pod_is_not_refused_any(world: World, status: Object) -> None:
+    world.apply("Dataset", "data", DATASET_SPEC)
+    world.settle()
+    started = {"startTime": timestamp(world.now)} if status else {}
+    world.jobs("data")[0]["status"] = {**status, **started}
+    world.now += timedelta(hours=1)
+    world.settle()
+    assert ready(world, "Dataset", "data")["reason"] == c.PENDING
 
 
 def test_a_resumed_training_says_so(world: World) -> None:
