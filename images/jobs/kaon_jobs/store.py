@@ -1,7 +1,8 @@
-"""Object stores behind one interface: S3, Google Cloud Storage, Azure Blob, a mounted folder, and HTTP for reading.
+"""Object stores behind one interface: S3, Google Cloud Storage, Azure Blob, a mounted claim, and HTTP for reading.
 
 Credentials are the files of a mounted Secret (named like obstore's options) or ambient; their values never reach a
-message. Every failure is a StageFailure that says which URI and which Secret. Touches the network and the disk only.
+message. A URI of a file reaches mounted claims and nothing else of the pod: not its Secrets, not its token. Every
+failure is a StageFailure that says which URI and which Secret. Touches the network and the disk only.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,6 +28,11 @@ from kaon_jobs.errors import ObjectNotFound, StageFailure, StoreAccessDenied, St
 
 SECRETS_VARIABLE = "KAON_SECRETS_DIR"
 """Overrides SECRETS_DIR where there is no mount, e.g. in tests."""
+
+CLAIMS_DIR = "/mnt"
+"""Where claims are mounted, and so what file:///mnt stands for."""
+CLAIMS_VARIABLE = "KAON_CLAIMS_DIR"
+"""Overrides CLAIMS_DIR where there is no mount, e.g. in tests. Users cannot set a variable of such a name."""
 
 CHUNK_BYTES = 4 * 1024 * 1024
 # Longer than a store's restart, shorter than a person's patience; the Job's own retries come on top.
@@ -66,11 +72,12 @@ class Store:
     _backend: Any = field(repr=False)
     _prefix: str
     _hidden: tuple[str, ...] = field(repr=False, default=())
+    _root: Path | None = field(repr=False, default=None)
+    """The folder that a store of files is confined to."""
 
     def child(self, path: str) -> Store:
         """The folder below this one."""
-        uri = f"{self.uri.rstrip('/')}/{path}"
-        return Store(uri, self.secret, self._backend, _join(self._prefix, path), self._hidden)
+        return replace(self, uri=f"{self.uri.rstrip('/')}/{path}", _prefix=_join(self._prefix, path))
 
     def read(self, path: str) -> bytes:
         """All bytes of one object.
@@ -78,13 +85,16 @@ class Store:
         Raises:
             ObjectNotFound: there is none.
         """
-        with self._errors("read", path):
-            return bytes(obstore.get(self._backend, self._key(path)).bytes())
+        return b"".join(self.stream(path))
 
     def stream(self, path: str) -> Iterator[bytes]:
         """The bytes of one object, in chunks of a few megabytes."""
         with self._errors("read", path):
-            for chunk in obstore.get(self._backend, self._key(path)).stream(min_chunk_size=CHUNK_BYTES):
+            key = self._key(path)
+            if self._root is not None:
+                yield from self._stream_file(self._root / key, path)
+                return
+            for chunk in obstore.get(self._backend, key).stream(min_chunk_size=CHUNK_BYTES):
                 yield bytes(chunk)
 
     def download(self, path: str, target: Path, seen: Callable[[int], None] | None = None) -> str:
@@ -120,10 +130,13 @@ class Store:
 
     def entries(self, path: str = "") -> list[Entry]:
         """Every object below a folder, sorted by path; empty when there is no such folder."""
-        prefix = _join(self._prefix, path)
         with self._errors("list", path):
+            prefix = self._key(path)
             pages = obstore.list(self._backend, prefix or None, chunk_size=1000)
             found = [Entry(_relative(item["path"], prefix), item["size"]) for page in pages for item in page]
+            for entry in found:
+                # A listing follows links.
+                self._confine(_join(prefix, entry.path), _join(path, entry.path))
         return sorted((entry for entry in found if entry.path), key=lambda entry: entry.path)
 
     def exists(self, path: str) -> bool:
@@ -169,18 +182,40 @@ class Store:
         return entries
 
     def _key(self, path: str) -> str:
-        return _join(self._prefix, path)
+        key = _join(self._prefix, path)
+        self._confine(key, path)
+        return key
+
+    def _stream_file(self, file: Path, path: str) -> Iterator[bytes]:
+        with file.open("rb") as opened:
+            # What was opened is looked at, and not what its name leads to by now.
+            self._confine(f"/proc/self/fd/{opened.fileno()}", path)
+            while chunk := opened.read(CHUNK_BYTES):
+                yield chunk
+
+    def _confine(self, file: str, path: str) -> None:
+        if self._root is None:
+            return
+        if not Path(os.path.realpath(self._root / file)).is_relative_to(os.path.realpath(self._root)):
+            raise StageFailure(
+                "UnsafePath",
+                f"{self._where(path)} leads out of {CLAIMS_DIR}, where claims are mounted: put the files themselves "
+                "into the claim, and no links to what lies elsewhere",
+            )
+
+    def _where(self, path: str) -> str:
+        return f"{self.uri.rstrip('/')}/{path}".rstrip("/")
 
     @contextmanager
     def _errors(self, verb: str, path: str) -> Iterator[None]:
-        where = f"{self.uri.rstrip('/')}/{path}".rstrip("/")
+        where = self._where(path)
         try:
             yield
         except AlreadyExistsError:
             raise
-        except FileNotFoundError as error:
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise ObjectNotFound(f"cannot {verb} {where}: there is nothing under this URI") from error
-        except (PermissionDeniedError, UnauthenticatedError) as error:
+        except (PermissionDeniedError, UnauthenticatedError, PermissionError) as error:
             raise self._denied(verb, where) from error
         except (BaseError, ValueError, OSError) as error:
             text = self._scrub(str(error).split("\n", 1)[0])
@@ -223,6 +258,7 @@ def open_store(uri: str, secret: str | None) -> Store:
     hidden = tuple(value for key, value in options.items() if len(value) >= 6 and _sensitive(key))
     config: Any = {"config": options, "client_options": _CLIENT, "retry_config": _RETRIES}
     backend: Any
+    root: Path | None = None
     try:
         if scheme == "s3":
             backend = S3Store(bucket, **config)
@@ -231,7 +267,8 @@ def open_store(uri: str, secret: str | None) -> Store:
         elif scheme == "az":
             backend = AzureStore(bucket, **config)
         elif scheme == "file":
-            backend, prefix = LocalStore(), unquote(prefix)
+            root, prefix = Path(os.environ.get(CLAIMS_VARIABLE, CLAIMS_DIR)), _path_in_claims(uri)
+            backend = LocalStore(root)
         elif scheme in ("http", "https") and not parts.query:
             client: Any = {**_CLIENT, "allow_http": scheme == "http"}
             backend = HTTPStore.from_url(f"{scheme}://{bucket}/", client_options=client, retry_config=_RETRIES)
@@ -246,7 +283,7 @@ def open_store(uri: str, secret: str | None) -> Store:
         for value in hidden:
             text = text.replace(value, "***")
         raise StageFailure("StoreOptionInvalid", f"cannot open {uri} with the Secret {secret}: {text}") from error
-    return Store(uri.rstrip("/"), secret, backend, prefix, hidden)
+    return Store(uri.rstrip("/"), secret, backend, prefix, hidden, root)
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -291,6 +328,14 @@ def _options(uri: str, scheme: str, secret: str) -> dict[str, str]:
     if not options:
         raise StoreAccessDenied(f"cannot open {uri}: the Secret {secret} has none of the keys {_WANTED[scheme]}")
     return options
+
+
+def _path_in_claims(uri: str) -> str:
+    parts = urlsplit(uri)
+    path = unquote(parts.path).rstrip("/")
+    if parts.netloc or not f"{path}/".startswith(f"{CLAIMS_DIR}/"):
+        raise StageFailure("UnsafePath", f"{uri}: a file is one of a mounted claim, file://{CLAIMS_DIR}/…")
+    return path.removeprefix(CLAIMS_DIR).strip("/")
 
 
 def _sensitive(key: str) -> bool:

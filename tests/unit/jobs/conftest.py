@@ -50,6 +50,14 @@ def provenance(kind: str) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def claims() -> Iterator[None]:
+    """Behind file:///mnt stands any path of this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KAON_CLAIMS_DIR", "/")
+        yield
+
+
 @dataclass
 class Shop:
     """A folder with raw data, a base model and an artifact store; makes job specs over them."""
@@ -59,7 +67,7 @@ class Shop:
 
     @property
     def store(self) -> str:
-        return f"file://{self.root}/store"
+        return f"file:///mnt{self.root}/store"
 
     def job(self, plural: str, work: dict[str, Any], token: str = "") -> JobSpec:
         digest = digest_of({"work": work, "token": token})
@@ -77,8 +85,8 @@ class Shop:
             "stage": "dataset",
             "task": "text-classification",
             "sources": [
-                {"uri": f"file://{self.root}/data/train.csv", "split": "train"},
-                {"uri": f"file://{self.root}/data/test.csv", "split": "test"},
+                {"uri": f"file:///mnt{self.root}/data/train.csv", "split": "train"},
+                {"uri": f"file:///mnt{self.root}/data/test.csv", "split": "test"},
             ],
             "format": "auto",
             "schema": {"features": [{"name": "text"}], "label": {"name": "label"}},
@@ -93,7 +101,7 @@ class Shop:
             "stage": "train",
             "task": "text-classification",
             "dataset": {"uri": dataset.artifact.uri, "digest": dataset.artifact.digest},
-            "model": {"base": f"file://{self.root}/model"},
+            "model": {"base": f"file:///mnt{self.root}/model"},
             "recipe": {**tinymodel.TINY_RECIPE, **recipe},
             "checkpoint": checkpoint or {},
         }

@@ -29,7 +29,7 @@ def job(tmp_path: Path) -> JobSpec:
                 "image": "i",
             },
             "inputDigest": DIGEST,
-            "output": {"uri": f"file://{tmp_path}/store/trainingruns/{'ab' * 32}"},
+            "output": {"uri": f"file:///mnt{tmp_path}/store/trainingruns/{'ab' * 32}"},
             "work": {
                 "stage": "evaluate",
                 "model": {"uri": "file:///m", "digest": DIGEST},
@@ -63,7 +63,7 @@ def source_of(published: Result) -> InputArtifact:
 
 def folder_of(job: JobSpec) -> Path:
     assert job.output is not None
-    return Path(job.output.uri.removeprefix("file://"))
+    return Path(job.output.uri.removeprefix("file:///mnt"))
 
 
 def test_the_digest_of_an_artifact_is_the_sha256_of_its_manifest(job: JobSpec, made: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_changed_manifest_is_refused_with_both_digests(job: JobSpec, made: Pat
 
 
 def test_an_artifact_that_is_gone_is_named(job: JobSpec, tmp_path: Path) -> None:
-    source = InputArtifact(uri=f"file://{tmp_path}/nothing", digest=DIGEST)
+    source = InputArtifact(uri=f"file:///mnt{tmp_path}/nothing", digest=DIGEST)
     with pytest.raises(ObjectNotFound, match="there is no artifact under") as caught:
         artifact.load(source)
     assert caught.value.reason == "ArtifactNotFound"

@@ -44,7 +44,7 @@ class TestReading:
         return found
 
     def source(self, path: Path, **more: Any) -> DatasetSource:
-        return DatasetSource(uri=f"file://{path}", **more)
+        return DatasetSource(uri=f"file:///mnt{path}", **more)
 
     def test_csv_keeps_quoted_newlines_and_takes_only_nothing_for_missing(self, tmp_path: Path) -> None:
         (tmp_path / "x.csv").write_text('id,label,text\n1,NA,"two\nlines"\n2,,text\n3,null,"a, b"\n')
@@ -77,7 +77,7 @@ class TestReading:
         found = self.read(tmp_path, self.source(folder, split="test"))
         assert found.texts == ["first", "second"]
         assert found.pinned == ["test", "test"]
-        assert found.place(1) == f"file://{folder}/b.csv row 1"
+        assert found.place(1) == f"file:///mnt{folder}/b.csv row 1"
 
     def test_a_pinned_source_is_read_when_its_bytes_are_those_pinned(self, tmp_path: Path) -> None:
         path = tmp_path / "x.csv"
@@ -296,7 +296,7 @@ class TestArtifact:
     def test_the_card_and_the_report_tell_what_was_removed(self, shop: Any, context: Context, tmp_path: Path) -> None:
         path = tmp_path / "x.csv"
         path.write_text("text,label\n" + "".join(f"text {n},{'ab'[n % 2]}\n" for n in range(40)) + "text 1,b\n,a\n")
-        work = shop.dataset_work(sources=[{"uri": f"file://{path}"}])
+        work = shop.dataset_work(sources=[{"uri": f"file:///mnt{path}"}])
         job: JobSpec = shop.job("datasets", work)
         parsed: Any = job.work
         result = stage.run(job, parsed, context)
@@ -304,8 +304,8 @@ class TestArtifact:
         assert (result.dataset.quality.missing, result.dataset.quality.duplicates) == (1, 1)
         out = context.workdir / "dataset"
         card = json.loads((out / "card.json").read_text())
-        assert card["removed"]["duplicates"] == {"rows": 1, "first": [f"file://{path} row 41"]}
-        assert card["removed"]["missing"]["first"] == [f"file://{path} row 42"]
+        assert card["removed"]["duplicates"] == {"rows": 1, "first": [f"file:///mnt{path} row 41"]}
+        assert card["removed"]["missing"]["first"] == [f"file:///mnt{path} row 42"]
         page = (out / "report.html").read_text()
         assert "repeats an earlier row" in page and "<svg" in page and "http" not in page.replace("http-equiv", "")
 
@@ -314,7 +314,7 @@ class TestArtifact:
     ) -> None:
         path = tmp_path / "x.csv"
         path.write_text("text,label\n" + "".join(f"text {n % 30},{'ab'[n % 2]}\n" for n in range(90)))
-        work = shop.dataset_work(sources=[{"uri": f"file://{path}"}], clean={"duplicates": {"method": "none"}})
+        work = shop.dataset_work(sources=[{"uri": f"file:///mnt{path}"}], clean={"duplicates": {"method": "none"}})
         job: JobSpec = shop.job("datasets", work)
         parsed: Any = job.work
         stage.run(job, parsed, context)
@@ -325,5 +325,5 @@ class TestArtifact:
 
 def digests(result: Result) -> dict[str, str]:
     assert result.artifact is not None
-    manifest = json.loads((Path(result.artifact.uri.removeprefix("file://")) / "kaon.json").read_text())
+    manifest = json.loads((Path(result.artifact.uri.removeprefix("file:///mnt")) / "kaon.json").read_text())
     return {file["path"]: file["sha256"] for file in manifest["files"]}

@@ -107,7 +107,7 @@ def s3(server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
 
 def job(name: str) -> JobSpec:
     digest = "sha256:" + "cd" * 32
-    source = {"uri": "file:///none", "digest": digest}
+    source = {"uri": "file:///mnt/none", "digest": digest}
     return JobSpec.model_validate(
         {
             "provenance": {

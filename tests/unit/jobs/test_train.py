@@ -34,7 +34,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 def folder(result: Result) -> Path:
     assert result.artifact is not None
-    return Path(result.artifact.uri.removeprefix("file://"))
+    return Path(result.artifact.uri.removeprefix("file:///mnt"))
 
 
 def manifest_of(result: Result) -> Manifest:
@@ -120,7 +120,7 @@ def test_sigterm_checkpoints_and_the_next_attempt_goes_on_at_that_step_to_the_sa
     # With dropout the weights depend on every random state, not on the order of the rows alone.
     long = {"epochs": 20, "dropout": 0.2, "earlyStopping": {"metric": "macroF1", "patience": 100}}
     job = shop.job("trainingruns", shop.train_work(dataset, {"everySteps": 20}, **long), token="stopped")
-    folder = Path(job.output.uri.removeprefix("file://"))
+    folder = Path(job.output.uri.removeprefix("file:///mnt"))
     first = kaon_job(job, OMP_NUM_THREADS="1")
     assert first.stdout is not None
     for line in first.stdout:
@@ -145,7 +145,8 @@ def test_sigterm_checkpoints_and_the_next_attempt_goes_on_at_that_step_to_the_sa
     third = kaon_job(whole, OMP_NUM_THREADS="1")
     output, _ = third.communicate(timeout=120)
     assert third.returncode == 0, output
-    unbroken = Manifest.model_validate_json((Path(whole.output.uri.removeprefix("file://")) / "kaon.json").read_bytes())
+    folder = Path(whole.output.uri.removeprefix("file:///mnt"))
+    unbroken = Manifest.model_validate_json((folder / "kaon.json").read_bytes())
     of = {
         name: next(file.sha256 for file in manifest.files if file.path == "model.safetensors")
         for name, manifest in (("resumed", resumed), ("unbroken", unbroken))
@@ -165,7 +166,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(
         patch.setattr(stage, "export_onnx", broken)
         with pytest.raises(StageFailure, match="for this test"):
             run(job, tmp_path / "one")
-    checkpoints = Path(job.output.uri.removeprefix("file://")) / "checkpoints"
+    checkpoints = Path(job.output.uri.removeprefix("file:///mnt")) / "checkpoints"
     steps = sorted(int(path.parent.name) for path in checkpoints.glob("*/kaon.json"))
     assert len(steps) == 2
     (checkpoints / str(steps[1]) / "one" / "optimizer.pt").write_bytes(b"damaged")
@@ -222,7 +223,7 @@ class TestRefusals:
         return caught.value
 
     def test_a_base_model_that_is_not_there(self, shop: Any, dataset: Result, tmp_path: Path) -> None:
-        work = {**shop.train_work(dataset), "model": {"base": f"file://{tmp_path}/nothing"}}
+        work = {**shop.train_work(dataset), "model": {"base": f"file:///mnt{tmp_path}/nothing"}}
         failure = self.refused(shop, work, tmp_path)
         assert failure.reason == "ModelNotFound" and "it holds nothing" in failure.message
 
@@ -232,7 +233,7 @@ class TestRefusals:
         for path in (shop.root / "model").iterdir():
             (broken / path.name).write_bytes(path.read_bytes())
         (broken / "model.safetensors").write_bytes(b"broken")
-        failure = self.refused(shop, {**shop.train_work(dataset), "model": {"base": f"file://{broken}"}}, tmp_path)
+        failure = self.refused(shop, {**shop.train_work(dataset), "model": {"base": f"file:///mnt{broken}"}}, tmp_path)
         assert failure.reason == "ModelUnreadable" and str(broken) in failure.message
 
     def test_a_base_model_other_than_the_pinned_one(self, shop: Any, dataset: Result, tmp_path: Path) -> None:
@@ -240,9 +241,9 @@ class TestRefusals:
         pin = folder_digest({path.name: sha256_file(path) for path in base.iterdir()})
         wrong = f"sha256:{'0' * 64}"
         work = shop.train_work(dataset, epochs=1)
-        failure = self.refused(shop, {**work, "model": {"base": f"file://{base}", "digest": wrong}}, tmp_path)
+        failure = self.refused(shop, {**work, "model": {"base": f"file:///mnt{base}", "digest": wrong}}, tmp_path)
         assert failure.reason == "ModelDigestMismatch" and pin in failure.message and wrong in failure.message
-        pinned = {**work, "model": {"base": f"file://{base}", "digest": pin}}
+        pinned = {**work, "model": {"base": f"file:///mnt{base}", "digest": pin}}
         assert run(shop.job("trainingruns", pinned), tmp_path / "pinned").artifact is not None
 
     def test_a_sequence_longer_than_the_models_positions(self, shop: Any, dataset: Result, tmp_path: Path) -> None:
@@ -256,7 +257,7 @@ class TestRefusals:
         for path in (shop.root / "model").iterdir():
             (base / path.name).write_bytes(path.read_bytes())
         poison(base)
-        failure = self.refused(shop, {**work, "model": {"base": f"file://{base}"}}, tmp_path)
+        failure = self.refused(shop, {**work, "model": {"base": f"file:///mnt{base}"}}, tmp_path)
         assert failure.reason == "TrainingDiverged" and "learningRate" in failure.message
 
     def test_an_export_that_answers_otherwise(

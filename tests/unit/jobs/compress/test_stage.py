@@ -112,7 +112,7 @@ def test_the_recorded_predictions_are_those_of_the_compressed_model_and_give_the
 
 def test_trials_are_gone_once_their_figures_lie_in_the_report(accepted: tuple[Any, Result, Path]) -> None:
     job, _, _ = accepted
-    folder = Path(job.output.uri.removeprefix("file://"))
+    folder = Path(job.output.uri.removeprefix("file:///mnt"))
     assert not [path for path in (folder / "trials").rglob("*") if path.is_file()]
 
 
@@ -123,7 +123,7 @@ def test_steps_have_figures_each_and_are_judged_as_they_are(
     job, result = _run(shop, context, _work(trained, dataset, strategy="steps", steps=steps))
     assert result.compression is not None and result.compression.verdict == "Accepted"
     assert result.compression.chosen == "fusion+int8-static(32 rows)"
-    folder = Path(job.output.uri.removeprefix("file://")) / "attempt-1"
+    folder = Path(job.output.uri.removeprefix("file:///mnt")) / "attempt-1"
     document = json.loads((folder / "report.json").read_text())
     assert [trial["name"] for trial in document["trials"]] == ["fusion", "fusion+int8-static(32 rows)"]
     assert all("accuracyDrop" in trial and "speedup" in trial for trial in document["trials"])
@@ -239,7 +239,7 @@ def test_when_int8_costs_too_much_the_nodes_that_suffer_are_found_and_left_in_fu
     found = result.compression
     assert found is not None and found.verdict == "Accepted", found.message
     assert found.chosen is not None and "exclude" in found.chosen
-    folder = Path(job.output.uri.removeprefix("file://")) / "attempt-1"
+    folder = Path(job.output.uri.removeprefix("file:///mnt")) / "attempt-1"
     document = json.loads((folder / "report.json").read_text())
     assert [trial["standing"] for trial in document["trials"]] == ["breaks", "breaks", "breaks", "keeps"]
     divergences = [item["divergence"] for item in document["sensitivity"]]
@@ -250,7 +250,7 @@ def test_a_pod_that_is_stopped_repeats_no_finished_trial(
     shop: Any, trained: Result, dataset: Result, kaon_job: Callable[..., subprocess.Popen[str]]
 ) -> None:
     job = shop.job("compressionjobs", _work(trained, dataset, search={"maxTrials": 3}), "resume")
-    folder = Path(job.output.uri.removeprefix("file://"))
+    folder = Path(job.output.uri.removeprefix("file:///mnt"))
     first = kaon_job(job)
     deadline = time.monotonic() + 240
     while not list(folder.glob("trials/*/trial.json")):
