@@ -15,9 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kaon.api.common import PodTemplate, StageSpec, StageStatus
+from kaon.api.affinity import Affinity
+from kaon.api.common import StageSpec, StageStatus
 from kaon.api.evaluation import Evaluation
+from kaon.api.podtemplate import PodTemplate
 from kaon.api.schema import KINDS, structural
+from kaon.api.types import LARGEST
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -27,11 +30,13 @@ PARTS = {f"{kind.kind}.{part}": getattr(kind, part) for kind in KINDS for part i
     "Shared.spec": StageSpec,
     "Shared.status": StageStatus,
     "Shared.podTemplate": PodTemplate,
+    "Shared.affinity": Affinity,
     "Shared.evaluation": Evaluation,
 }
 SHARED_PARTS = {
     "podTemplate": "pod-template",
     "router": "pod-template",
+    "affinity": "affinity",
     "evaluation": "evaluation",
     "baseline": "evaluation",
 }
@@ -68,12 +73,18 @@ def table(name: str) -> str:
 
 
 def _rows(schema: Schema, at: str = "") -> Iterator[tuple[str, Schema, bool]]:
-    for name, field in schema.get("properties", {}).items():
+    fields: dict[str, Schema] = schema.get("properties", {})
+    for name, field in fields.items():
         path = f"{at}{name}"
         required = name in schema.get("required", ())
         if field.get("type") == "object" and name in SHARED_PARTS and "properties" in field:
             link = f"[Its fields](shared.md#{SHARED_PARTS[name]})."
             yield path, {"type": "object", "description": f"{field.get('description', '')} {link}".strip()}, required
+            continue
+        twin = next(other for other, one in fields.items() if one.get("properties") == field.get("properties"))
+        if "properties" in field and twin != name:
+            said = f"{field.get('description', '')} With the fields of `{at}{twin}`."
+            yield path, {"type": "object", "description": said.strip()}, required
             continue
         yield path, field, required
         yield from _rows(field, f"{path}.")
@@ -96,9 +107,10 @@ def _type(field: Schema) -> str:
 
 def _bounds(field: Schema) -> str:
     parts = []
-    if "minimum" in field:
+    # The largest number there may be at all says nothing of a field.
+    if field.get("minimum", -LARGEST) > -LARGEST:
         parts.append(f"{'>' if field.get('exclusiveMinimum') else '≥'} {_number(field['minimum'])}")
-    if "maximum" in field:
+    if field.get("maximum", LARGEST) < LARGEST:
         parts.append(f"{'<' if field.get('exclusiveMaximum') else '≤'} {_number(field['maximum'])}")
     if "pattern" not in field and field.get("type") == "string" and "maxLength" in field:
         parts.append(f"≤ {field['maxLength']} characters")

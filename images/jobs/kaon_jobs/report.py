@@ -8,7 +8,6 @@ Without a cluster it only prints. Touches the API server through the pod's servi
 from __future__ import annotations
 
 import logging
-import math
 import os
 import threading
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 from kaon.api.common import Checkpoint, Progress
 from kaon.api.report import Result, StageError
+from kaon.api.types import LARGEST
 from kaon_jobs.apiserver import ApiServer, ApiServerError
 
 log = logging.getLogger(__name__)
@@ -68,13 +68,13 @@ class Reporter:
         metrics: dict[str, float] | None = None,
     ) -> None:
         """How far the stage is. `percent` is of the whole stage, `phase` names what is being done."""
-        figures = {name: float(value) for name, value in (metrics or {}).items() if math.isfinite(value)}
+        figures = {name: float(value) for name, value in (metrics or {}).items() if _is_figure(value)}
         progress = Progress(
             phase=phase[:128],
             percent=None if percent is None else round(min(max(percent, 0.0), 100.0), 1),
             step=step,
             total_steps=total_steps,
-            eta_seconds=None if eta_seconds is None or not math.isfinite(eta_seconds) else round(eta_seconds),
+            eta_seconds=round(eta_seconds) if eta_seconds is not None and _is_figure(eta_seconds) else None,
             metrics=dict(list(figures.items())[:32]),
         )
         changed = phase != self._phase
@@ -200,6 +200,11 @@ def progress_line(progress: Progress) -> str:
         parts.append(f"about {_duration(progress.eta_seconds)} left")
     parts.extend(f"{name} {value:.4g}" for name, value in progress.metrics.items())
     return ", ".join(parts)
+
+
+def _is_figure(value: float) -> bool:
+    """Whether it is a number that a Report may hold; a loss on its way to infinity is none."""
+    return abs(value) <= LARGEST
 
 
 def _duration(seconds: float) -> str:

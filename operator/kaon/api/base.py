@@ -6,9 +6,10 @@ Pure data. A model says three things about itself that `schema.py` turns into th
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.alias_generators import to_camel
 
 GROUP = "kaon.dev"
@@ -23,12 +24,23 @@ class Rule(NamedTuple):
     message: str
 
 
+Rules = Mapping[Rule, Callable[[Any], bool]]
+"""Each rule for the API server, and the same of a parsed model in Python: an object may be older than the rule."""
+
+
 class ApiModel(BaseModel):
     """A part of a custom resource. Unknown fields are ignored, so that an older operator reads newer objects."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
-    cel_rules: ClassVar[tuple[Rule, ...]] = ()
+    cel_rules: ClassVar[Rules] = {}
+
+    @model_validator(mode="after")
+    def _keeps_its_rules(self) -> Self:
+        for rule, holds in self.cel_rules.items():
+            if not holds(self):
+                raise ValueError(rule.message)
+        return self
 
     def wire(self) -> dict[str, Any]:
         """The JSON form that the API server sees: camelCase, absent instead of null."""

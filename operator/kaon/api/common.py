@@ -1,113 +1,28 @@
-"""What all kinds share: storage, references, the pod template's allow-list, the common part of spec and status."""
+"""What all kinds share: storage, and the common part of spec and status."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from kaon.api.base import ApiModel, Rule
-
-DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-SHA256 = r"^sha256:[0-9a-f]{64}$"
-STORE_URI = r"^(s3|gs|az|file)://[^\s]+$"
-QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$"
-
-Name = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
-Digest = Annotated[str, Field(max_length=71, pattern=SHA256)]
-Quantity = Annotated[str | int, Field(json_schema_extra={"x-kubernetes-int-or-string": True, "pattern": QUANTITY})]
-Ratio = Annotated[float, Field(ge=0, le=1)]
-Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
-
-
-class LocalReference(ApiModel):
-    """An object of the same namespace, by name."""
-
-    name: Name = Field(description="Name of an object in the same namespace.")
+from kaon.api.base import ApiModel
+from kaon.api.podtemplate import PodTemplate
+from kaon.api.types import STORE_URI, Count, Digest, Figure, LocalReference, Seconds
 
 
 class Storage(ApiModel):
     """Where the stage's artifact goes."""
 
     uri: str = Field(
-        max_length=1024, pattern=STORE_URI, description="Folder of the artifact store, e.g. s3://bucket/prefix."
+        max_length=1024,
+        pattern=STORE_URI,
+        description="Folder of the artifact store: s3:// gs:// az://, or file:///mnt/… (a mounted claim).",
     )
     secret_ref: LocalReference | None = Field(
         default=None,
         description="Secret whose keys are the store's options: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
         "AWS_ENDPOINT_URL, AWS_REGION … Default: the operator's configured Secret name, in this namespace.",
-    )
-
-
-class ResourceRequirements(ApiModel):
-    """Kubernetes resource requests and limits; GPUs are `nvidia.com/gpu` under limits."""
-
-    limits: dict[str, Quantity] = Field(default_factory=dict, max_length=16)
-    requests: dict[str, Quantity] = Field(default_factory=dict, max_length=16)
-
-
-class Toleration(ApiModel):
-    """A Kubernetes toleration."""
-
-    key: str | None = Field(default=None, max_length=316)
-    operator: Literal["Exists", "Equal"] | None = None
-    value: str | None = Field(default=None, max_length=63)
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    toleration_seconds: int | None = Field(default=None, ge=0)
-
-
-class EnvVar(ApiModel):
-    """A literal environment variable. Values from Secrets are not offered: credentials come by `secretRef`."""
-
-    name: str = Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    value: str = Field(max_length=4096)
-
-
-class Volume(ApiModel):
-    """A claim, read-only by default, mounted for `file://` sources and stores."""
-
-    cel_rules: ClassVar[tuple[Rule, ...]] = (
-        Rule("self.mountPath.startsWith('/mnt/')", "mountPath must lie under /mnt/"),
-        Rule("!self.mountPath.contains('..')", "mountPath must not contain '..'"),
-    )
-
-    name: Name
-    persistent_volume_claim: str = Field(max_length=253, description="Name of a claim in the same namespace.")
-    mount_path: str = Field(max_length=256)
-    read_only: bool | None = Field(default=None, description="Default: true.")
-
-
-class PodTemplate(ApiModel):
-    """What may be said about a stage's pods. A typed allow-list: everything else is set, and hardened, by Kaon."""
-
-    resources: ResourceRequirements = Field(default_factory=ResourceRequirements)
-    node_selector: dict[str, Annotated[str, Field(max_length=63)]] = Field(default_factory=dict, max_length=32)
-    tolerations: list[Toleration] = Field(default_factory=list, max_length=32)
-    affinity: dict[str, Any] | None = Field(
-        default=None,
-        json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
-        description="A Kubernetes affinity.",
-    )
-    runtime_class_name: str | None = Field(default=None, max_length=253)
-    priority_class_name: str | None = Field(default=None, max_length=253)
-    service_account_name: Name | None = Field(
-        default=None,
-        description="Default: kaon-job. Another one must be bound to ClusterRole kaon-job, or its pods cannot report.",
-    )
-    image_pull_secrets: list[LocalReference] = Field(
-        default_factory=list,
-        max_length=8,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-    )
-    env: list[EnvVar] = Field(
-        default_factory=list,
-        max_length=64,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-    )
-    volumes: list[Volume] = Field(
-        default_factory=list,
-        max_length=8,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
 
 
@@ -136,7 +51,7 @@ class Condition(ApiModel):
     status: Literal["True", "False", "Unknown"]
     reason: str = Field(max_length=1024)
     message: str = Field(max_length=32768)
-    observed_generation: int = 0
+    observed_generation: Count = 0
     last_transition_time: str = Field(json_schema_extra={"format": "date-time"})
 
 
@@ -145,10 +60,10 @@ class Progress(ApiModel):
 
     percent: float | None = Field(default=None, ge=0, le=100)
     phase: str | None = Field(default=None, max_length=128, description="What is being done, e.g. training.")
-    step: int | None = None
-    total_steps: int | None = None
-    eta_seconds: float | None = None
-    metrics: dict[str, float] = Field(default_factory=dict, max_length=32)
+    step: Count | None = None
+    total_steps: Count | None = None
+    eta_seconds: Figure | None = None
+    metrics: dict[str, Figure] = Field(default_factory=dict, max_length=32)
 
 
 class ArtifactStatus(ApiModel):
@@ -156,15 +71,15 @@ class ArtifactStatus(ApiModel):
 
     uri: str = Field(max_length=2048)
     digest: Digest
-    size_bytes: int = Field(ge=0)
+    size_bytes: Count
 
 
 class Cost(ApiModel):
     """What the stage used, summed over its attempts that reported."""
 
-    cpu_seconds: float = 0
-    gpu_seconds: float = 0
-    wall_seconds: float = 0
+    cpu_seconds: Figure = 0
+    gpu_seconds: Figure = 0
+    wall_seconds: Figure = 0
 
 
 class Outcome(ApiModel):
@@ -180,7 +95,7 @@ class Outcome(ApiModel):
 class Checkpoint(ApiModel):
     """A point of the training from which it can be resumed."""
 
-    step: int
+    step: Count
     uri: str = Field(max_length=2048)
     time: str = Field(json_schema_extra={"format": "date-time"})
 
@@ -194,10 +109,12 @@ class StageStatus(ApiModel):
         max_length=16,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
-    observed_generation: int | None = None
+    observed_generation: Count | None = None
     input_digest: Digest | None = None
     job_name: str | None = Field(default=None, max_length=63)
-    attempts: int | None = Field(default=None, description="Pods that the stage's Job has started, this one included.")
+    attempts: Count | None = Field(
+        default=None, description="Pods that the stage's Job has started, this one included."
+    )
     start_time: str | None = Field(default=None, json_schema_extra={"format": "date-time"})
     completion_time: str | None = Field(default=None, json_schema_extra={"format": "date-time"})
     progress: Progress | None = None

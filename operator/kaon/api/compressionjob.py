@@ -6,9 +6,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from kaon.api.base import ApiModel, Rule
-from kaon.api.common import Name, Ratio, Seconds, StageSpec, StageStatus
+from kaon.api.base import ApiModel, Rule, Rules
+from kaon.api.common import StageSpec, StageStatus
 from kaon.api.evaluation import Evaluation, Latency
+from kaon.api.types import Count, Figure, Name, Ratio, Seconds
 
 KIND = "CompressionJob"
 
@@ -23,23 +24,23 @@ class TrainedModelReference(ApiModel):
 class Budget(ApiModel):
     """The contract, checked on the held-out test split. Fail-closed: a figure that is missing breaks it."""
 
-    cel_rules: ClassVar[tuple[Rule, ...]] = (
+    cel_rules: ClassVar[Rules] = {
         Rule(
             "has(self.maxAccuracyDrop) || has(self.maxMacroF1Drop) || has(self.maxClassRecallDrop)",
             "a budget must say what quality may be lost: set maxAccuracyDrop, maxMacroF1Drop or maxClassRecallDrop",
-        ),
-    )
+        ): lambda self: {self.max_accuracy_drop, self.max_macro_f1_drop, self.max_class_recall_drop} != {None}
+    }
 
     max_accuracy_drop: Ratio | None = Field(default=None, description="0.01 = one point of accuracy.")
     max_macro_f1_drop: Annotated[Ratio | None, Field(alias="maxMacroF1Drop")] = None
     max_class_recall_drop: Ratio | None = Field(default=None, description="No class may lose more recall than this.")
-    max_size_bytes: int | None = Field(default=None, ge=1)
-    min_size_ratio: float | None = Field(default=None, ge=1, description="Baseline bytes / candidate bytes.")
+    max_size_bytes: Count | None = Field(default=None, ge=1)
+    min_size_ratio: Figure | None = Field(default=None, ge=1, description="Baseline bytes / candidate bytes.")
     max_latency_ms: Latency | None = None
-    min_speedup: float | None = Field(
+    min_speedup: Figure | None = Field(
         default=None, gt=0, description="Baseline p50 / candidate p50, lower end of its 95 % interval."
     )
-    max_peak_memory_bytes: int | None = Field(default=None, ge=1)
+    max_peak_memory_bytes: Count | None = Field(default=None, ge=1)
 
 
 class Quantize(ApiModel):
@@ -61,9 +62,11 @@ class Quantize(ApiModel):
 class Step(ApiModel):
     """One step of an ordered pipeline. Exactly one field is set."""
 
-    cel_rules: ClassVar[tuple[Rule, ...]] = (
-        Rule("has(self.quantize) != has(self.optimize)", "a step is exactly one of: optimize, quantize"),
-    )
+    cel_rules: ClassVar[Rules] = {
+        Rule("has(self.quantize) != has(self.optimize)", "a step is exactly one of: optimize, quantize"): lambda self: (
+            (self.quantize is None) != (self.optimize is None)
+        )
+    }
 
     optimize: Literal["transformer-fusion"] | None = Field(
         default=None, description="Fuse attention, layer norm and GELU into single operators; no change of precision."
@@ -89,12 +92,12 @@ class Target(ApiModel):
 class CompressionJobSpec(StageSpec):
     """What may be lost, and what to win for it."""
 
-    cel_rules: ClassVar[tuple[Rule, ...]] = (
+    cel_rules: ClassVar[Rules] = {
         Rule(
             "(has(self.strategy) && self.strategy == 'steps') == has(self.steps)",
             "strategy: steps needs the list `steps`, and `steps` needs strategy: steps; strategy: auto takes none",
-        ),
-    )
+        ): lambda self: (self.strategy == "steps") == (self.steps is not None)
+    }
 
     model_ref: TrainedModelReference
     budget: Budget
@@ -110,21 +113,21 @@ class CompressionJobSpec(StageSpec):
 class Interval(ApiModel):
     """A ratio with its 95 % confidence interval."""
 
-    value: float
-    low: float
-    high: float
+    value: Figure
+    low: Figure
+    high: Figure
 
 
 class Candidate(ApiModel):
     """One compressed model that was tried."""
 
     name: str = Field(max_length=256, description="Its steps, e.g. fusion+int8-dynamic.")
-    size_bytes: int
-    size_ratio: float
+    size_bytes: Count
+    size_ratio: Figure
     speedup: Interval | None = None
-    accuracy_drop: float | None = None
-    macro_f1_drop: Annotated[float | None, Field(alias="macroF1Drop")] = None
-    class_recall_drop: float | None = None
+    accuracy_drop: Figure | None = None
+    macro_f1_drop: Annotated[Figure | None, Field(alias="macroF1Drop")] = None
+    class_recall_drop: Figure | None = None
     meets_budget: bool
     violations: list[Annotated[str, Field(max_length=256)]] = Field(default_factory=list, max_length=16)
 
@@ -136,12 +139,12 @@ class CompressionJobStatus(StageStatus):
     baseline: Evaluation | None = None
     evaluation: Evaluation | None = Field(default=None, description="Of the chosen candidate, on the test split.")
     chosen: str | None = Field(default=None, max_length=256)
-    size_ratio: float | None = None
+    size_ratio: Figure | None = None
     speedup: Interval | None = None
-    accuracy_drop: float | None = None
-    macro_f1_drop: Annotated[float | None, Field(alias="macroF1Drop")] = None
-    class_recall_drop: float | None = None
-    flip_rate: float | None = Field(default=None, description="Share of test rows whose predicted class changed.")
+    accuracy_drop: Figure | None = None
+    macro_f1_drop: Annotated[Figure | None, Field(alias="macroF1Drop")] = None
+    class_recall_drop: Figure | None = None
+    flip_rate: Figure | None = Field(default=None, description="Share of test rows whose predicted class changed.")
     candidates: list[Candidate] = Field(
         default_factory=list, max_length=10, json_schema_extra={"x-kubernetes-list-type": "atomic"}
     )

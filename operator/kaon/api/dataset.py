@@ -6,18 +6,20 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from kaon.api.base import ApiModel, Rule
-from kaon.api.common import Digest, LocalReference, Ratio, StageSpec, StageStatus
+from kaon.api.base import ApiModel, Rule, Rules
+from kaon.api.common import StageSpec, StageStatus
+from kaon.api.types import SOURCE_URI, Count, Digest, Figure, LocalReference, Ratio
 
 KIND = "Dataset"
-SOURCE_URI = r"^(s3|gs|az|https|file)://[^\s]+$"
 
 
 class Source(ApiModel):
     """One file, or one folder of files, of raw data."""
 
     uri: str = Field(
-        max_length=1024, pattern=SOURCE_URI, description="s3:// gs:// az:// https:// or file:// (a mounted claim)."
+        max_length=1024,
+        pattern=SOURCE_URI,
+        description="s3:// gs:// az:// https://, or file:///mnt/… (a mounted claim).",
     )
     digest: Digest | None = Field(default=None, description="Pin: a source with other bytes is refused.")
     secret_ref: LocalReference | None = Field(
@@ -76,12 +78,12 @@ class Clean(ApiModel):
 class Split(ApiModel):
     """How rows without a split of their own are divided, by a seeded, stratified draw."""
 
-    cel_rules: ClassVar[tuple[Rule, ...]] = (
+    cel_rules: ClassVar[Rules] = {
         Rule(
             "(has(self.validation) ? self.validation : 0.1) + (has(self.test) ? self.test : 0.2) < 1.0",
             "validation + test must be below 1, or nothing is left to train on",
-        ),
-    )
+        ): lambda self: self.validation + self.test < 1
+    }
 
     validation: float = Field(default=0.1, ge=0, lt=1, description="Share of the training rows kept for validation.")
     test: float = Field(default=0.2, ge=0, lt=1, description="Share of rows for the test split, when no source is one.")
@@ -92,11 +94,11 @@ class Split(ApiModel):
 class QualityGate(ApiModel):
     """The gate of this stage. A figure outside fails the Dataset, without running it again when edited."""
 
-    min_rows: int | None = Field(default=None, ge=1)
-    min_rows_per_class: int | None = Field(default=None, ge=1, description="Over training rows.")
+    min_rows: Count | None = Field(default=None, ge=1)
+    min_rows_per_class: Count | None = Field(default=None, ge=1, description="Over training rows.")
     max_missing_ratio: Ratio | None = None
     max_duplicate_ratio: Ratio | None = None
-    max_leakage: int = Field(default=0, ge=0, description="Rows of test or validation whose text also stands in train.")
+    max_leakage: Count = Field(default=0, description="Rows of test or validation whose text also stands in train.")
 
 
 class DatasetSpec(StageSpec):
@@ -114,24 +116,24 @@ class DatasetSpec(StageSpec):
 class Rows(ApiModel):
     """Rows by split."""
 
-    train: int = 0
-    validation: int = 0
-    test: int = 0
+    train: Count = 0
+    validation: Count = 0
+    test: Count = 0
 
 
 class DataQuality(ApiModel):
     """What cleaning found. Ratios are of the rows read."""
 
-    rows_read: int
-    missing: int
-    duplicates: int
-    missing_ratio: float
-    duplicate_ratio: float
-    leakage: int = Field(description="Rows of test or validation whose text also stands in train, after cleaning.")
-    leakage_removed: int = Field(
+    rows_read: Count
+    missing: Count
+    duplicates: Count
+    missing_ratio: Figure
+    duplicate_ratio: Figure
+    leakage: Count = Field(description="Rows of test or validation whose text also stands in train, after cleaning.")
+    leakage_removed: Count = Field(
         default=0, description="Training rows dropped because the test split holds their text."
     )
-    min_rows_per_class: int = Field(description="Rows of the smallest class in train.")
+    min_rows_per_class: Count = Field(description="Rows of the smallest class in train.")
     smallest_class: str = Field(default="", max_length=256)
 
 

@@ -7,40 +7,41 @@ from typing import Annotated
 from pydantic import Field
 
 from kaon.api.base import ApiModel
+from kaon.api.types import Count, Figure
 
 
 class Latency(ApiModel):
     """Latency of one prediction of batch size 1, in milliseconds."""
 
-    p50: float
-    p99: float
+    p50: Figure
+    p99: Figure
 
 
 class ClassFigures(ApiModel):
     """Quality of one class on the split evaluated."""
 
     label: str = Field(max_length=256)
-    precision: float
-    recall: float
-    f1: float
-    support: int = Field(description="Rows of this class.")
+    precision: Figure
+    recall: Figure
+    f1: Figure
+    support: Count = Field(description="Rows of this class.")
 
 
 class Evaluation(ApiModel):
     """Quality, size, speed and memory of one exported model on one split."""
 
     split: str = Field(max_length=32)
-    rows: int
-    accuracy: float | None = None
-    precision: float | None = Field(default=None, description="Weighted by support.")
-    recall: float | None = Field(default=None, description="Weighted by support.")
-    f1: float | None = Field(default=None, description="Weighted by support.")
-    macro_f1: Annotated[float | None, Field(alias="macroF1")] = None
-    ece: float | None = Field(default=None, description="Expected calibration error, 15 equal-width bins.")
+    rows: Count
+    accuracy: Figure | None = None
+    precision: Figure | None = Field(default=None, description="Weighted by support.")
+    recall: Figure | None = Field(default=None, description="Weighted by support.")
+    f1: Figure | None = Field(default=None, description="Weighted by support.")
+    macro_f1: Annotated[Figure | None, Field(alias="macroF1")] = None
+    ece: Figure | None = Field(default=None, description="Expected calibration error, 15 equal-width bins.")
     latency_ms: Latency | None = None
-    throughput_per_second: float | None = None
-    peak_memory_bytes: int | None = None
-    size_bytes: int | None = Field(default=None, description="Bytes on disk of the files that serving needs.")
+    throughput_per_second: Figure | None = None
+    peak_memory_bytes: Count | None = None
+    size_bytes: Count | None = Field(default=None, description="Bytes on disk of the files that serving needs.")
     per_class: list[ClassFigures] = Field(
         default_factory=list, max_length=200, json_schema_extra={"x-kubernetes-list-type": "atomic"}
     )

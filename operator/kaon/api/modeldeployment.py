@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kaon.api.base import ApiModel, Rule
-from kaon.api.common import Digest, Name, PodTemplate, StageSpec, StageStatus
+from kaon.api.base import ApiModel
+from kaon.api.common import StageSpec, StageStatus
+from kaon.api.podtemplate import PodTemplate
+from kaon.api.types import Count, Digest, Figure, Name
 
 KIND = "ModelDeployment"
 
@@ -24,8 +26,8 @@ class DeploymentGates(ApiModel):
 
     min_accuracy: float | None = Field(default=None, ge=0, le=1)
     min_macro_f1: Annotated[float | None, Field(alias="minMacroF1", ge=0, le=1)] = None
-    max_latency_ms: float | None = Field(default=None, gt=0, description="Bound on the evaluation's p99.")
-    max_size_bytes: int | None = Field(default=None, ge=1)
+    max_latency_ms: Figure | None = Field(default=None, gt=0, description="Bound on the evaluation's p99.")
+    max_size_bytes: Count | None = Field(default=None, ge=1)
 
 
 class Batching(ApiModel):
@@ -38,7 +40,7 @@ class Batching(ApiModel):
 class Route(ApiModel):
     """Limits of the router."""
 
-    timeout_seconds: float = Field(default=10, gt=0, le=600)
+    timeout_seconds: float = Field(default=10, ge=0.001, le=600)
     max_request_bytes: int = Field(default=1_048_576, ge=1024, le=104_857_600)
 
 
@@ -46,7 +48,7 @@ class Alerts(ApiModel):
     """Thresholds of the generated alerts. Defaults come from the evaluation where it has the figure."""
 
     max_error_ratio: float = Field(default=0.01, gt=0, le=1)
-    max_latency_ms: float | None = Field(
+    max_latency_ms: Figure | None = Field(
         default=None, gt=0, description="p99 at the router. Default: 10 times the evaluation's p99, at least 100 ms."
     )
 
@@ -59,8 +61,6 @@ class Monitoring(ApiModel):
 
 class ModelDeploymentSpec(StageSpec):
     """What to serve, with what, under which conditions."""
-
-    cel_rules: ClassVar[tuple[Rule, ...]] = ()
 
     model_ref: ServedModelReference
     follow: Literal["Accepted", "Pinned"] = Field(
@@ -83,12 +83,12 @@ class Revision(ApiModel):
     revision: str = Field(max_length=63)
     model_ref: ServedModelReference = Field(description="Where the artifact came from.")
     server: Literal["triton", "torchserve"]
-    threads: int
+    threads: Count
     batching: Batching
     artifact_uri: str = Field(max_length=2048)
     artifact_digest: Digest
     secret_name: str | None = Field(default=None, max_length=253, description="Secret that opens the artifact's store.")
-    latency_p99_ms: float | None = Field(default=None, description="The evaluation's, for the latency alert.")
+    latency_p99_ms: Figure | None = Field(default=None, description="The evaluation's, for the latency alert.")
     since: str = Field(json_schema_extra={"format": "date-time"})
     weight: int = Field(ge=0, le=100, description="Percent of the traffic.")
 
@@ -105,8 +105,8 @@ class ModelDeploymentStatus(StageStatus):
     """What is served."""
 
     url: str | None = Field(default=None, max_length=2048, description="In-cluster URL of the model.")
-    replicas: int | None = None
-    ready_replicas: int | None = None
+    replicas: Count | None = None
+    ready_replicas: Count | None = None
     selector: str | None = Field(default=None, max_length=512)
     stable: Revision | None = None
     candidate: Revision | None = None

@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from kaon.api.base import ApiModel
-from kaon.api.common import ArtifactStatus, Checkpoint, Cost, Digest, Progress
+from kaon.api.common import ArtifactStatus, Checkpoint, Cost, Progress
 from kaon.api.compressionjob import Candidate, Interval
 from kaon.api.dataset import DataQuality, Rows
 from kaon.api.evaluation import Evaluation
+from kaon.api.types import Count, Digest, Figure
 
 KIND = "Report"
 
@@ -48,12 +49,12 @@ class CompressionResult(ApiModel):
     baseline: Evaluation
     evaluation: Evaluation | None = None
     chosen: str | None = Field(default=None, max_length=256)
-    size_ratio: float | None = None
+    size_ratio: Figure | None = None
     speedup: Interval | None = None
-    accuracy_drop: float | None = None
-    macro_f1_drop: Annotated[float | None, Field(alias="macroF1Drop")] = None
-    class_recall_drop: float | None = None
-    flip_rate: float | None = None
+    accuracy_drop: Figure | None = None
+    macro_f1_drop: Annotated[Figure | None, Field(alias="macroF1Drop")] = None
+    class_recall_drop: Figure | None = None
+    flip_rate: Figure | None = None
     candidates: list[Candidate] = Field(default_factory=list, max_length=10)
     source_digest: Digest
 
@@ -87,6 +88,6 @@ class ReportStatus(ApiModel):
     start_time: str | None = Field(default=None, json_schema_extra={"format": "date-time"})
     progress: Progress | None = None
     last_checkpoint: Checkpoint | None = None
-    resumed_from_step: int | None = None
+    resumed_from_step: Count | None = None
     result: Result | None = None
     error: StageError | None = None

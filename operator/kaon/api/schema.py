@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -184,7 +185,7 @@ class _WithRules(GenerateJsonSchema):
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         made = super().model_schema(schema)
-        rules: tuple[Rule, ...] = getattr(schema["cls"], "cel_rules", ())
+        rules: Iterable[Rule] = getattr(schema["cls"], "cel_rules", ())
         if rules:
             made["x-kubernetes-validations"] = [rule._asdict() for rule in rules]
         return made

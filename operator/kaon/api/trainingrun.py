@@ -7,8 +7,9 @@ from typing import Literal
 from pydantic import Field
 
 from kaon.api.base import ApiModel
-from kaon.api.common import STORE_URI, Checkpoint, Digest, LocalReference, StageSpec, StageStatus
+from kaon.api.common import Checkpoint, StageSpec, StageStatus
 from kaon.api.evaluation import Evaluation, Minimum
+from kaon.api.types import LARGEST, STORE_URI, Count, Digest, LocalReference
 
 KIND = "TrainingRun"
 
@@ -48,7 +49,7 @@ class Recipe(ApiModel):
     class_weights: Literal["none", "balanced"] = "none"
     gradient_accumulation_steps: int = Field(default=1, ge=1, le=1024)
     gradient_checkpointing: bool = False
-    max_grad_norm: float = Field(default=1.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, ge=0, le=LARGEST)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="auto: bf16 on a GPU that has it, else fp32."
     )
@@ -60,7 +61,7 @@ class Recipe(ApiModel):
 class CheckpointPolicy(ApiModel):
     """When training writes a point to resume from. It also does so at SIGTERM."""
 
-    every_steps: int | None = Field(default=None, ge=1, description="Default: once an epoch.")
+    every_steps: Count | None = Field(default=None, ge=1, description="Default: once an epoch.")
     keep: int = Field(default=2, ge=1, le=20)
 
 
@@ -94,6 +95,6 @@ class TrainingRunStatus(StageStatus):
     """What came out."""
 
     last_checkpoint: Checkpoint | None = None
-    resumed_from_step: int | None = Field(default=None, description="The step from which the last attempt resumed.")
+    resumed_from_step: Count | None = Field(default=None, description="The step from which the last attempt resumed.")
     dataset: DatasetVersion | None = None
     evaluation: Evaluation | None = None

@@ -1,4 +1,4 @@
-"""Pod specs: the typed allow-list of kaon.api.common.PodTemplate applied first, hardening applied last.
+"""Pod specs: the typed allow-list of kaon.api.podtemplate.PodTemplate applied first, hardening applied last.
 
 Every pod that Kaon makes comes from `pod_spec`, so each passes Pod Security "restricted" whatever a user wrote.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kaon.api.common import PodTemplate
+from kaon.api.podtemplate import PodTemplate
 from kaon.contract.digest import short
 from kaon.contract.jobspec import SECRETS_DIR, WORK_DIR
 from kaon.resources import labels
@@ -77,7 +77,7 @@ def claim_volumes(template: PodTemplate) -> tuple[list[Object], list[Object]]:
     """Volumes and mounts of the claims that the user named."""
     volumes, mounts = [], []
     for volume in template.volumes:
-        name = f"claim-{volume.name}"[:63]
+        name = f"claim-{volume.name}"
         read_only = volume.read_only is not False
         volumes.append({"name": name, "persistentVolumeClaim": {"claimName": volume.persistent_volume_claim}})
         mounts.append({"name": name, "mountPath": volume.mount_path, "readOnly": read_only})
@@ -85,10 +85,15 @@ def claim_volumes(template: PodTemplate) -> tuple[list[Object], list[Object]]:
 
 
 def environment(template: PodTemplate, own: Mapping[str, Any]) -> list[Object]:
-    """The user's literal variables, then Kaon's own, which win. A value is a string or a `valueFrom` source."""
+    """The user's literal variables, then Kaon's own, which win. A value is a string or a `valueFrom` source.
+
+    Strings reach the pod as they are: the kubelet replaces $(NAME) and $$ in them, so that each $ is written twice.
+    """
     merged: dict[str, Any] = {item.name: item.value for item in template.env} | dict(own)
     return [
-        {"name": name, "value": value} if isinstance(value, str) else {"name": name, "valueFrom": value}
+        {"name": name, "value": value.replace("$", "$$")}
+        if isinstance(value, str)
+        else {"name": name, "valueFrom": value}
         for name, value in merged.items()
     ]
 
@@ -117,11 +122,12 @@ def pod_spec(
 
     service_account None: the pod gets no identity towards the API server.
     """
-    pull_secrets = [*images.pull_secrets, *(ref.name for ref in template.image_pull_secrets)]
+    # Once each: the API server refuses to apply a list that names one twice.
+    pull_secrets = dict.fromkeys([*images.pull_secrets, *(ref.name for ref in template.image_pull_secrets)])
     placement: Object = {
         "nodeSelector": dict(template.node_selector) or None,
         "tolerations": [item.wire() for item in template.tolerations] or None,
-        "affinity": template.affinity,
+        "affinity": template.affinity.declared() if template.affinity else None,
         "runtimeClassName": template.runtime_class_name,
         "priorityClassName": template.priority_class_name,
         "imagePullSecrets": [{"name": name} for name in pull_secrets] or None,

@@ -7,28 +7,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from kaon.api.common import DNS_LABEL, QUANTITY, SHA256, STORE_URI
-from kaon.api.dataset import SOURCE_URI
-from kaon.api.schema import KINDS, Kind, crd
+from rule_samples import MINIMAL, Object
 
-Object = dict[str, Any]
+from kaon.api.schema import KINDS, Kind, crd
+from kaon.api.types import (
+    DNS_LABEL,
+    DNS_SUBDOMAIN,
+    LABEL_KEY,
+    LABEL_VALUE,
+    QUANTITY,
+    SHA256,
+    SOURCE_URI,
+    STORE_URI,
+)
+
 Schema = dict[str, Any]
 
 USER_KINDS = tuple(kind for kind in KINDS if kind.kind != "Report")
 
-MINIMAL: dict[str, Object] = {
-    "Dataset": {
-        "task": "text-classification",
-        "sources": [{"uri": "s3://bucket/train.csv"}],
-        "schema": {"features": [{"name": "text"}], "label": {"name": "label"}},
-    },
-    "TrainingRun": {"datasetRef": {"name": "d"}, "model": {"base": "s3://bucket/model"}},
-    "CompressionJob": {"modelRef": {"kind": "TrainingRun", "name": "t"}, "budget": {"maxAccuracyDrop": 0.01}},
-    "ModelDeployment": {"modelRef": {"kind": "CompressionJob", "name": "c"}},
-}
-
 _MATCHING = {
     DNS_LABEL: "a",
+    DNS_SUBDOMAIN: "a",
+    LABEL_KEY: "a",
+    LABEL_VALUE: "a",
     SHA256: "sha256:" + "0" * 64,
     STORE_URI: "s3://bucket/folder",
     SOURCE_URI: "s3://bucket/file",

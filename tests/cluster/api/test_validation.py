@@ -2,50 +2,32 @@
 
 from __future__ import annotations
 
-import copy
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from crd_samples import MINIMAL, USER_KINDS, Broken, every_bound
+from crd_samples import USER_KINDS, Broken, every_bound
+from rule_samples import MINIMAL, REFUSED_URIS, RULES, TAKEN_URIS, TEMPLATES, URIS, broken, placed
 
 from kaon.api.base import Rule
+from kaon.api.common import StageSpec
+from kaon.api.modeldeployment import Batching, ModelDeploymentSpec, Revision, ServedModelReference
 from kaon.api.schema import NAME_RULES, Kind, crd
+from kaon.contract.jobspec import FetchWork, InputArtifact, JobSpec, Provenance
+from kaon.resources.base import Images
+from kaon.resources.job import job
+from kaon.resources.router_deployment import router_deployment
+from kaon.resources.serving_deployment import server_deployment
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted((ROOT / "examples").glob("r8/*.yaml"))
 BROKEN = [broken for kind in USER_KINDS for broken in every_bound(kind)]
 
-VOLUME = {"name": "v", "persistentVolumeClaim": "c"}
-# (kind, fields of the spec that break it, name, the beginning of the rule's message)
-RULES: tuple[tuple[str, dict[str, Any], str, str], ...] = (
-    *((kind.kind, {}, "a" * 41, "metadata.name must be at most 40 characters") for kind in USER_KINDS),
-    *((kind.kind, {}, "1st", "metadata.name must start with a letter") for kind in USER_KINDS),
-    *((kind.kind, {}, "a.b", "metadata.name must start with a letter") for kind in USER_KINDS),
-    *(
-        (kind.kind, {"podTemplate": {"volumes": [{**VOLUME, "mountPath": path}]}}, "x", message)
-        for kind in USER_KINDS
-        for path, message in (
-            ("/etc", "mountPath must lie under /mnt/"),
-            ("/mnt/../etc", "mountPath must not contain '..'"),
-        )
-    ),
-    ("Dataset", {"split": {"validation": 0.5, "test": 0.5}}, "x", "validation + test must be below 1"),
-    ("Dataset", {"split": {"validation": 0.85}}, "x", "validation + test must be below 1"),
-    ("Dataset", {"split": {"test": 0.95}}, "x", "validation + test must be below 1"),
-    ("CompressionJob", {"budget": {"minSizeRatio": 2}}, "x", "a budget must say what quality may be lost"),
-    ("CompressionJob", {"strategy": "steps"}, "x", "strategy: steps needs the list"),
-    ("CompressionJob", {"steps": [{"optimize": "transformer-fusion"}]}, "x", "strategy: steps needs the list"),
-    ("CompressionJob", {"strategy": "steps", "steps": [{}]}, "x", "a step is exactly one of: optimize, quantize"),
-    (
-        "CompressionJob",
-        {
-            "strategy": "steps",
-            "steps": [{"optimize": "transformer-fusion", "quantize": {"scheme": "int8-dynamic"}}],
-        },
-        "x",
-        "a step is exactly one of: optimize, quantize",
-    ),
+NAMES = (
+    ("a" * 41, "metadata.name must be at most 40 characters"),
+    ("1st", "metadata.name must start with a letter"),
+    ("a.b", "metadata.name must start with a letter"),
 )
 
 
@@ -67,11 +49,24 @@ def test_a_value_outside_its_bounds_is_refused_and_the_field_is_named(dry_run: A
     assert broken.field in refusal
 
 
-@pytest.mark.parametrize(("kind", "fields", "name", "message"), RULES)
+@pytest.mark.parametrize(("kind", "fields", "message"), RULES)
 def test_a_broken_rule_is_refused_with_its_own_sentence(
-    dry_run: Any, kind: str, fields: dict[str, Any], name: str, message: str
+    dry_run: Any, kind: str, fields: dict[str, Any], message: str
 ) -> None:
-    assert message in dry_run(kind, {**copy.deepcopy(MINIMAL[kind]), **fields}, name)
+    assert message in dry_run(kind, broken(kind, fields))
+
+
+@pytest.mark.parametrize("kind", USER_KINDS, ids=lambda kind: kind.kind)
+@pytest.mark.parametrize(("name", "message"), NAMES)
+def test_a_name_that_no_service_could_have_is_refused(dry_run: Any, kind: Kind, name: str, message: str) -> None:
+    assert message in dry_run(kind.kind, MINIMAL[kind.kind], name)
+
+
+@pytest.mark.parametrize(("kind", "path"), URIS)
+def test_only_stores_and_mounted_claims_have_data(dry_run: Any, kind: str, path: tuple[str | int, ...]) -> None:
+    assert {uri: dry_run(kind, placed(kind, path, uri)) for uri in TAKEN_URIS} == dict.fromkeys(TAKEN_URIS, "")
+    for uri in REFUSED_URIS:
+        assert "should match" in dry_run(kind, placed(kind, path, uri)), uri
 
 
 def test_no_rule_is_left_untested() -> None:
@@ -83,7 +78,7 @@ def test_no_rule_is_left_untested() -> None:
         own = {Rule(**rule).message for rule in node.get("x-kubernetes-validations", ())}
         return own | {rule for child in node.values() for rule in rules(child)}
 
-    tested = [message for _, _, _, message in RULES]
+    tested = [*(message for _, _, message in RULES), *(message for _, message in NAMES)]
     for kind in USER_KINDS:
         for message in rules(crd(kind)):
             assert any(message.startswith(beginning) for beginning in tested), message
@@ -114,3 +109,40 @@ def test_nothing_is_filled_in_so_that_no_git_controller_sees_a_difference(kubect
         kubectl.apply(made)
         stored = kubectl.get(kind.plural, "x", namespace)
         assert stored is not None and stored["spec"] == MINIMAL[kind.kind]
+
+
+OWNER = {"kind": "ModelDeployment", "metadata": {"name": "x", "namespace": "default", "uid": "1"}}
+IMAGES = Images("jobs", "triton", "torchserve", "router", pull_secrets=("registry",))
+
+
+def pods_of(template: dict[str, Any]) -> list[dict[str, Any]]:
+    """A Job, a server's Deployment and a router's, with this pod template."""
+    ref = ServedModelReference(kind="TrainingRun", name="t")
+    digest = "sha256:" + "0" * 64
+    spec = ModelDeploymentSpec.model_validate({"modelRef": ref.wire(), "podTemplate": template, "router": template})
+    stage = StageSpec.model_validate({"podTemplate": template})
+    model = InputArtifact(uri="s3://b", digest=digest)
+    told = JobSpec(
+        provenance=Provenance(kind="", namespace="", name="", uid="", generation=1, kaon_version="", image=""),
+        input_digest=digest,
+        work=FetchWork(model=model, server="triton", model_name="x", target_dir="/x"),
+    )
+    revision = Revision(
+        revision="aaaaaaaa", model_ref=ref, server="triton", threads=1, batching=Batching(), artifact_uri="s3://b/$(X)",
+        artifact_digest=digest, since="2026-01-01T00:00:00Z", weight=100,
+    )  # fmt: skip
+    return [
+        job(OWNER, stage, told, IMAGES, name="x", secrets=frozenset({"store"})),
+        server_deployment(OWNER, spec, revision, replicas=1, images=IMAGES, version="1"),
+        router_deployment(OWNER, spec, IMAGES, digest),
+    ]
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
+def test_a_pod_template_that_is_taken_makes_pods_that_are_taken(
+    dry_run: Any, kubectl: Any, template: dict[str, Any]
+) -> None:
+    assert dry_run("ModelDeployment", broken("ModelDeployment", {"podTemplate": template, "router": template})) == ""
+    made = {"apiVersion": "v1", "kind": "List", "items": pods_of(template)}
+    answer = kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=json.dumps(made))
+    assert answer.count("serverside-applied (server dry run)") == 3, answer

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from kaon.api.base import ApiModel, Rule
 from kaon.api.schema import KINDS, Kind, crd, files, structural
+from kaon.api.types import LARGEST
 
 CRDS = Path(__file__).parents[3] / "crds"
 
@@ -63,6 +64,20 @@ def test_every_list_and_every_free_map_is_bounded() -> None:
             assert "maxItems" in node, where
         if "additionalProperties" in node:
             assert "maxProperties" in node, where
+
+
+def test_every_number_is_one_that_every_reader_of_json_has() -> None:
+    for where, node in EVERY_NODE:
+        if node.get("type") in ("integer", "number") or "anyOf" in node:
+            assert node["minimum"] >= -LARGEST, where
+            assert node["maximum"] <= LARGEST, where
+
+
+def test_nothing_is_free_of_a_schema() -> None:
+    for where, node in EVERY_NODE:
+        assert "x-kubernetes-preserve-unknown-fields" not in node, where
+        if node.get("type") == "object" and where.partition(".")[2] != "metadata":
+            assert node.get("properties") or node.get("additionalProperties"), where
 
 
 def test_the_keys_of_a_list_map_are_required_because_they_have_no_default() -> None:

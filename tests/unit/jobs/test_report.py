@@ -129,7 +129,7 @@ def test_a_figure_that_is_no_longer_known_disappears(reporter: Reporter, server:
     reporter.start("2026-01-01T00:00:00Z")
     reporter.progress("training", 1, step=1, eta_seconds=5, metrics={"loss": 0.5})
     wait_until(lambda: "progress" in server.status)
-    reporter.progress("exporting", 2, metrics={"accuracy": 0.9, "broken": float("nan")})
+    reporter.progress("exporting", 2, metrics={"accuracy": 0.9, "broken": float("nan"), "loss": 1e20})
     reporter.close()
     assert server.status["progress"] == {"phase": "exporting", "percent": 2, "metrics": {"accuracy": 0.9}}
 

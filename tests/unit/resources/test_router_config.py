@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from kaon.api.modeldeployment import Route
 from kaon.resources.router_config import Backend, router_files, static_config
@@ -118,3 +119,12 @@ def test_the_admin_interface_is_reached_from_inside_only() -> None:
     assert ops["address"]["socket_address"]["port_value"] == 9902
     hosts = ops["filter_chains"][0]["filters"][0]["typed_config"]["route_config"]["virtual_hosts"]
     assert [item["match"]["path"] for item in hosts[0]["routes"]] == ["/stats/prometheus", "/ready"]
+
+
+def test_no_timeout_is_so_short_that_envoy_reads_it_as_none() -> None:
+    with pytest.raises(ValidationError, match=r"greater than or equal to 0\.001"):
+        Route(timeout_seconds=0.0009)
+    routes = router_files("m", Route(timeout_seconds=0.001), BACKENDS["one"])["rds.json"]["resources"][0]
+    timeouts = [route["route"]["timeout"] for route in routes["virtual_hosts"][0]["routes"] if "route" in route]
+    assert timeouts[0] == "0.001s"
+    assert "0s" not in timeouts
