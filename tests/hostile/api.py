@@ -37,17 +37,20 @@ class Api:
     async def send(
         self, verb: str, path: str, body: bytes | None = None, media: str = "application/json"
     ) -> tuple[int, Object]:
-        """The status and the answer; an answer that is no JSON object becomes its `message`."""
+        """The status and the answer; one that is no JSON object becomes its `message`. Status 0: none came."""
         headers = {"Content-Type": media, "Accept": "application/json"}
         limit = aiohttp.ClientTimeout(total=60)
-        request = self._session.request(verb, self._server + path, data=body, headers=headers, timeout=limit)
-        async with request as answer:
-            data = await answer.read()
+        try:
+            request = self._session.request(verb, self._server + path, data=body, headers=headers, timeout=limit)
+            async with request as answer:
+                data, status = await answer.read(), answer.status
+        except aiohttp.ClientConnectionError as error:
+            return 0, {"message": f"{type(error).__name__}: {error}"}
         try:
             found = json.loads(data)
-        except (ValueError, RecursionError):
+        except ValueError:
             found = None
-        return answer.status, found if isinstance(found, dict) else {"message": data[:500].decode(errors="replace")}
+        return status, found if isinstance(found, dict) else {"message": data[:500].decode(errors="replace")}
 
     async def get(self, path: str) -> Object | None:
         """An object or a collection; None when it is not there."""
@@ -110,9 +113,9 @@ class View:
         while True:
             path = f"{ROOT}/namespaces/{self._namespace}/{plural}?watch=true&allowWatchBookmarks=true"
             async for line in self._api.lines(path + (f"&resourceVersion={version}" if version else "")):
-                event = self._parsed(line)
-                if event is None:
+                if not line:
                     continue
+                event = json.loads(line)
                 obj = event["object"]
                 if event["type"] == "ERROR":
                     version = ""
@@ -122,14 +125,3 @@ class View:
                     key = (kind, obj["metadata"]["name"])
                     self._found[key] = obj
                     self._changed[key].set()
-
-    @staticmethod
-    def _parsed(line: bytes) -> Object | None:
-        """An event, or None for one that this program cannot read: its resource is found out by asking."""
-        if not line:
-            return None
-        try:
-            found: Object = json.loads(line)
-        except RecursionError:
-            return None
-        return found

@@ -320,6 +320,7 @@ def _encodings(kind: Kind, name: str, rng: random.Random) -> Draft:
     good = _json(obj)
     head = f"apiVersion: {API_VERSION}\nkind: {kind.name}\nmetadata: {{name: {name}}}\n"
     spec = f"spec: {json.dumps(obj['spec'])}\n"
+    # Not protobuf: no kind of a CRD has it, and Kubernetes 1.35 closes the connection instead of saying so.
     ways: dict[str, tuple[bytes, str]] = {
         "a YAML bomb in spec": (f"{head}spec:\n  x:\n{_indented(_BOMB, 4)}\n".encode(), YAML),
         "a YAML bomb beside spec": (f"{_BOMB}\n{head}{spec}".encode(), YAML),
@@ -347,7 +348,6 @@ def _encodings(kind: Kind, name: str, rng: random.Random) -> Draft:
         "JSON called YAML": (good, YAML),
         "YAML called JSON": (f"{head}{spec}".encode(), JSON),
         "an unknown media type": (good, "text/html"),
-        "protobuf": (b"k8s\x00" + good, "application/vnd.kubernetes.protobuf"),
         "comments": (b"// hello\n" + good, JSON),
         "a List": (_json({"apiVersion": "v1", "kind": "List", "items": [obj]}), JSON),
     }
@@ -379,7 +379,7 @@ def _metadata(kind: Kind, name: str, rng: random.Random) -> Draft:
         "namespace": lambda: {"namespace": rng.choice(("kube-system", "..", "other", ""))},
         "ownerReferences": lambda: {"ownerReferences": [{**fake, "controller": rng.random() < 0.5}]},
         "finalizers": lambda: {"finalizers": [rng.choice(("kaon.dev/mine", "orphan", "x", "a b", ""))]},
-        "uid": lambda: {"uid": "not-a-uid", "resourceVersion": "7", "generation": -1, "selfLink": "/x"},
+        "uid": lambda: {"uid": "not-a-uid", "generation": -1, "selfLink": "/x"},
         "deletionTimestamp": lambda: {"deletionTimestamp": "2020-01-01T00:00:00Z", "deletionGracePeriodSeconds": 1},
         "managedFields": lambda: {"managedFields": [{"manager": "kaon", "operation": "Apply", "fieldsV1": {"x": {}}}]},
         "labels of Kaon": lambda: {
@@ -397,6 +397,8 @@ def _metadata(kind: Kind, name: str, rng: random.Random) -> Draft:
         "annotation text": lambda: {"annotations": {"a": rng.choice(texts.TEXTS)}},
         "unknown": lambda: {"unheardOf": True},
     }  # fmt: skip
+    if rng.random() < 0.15:
+        return _deep_fields(obj, rng)
     what = rng.choice([*ways, "status", "kind", "apiVersion", "no metadata", "top level"])
     if what in ways:
         changed = ways[what]()
@@ -414,6 +416,19 @@ def _metadata(kind: Kind, name: str, rng: random.Random) -> Draft:
         "top level": {"unheardOf": {"a": 1}, "data": {"a": "b"}},
     }
     return {"what": f"object: {what}", "body": _json({**obj, **others[what]}), "strict": rng.random() < 0.5}
+
+
+def _deep_fields(obj: Object, rng: random.Random) -> Draft:
+    """The one free-form place that every object has: a client may send what is said to be managed, however deep."""
+    depth = rng.choice((300, 1100, 3000, 9900))
+    entry = {
+        **{"manager": "mine", "operation": "Update", "apiVersion": API_VERSION, "time": "2026-01-01T00:00:00Z"},
+        **{"fieldsType": "FieldsV1", "fieldsV1": {"f:spec": RAW}},
+    }
+    made = {**obj, "metadata": {**obj["metadata"], "managedFields": [entry]}}
+    deep = '{"f:a":' * depth + "{}" + "}" * depth
+    body = _json(made).replace(f'"{RAW}"'.encode(), deep.encode())
+    return {"what": f"metadata: managedFields {depth} levels deep", "body": body}
 
 
 # -- what a stage's pod may write -------------------------------------------------------------------------------------

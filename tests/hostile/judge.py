@@ -38,7 +38,7 @@ class Verdict:
 def of_refusal(case: Case, status: int, body: Object) -> Verdict:
     """An answer of the API server that is no success."""
     message = str(body.get("message") or "")
-    if status >= 500:
+    if status == 0 or status >= 500:
         return Verdict(case, "problem", f"the API server failed with {status}: {message}")
     if not message:
         return Verdict(case, "problem", f"refused with {status} and without a word")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ WAIT_SECONDS = 10.0
 MOST_MEGABYTES = 300.0
 QUIET_SECONDS = 60.0
 SHOWN = 40
+DEEPEST = 50_000
+"""Of this program, so that it can read what the API server took: that reads JSON of 10,000 levels."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Report:
 
 async def against(world: World, operator: OperatorProcess, cases: Iterable[Case]) -> Report:
     """Flood an operator that runs."""
+    sys.setrecursionlimit(DEEPEST)
     before = metrics(operator)
     async with Api(world.cluster.server, world.cluster.layout.pki) as api:
         result = await flood(api, operator, cases)
