@@ -2,7 +2,7 @@
 
     python benchmarks/compression/bench.py --model URI DIGEST --dataset URI DIGEST [--rounds 300] [--threads 2]
 
-The artifacts are those of a TrainingRun and of its Dataset (any store; file:// for local ones). "Plain" is what
+The artifacts are those of a TrainingRun and of its Dataset (any store; file:///mnt/PATH for /PATH of this machine). "Plain" is what
 onnxruntime's documentation tells first: quantize_dynamic with its defaults on the exported model. Kaon's is the whole
 stage with `strategy: auto` and the budget of examples: 0.01 accuracy, 0.02 macro-F1. All three are then timed in turns
 on the same texts, batch 1, tokenizer included, and asked the whole test split one by one.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import shutil
 import sys
 import tempfile
@@ -37,6 +38,7 @@ from kaon_jobs.evaluate.quality import quality
 from kaon_jobs.evaluate.speed import instruction_sets
 from kaon_jobs.onnx_text import MODEL_FILE, OnnxTextClassifier
 from kaon_jobs.report import Reporter
+from kaon_jobs.store import CLAIMS_VARIABLE
 
 BUDGET = {"maxAccuracyDrop": 0.01, "maxMacroF1Drop": 0.02, "minSizeRatio": 3.5}
 
@@ -49,6 +51,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
+    os.environ[CLAIMS_VARIABLE] = "/"
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     with tempfile.TemporaryDirectory(prefix="bench-compression-") as scratch:
         rows = _bench(given, Path(scratch))
@@ -138,7 +141,7 @@ def _kaon(given: argparse.Namespace, model: InputArtifact, dataset: InputArtifac
         {
             "provenance": {**who, "kaonVersion": "0", "image": "none"},
             "inputDigest": digest,
-            "output": {"uri": f"file://{scratch}/store/{digest.removeprefix('sha256:')}"},
+            "output": {"uri": f"file:///mnt{scratch}/store/{digest.removeprefix('sha256:')}"},
             "work": work,
         }
     )
