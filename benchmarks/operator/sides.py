@@ -102,8 +102,7 @@ class Kaon:
             kaonoperator.leading(kubeconfig, folder / "operator.log") as operator,
         ):
             create(cluster, manifests.dataset(DATASET))
-            wait = ["wait", f"dataset/{DATASET}", "-n", NAMESPACE, "--for=condition=Ready", "--timeout=60s"]
-            cluster.kubectl(*wait, stdout=subprocess.DEVNULL)
+            await_ready(cluster)
             yield {"kaon-operator": operator.pid}
 
     def objects(self, runs: Iterable[int]) -> Iterator[tuple[str, Object]]:
@@ -121,6 +120,12 @@ def pods(cluster: Cluster, folder: Path) -> Iterator[None]:
     with Program.python("simulation.jobside", *told, log=folder / "jobside.log") as program:
         program.expect("watching")
         yield
+
+
+def await_ready(cluster: Cluster) -> None:
+    """Wait until the Dataset is ready and its Job has ended, so that nothing of them happens among the runs."""
+    for what in ([f"dataset/{DATASET}", "--for=condition=Ready"], ["job", "--all", "--for=condition=Complete"]):
+        cluster.kubectl("wait", *what, "-n", NAMESPACE, "--timeout=120s", stdout=subprocess.DEVNULL)
 
 
 def create(cluster: Cluster, obj: Object) -> None:

@@ -23,12 +23,17 @@ from localcluster import Cluster
 
 ROOT = Path(__file__).parents[2]
 RUNS, PIPELINES = 60, 10
-REQUESTS_PER_RUN = 17
+REQUESTS_OF_KAON = 7
+"""A run's: made by the user 1, its Job 1, its Report 1 and what the pod writes there 1, its status at most 3 times."""
+REQUESTS_PER_RUN = 20
+"""Of everybody. Twelve or more of them are the Job's and the pod's own, and more when a busy machine slows them down;
+what a run costs on a quiet machine is what benchmarks/operator measures."""
 PATIENCE_SECONDS = 100.0
 REST_SECONDS = 5.0
 IDLE_SECONDS = 15.0
 PEAK_BYTES = 150_000_000
 AGENT = "kaon-operator"
+OF_KAON = frozenset({AGENT, "simulation-load", "simulation-jobside"})
 
 Agents = Counter[tuple[str, str, str]]
 
@@ -99,7 +104,10 @@ def test_every_run_of_a_burst_is_made_once_and_costs_few_requests(world: World) 
     asked = world.requests() - before
     assert not seen.failed
     assert seen.jobs == RUNS
-    assert asked.total() / RUNS <= REQUESTS_PER_RUN, f"requests for a run:\n{breakdown(asked, RUNS)}"
+    of_kaon = sum(count for key, count in asked.items() if key[0] in OF_KAON)
+    told = f"requests for a run:\n{breakdown(asked, RUNS)}"
+    assert of_kaon / RUNS <= REQUESTS_OF_KAON, told
+    assert asked.total() / RUNS <= REQUESTS_PER_RUN, told
     assert 0 < memory.bytes < PEAK_BYTES
 
 
