@@ -6,6 +6,7 @@ whatever becomes of it, the stable one is not touched. A replaced revision runs 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -56,8 +57,13 @@ def roles_of(status: Object, children: Mapping[Key, Object], now: datetime) -> R
     if routed is None or (told.stable is not None and told.stable.revision == routed):
         return told
     # It was promoted, and the status that was to tell so was not written any more.
-    promoted = next((one for one in told if one.revision == routed), None) or _deployed(children, now).get(routed)
-    return told if promoted is None else _promoted(told, promoted, now)
+    deployed = _deployed(children, now)
+    promoted = next((one for one in told if one.revision == routed), None) or deployed.get(routed)
+    if promoted is None:
+        return told
+    # Without a stable one in the status, another one that runs may have had the traffic.
+    before = told.stable or next((one for one in deployed.values() if one.revision != routed), None)
+    return _promoted(replace(told, stable=before), promoted, now)
 
 
 def advance(
@@ -67,14 +73,14 @@ def advance(
 
     routers_know_after: seconds after which every router has surely read what its ConfigMap says.
     """
-    roles = _expired(roles, target, now, routers_know_after)
+    roles = _expired(_not_of_the_future(roles, now), target, now, routers_know_after)
     if target is None:
         return Step(roles, wait_seconds=_remaining(roles, now, routers_know_after))
     roles = _aimed(roles, target, now)
     waits = [_remaining(roles, now, routers_know_after)]
     if roles.candidate is not None and roles.retiring is None:
         state = health.get(roles.candidate.revision, Health())
-        known_in = _known_in(roles, state, now, routers_know_after)
+        known_in = _known_in(roles, roles.candidate, state, now, routers_know_after)
         if _proven(roles, state) and known_in <= 0:
             promoted = _promoted(roles, roles.candidate, now)
             return Step(promoted, True, _remaining(promoted, now, routers_know_after))
@@ -99,8 +105,9 @@ def _deployed(children: Mapping[Key, Object], now: datetime) -> dict[str, Revisi
     for key, child in sorted(children.items()):
         text = child["metadata"].get("annotations", {}).get(REVISION_ANNOTATION)
         if key.kind == "Deployment" and text and labels.REVISION in child["metadata"].get("labels", {}):
-            revision = Revision.model_validate({**json.loads(text), "since": timestamp(now), "weight": 0})
-            found[revision.revision] = revision
+            with contextlib.suppress(ValueError, TypeError):  # written by somebody else: no server of ours
+                revision = Revision.model_validate({**json.loads(text), "since": timestamp(now), "weight": 0})
+                found[revision.revision] = revision
     return found
 
 
@@ -114,6 +121,16 @@ def _recovered(children: Mapping[Key, Object], now: datetime) -> Roles:
     # Which of the others was on its way and which on its way out, nobody knows: a target returns from retiring.
     retiring = others[0] if others else None
     return Roles(stable=stable.model_copy(update={"weight": 100}), retiring=retiring)
+
+
+def _not_of_the_future(roles: Roles, now: datetime) -> Roles:
+    """A clock that went back, or another operator's that was ahead: what waits begins to wait anew."""
+    return Roles(*(one and _began_by(one, now) for one in (roles.stable, roles.candidate, roles.retiring)))
+
+
+def _began_by(revision: Revision, now: datetime) -> Revision:
+    ahead = parse_timestamp(revision.since) > now
+    return revision.model_copy(update={"since": timestamp(now)}) if ahead else revision
 
 
 def _expired(roles: Roles, target: Revision | None, now: datetime, after: float) -> Roles:
@@ -142,11 +159,15 @@ def _proven(roles: Roles, state: Health) -> bool:
     return state.available if roles.stable is not None else state.ready
 
 
-def _known_in(roles: Roles, state: Health, now: datetime, after: float) -> float:
+def _known_in(roles: Roles, candidate: Revision, state: Health, now: datetime, after: float) -> float:
     """Seconds until every router knows the candidate's cluster, which entered the ConfigMap before its Deployment."""
     if roles.stable is None:
         return 0.0
-    return after if state.created is None else after - (now - state.created).total_seconds()
+    if state.created is None:
+        return after
+    # The Deployment's time is another machine's; one of the future says nothing.
+    began = state.created if state.created <= now else parse_timestamp(candidate.since)
+    return after - (now - began).total_seconds()
 
 
 def _promoted(roles: Roles, candidate: Revision, now: datetime) -> Roles:

@@ -410,7 +410,7 @@ class _Run:
         state = _working("Running", c.RUNNING, f"Job {self.name} is complete; its result is on the way.")
         if age < RESULT_GRACE_SECONDS:
             jobs = (Child(found_job, mode="keep"),)
-            return self._finish(jobs, state, requeue_after=RESULT_GRACE_SECONDS - age + 1)
+            return self._finish(jobs, state, requeue_after=min(RESULT_GRACE_SECONDS - age, RESULT_GRACE_SECONDS) + 1)
         # Not planned any more: it is removed, then made again, finds its artifact finished and reports that.
         return self._finish((), state, requeue_after=1.0)
 

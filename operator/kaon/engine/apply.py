@@ -27,10 +27,14 @@ _FOR_EYES = frozenset({"phase", "progress", "startTime", "attempts"})
 
 
 class OccupiedError(Exception):
-    """A child's name is still taken by an object of another owner: wait until that one is collected."""
+    """A child's name is taken by an object of another owner.
 
-    def __init__(self, key: Key) -> None:
+    `passing`: that owner is a deleted namesake of the resource, and the object is about to be collected.
+    """
+
+    def __init__(self, key: Key, passing: bool) -> None:
         super().__init__(f"{key.kind} {key.name} belongs to another owner")
+        self.key, self.passing = key, passing
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +110,31 @@ class Applier:
         key = key_of(child.manifest)
         entry = self._cache.entry(key)
         if child.owned and entry is not None and entry.owner_uid != uid:
-            raise OccupiedError(key)
+            raise OccupiedError(key, entry.owner == key_of(owner))
         if child.mode == "keep":
             return False
         if child.mode == "apply":
+            if entry is None and child.owned:
+                await self._see(key, owner)
+                entry = self._cache.entry(key)
             return await self._apply(key, _finished(child, owner), entry.obj if entry else None, key_of(owner))
         if entry is None:
-            await self._create(key, _finished(child, owner), uid if child.owned else None, key_of(owner))
+            await self._create(key, _finished(child, owner), owner if child.owned else None, key_of(owner))
         return entry is None
+
+    async def _see(self, key: Key, owner: Object) -> None:
+        """Look for an object that the watches do not show, before it is applied over: it may be anybody's.
+
+        Raises:
+            OccupiedError: it is another's.
+        """
+        try:
+            found = await self._client.get(RESOURCES[key.kind].path(key.namespace, key.name))
+        except ApiError as error:
+            if error.status == 404 and not error.namespace_ends:
+                return
+            raise
+        _check_owner(key, found, owner)
 
     async def _apply(self, key: Key, manifest: Object, observed: Object | None, author: Key) -> bool:
         wanted = manifest_hash(manifest)
@@ -128,7 +149,7 @@ class Applier:
         self._cache.put(answer, author)
         return True
 
-    async def _create(self, key: Key, manifest: Object, uid: str | None, author: Key) -> None:
+    async def _create(self, key: Key, manifest: Object, owner: Object | None, author: Key) -> None:
         resource = RESOURCES[key.kind]
         try:
             answer = await self._client.create(resource.path(key.namespace), manifest)
@@ -138,10 +159,9 @@ class Applier:
                 raise
             # Made before a crash, or not yet seen by the watch. Whose it is must be known before it counts as ours.
             answer = await self._client.get(resource.path(key.namespace, key.name))
+            if owner is not None:
+                _check_owner(key, answer, owner)
         self._cache.put(answer, author)
-        entry = self._cache.entry(key)
-        if uid is not None and (entry is None or entry.owner_uid != uid):
-            raise OccupiedError(key)
 
     async def _delete(self, key: Key, found: Object) -> None:
         uid = found["metadata"]["uid"]
@@ -163,6 +183,14 @@ class Applier:
             self._settled.pop(key, None)
         else:
             self._settled[key] = _Settled(wanted, version)
+
+
+def _check_owner(key: Key, found: Object, owner: Object) -> None:
+    references = found["metadata"].get("ownerReferences", ())
+    controller: Object = next((reference for reference in references if reference.get("controller")), {})
+    if controller.get("uid") != owner["metadata"]["uid"]:
+        namesake = (owner["kind"], owner["metadata"]["name"])
+        raise OccupiedError(key, (controller.get("kind"), controller.get("name")) == namesake)
 
 
 def _finished(child: Child, owner: Object) -> Object:

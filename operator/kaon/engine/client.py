@@ -6,6 +6,7 @@ process that is no longer the leader changes nothing.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -165,7 +166,7 @@ class Client:
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
                     if line:
-                        yield orjson.loads(line)
+                        yield loads(line)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise ApiError("WATCH", path, 0, {"message": f"{type(error).__name__}: {error}"}) from error
         finally:
@@ -200,10 +201,22 @@ def path_kind(path: str) -> str:
     return "/".join([rest[0], *rest[2:3]]) if rest else path
 
 
+def loads(data: bytes) -> Any:
+    """JSON of any depth that the API server lets in: 10,000 levels, where orjson stops at 1,024.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data)
+
+
 def _parse(data: bytes) -> Object:
     try:
-        found = orjson.loads(data)
-    except orjson.JSONDecodeError:
+        found = loads(data)
+    except ValueError:
         return {"message": data[:500].decode(errors="replace")}
     return found if isinstance(found, dict) else {"message": str(found)[:500]}
 

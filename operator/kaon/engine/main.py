@@ -24,6 +24,9 @@ from kaon.engine.resources import RESOURCES
 
 log = logging.getLogger("kaon.main")
 
+DEPTH = 50_000
+"""Python's limit of recursion. Anybody may write an object 10,000 levels deep (the API server's limit) into some field
+that no schema bounds, e.g. managedFields; with the usual limit of 1,000 parsing it would end the process."""
 TRIES = 5
 """Of each read before the start: about four seconds altogether."""
 
@@ -36,6 +39,7 @@ def main(arguments: Sequence[str] | None = None, controllers: Sequence[Controlle
     """Run the operator and exit."""
     told = options.parse(sys.argv[1:] if arguments is None else arguments, os.environ)
     logs.configure(told.log_format, told.log_level)
+    sys.setrecursionlimit(DEPTH)
     if controllers is None:
         from kaon.controllers.registry import CONTROLLERS
 

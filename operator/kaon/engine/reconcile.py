@@ -62,9 +62,12 @@ class Reconciler:
         try:
             again_after = await self._reconcile(key)
         except OccupiedError as error:
-            log.info("waiting for a deleted namesake's child to be collected", extra=about(key, cause=str(error)))
+            log.info("a name is taken", extra=about(key, cause=str(error), passing=error.passing))
             outcome = "occupied"
-            self._queue.done(key, OCCUPIED_SECONDS)
+            if error.passing:
+                self._queue.done(key, OCCUPIED_SECONDS)
+            else:
+                self._queue.failed(key)
         except WriteRefusedError:
             outcome = "not_leader"
             self._queue.done(key)
@@ -96,7 +99,11 @@ class Reconciler:
             wrote = await self._applier.children(obj, plan)
         except ApiError as error:
             if error.refusal:
-                await self._tell_refusal(obj, entry.version, plan, error)
+                await self._tell_trouble(obj, entry.version, plan, _refusal(error))
+            raise
+        except OccupiedError as error:
+            if not error.passing:
+                await self._tell_trouble(obj, entry.version, plan, _taken(error.key))
             raise
         due = self._applier.status_due(obj, plan.status)
         if due == 0.0:
@@ -121,15 +128,8 @@ class Reconciler:
             capabilities=self._capabilities(),
         )
 
-    async def _tell_refusal(self, obj: Object, version: int, plan: Plan, error: ApiError) -> None:
+    async def _tell_trouble(self, obj: Object, version: int, plan: Plan, state: State) -> None:
         """Whoever wrote a spec that leads to an impossible object reads so in its status, not only in an Event."""
-        kind = path_kind(error.path)
-        passing = error.status == 403  # a quota, an admission policy or the operator's own rights
-        message = (
-            f"The API server refuses to {error.verb} {kind}: {error.message} "
-            f"{'It is tried again by itself.' if passing else 'Correct the spec; it is tried again by itself.'}"
-        )
-        state = State("Pending" if passing else "Failed", c.REFUSED, message, stalled=not passing)
         generation = obj["metadata"].get("generation", 0)
         status = refused(plan.status, obj.get("status", {}), state, generation, datetime.now(UTC))
         if self._applier.status_due(obj, status) == 0.0:
@@ -166,3 +166,18 @@ class Reconciler:
         if obj is not None:
             self._recorder.record(obj, EventRecord("Warning", "ApplyFailed", error.message or str(error)))
         return "refused"
+
+
+def _refusal(error: ApiError) -> State:
+    passing = error.status == 403  # a quota, an admission policy or the operator's own rights
+    way_out = "It is tried again by itself." if passing else "Correct the spec; it is tried again by itself."
+    message = f"The API server refuses to {error.verb} {path_kind(error.path)}: {error.message} {way_out}"
+    return State("Pending" if passing else "Failed", c.REFUSED, message, stalled=not passing)
+
+
+def _taken(key: Key) -> State:
+    message = (
+        f"{key.kind} {key.name} exists and does not belong to this resource. "
+        "Delete or rename it, or rename this resource; it goes on by itself then."
+    )
+    return State("Failed", c.NAME_TAKEN, message, stalled=True)

@@ -43,7 +43,7 @@ OPERATOR_MAY = (
 OPERATOR_MAY_NOT = (
     *("get secrets", "list secrets", "create secrets", "create pods", "delete pods", "create pods/exec"),
     *("patch datasets.kaon.dev", "update trainingruns.kaon.dev", "delete modeldeployments.kaon.dev"),
-    *("get datasets.kaon.dev", "get services", "get pods", "create horizontalpodautoscalers.autoscaling"),
+    *("get datasets.kaon.dev", "get pods", "create horizontalpodautoscalers.autoscaling"),
     *("update datasets.kaon.dev/status", "patch reports.kaon.dev", "create events", "patch events.events.k8s.io"),
     *("patch reports.kaon.dev/status", "delete serviceaccounts", "patch serviceaccounts"),
     *("patch rolebindings.rbac.authorization.k8s.io", "create roles.rbac.authorization.k8s.io"),
