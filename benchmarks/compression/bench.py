@@ -2,10 +2,10 @@
 
     python benchmarks/compression/bench.py --model URI DIGEST --dataset URI DIGEST [--rounds 300] [--threads 2]
 
-The artifacts are those of a TrainingRun and of its Dataset (any store; file:///mnt/PATH for /PATH of this machine). "Plain" is what
-onnxruntime's documentation tells first: quantize_dynamic with its defaults on the exported model. Kaon's is the whole
-stage with `strategy: auto` and the budget of examples: 0.01 accuracy, 0.02 macro-F1. All three are then timed in turns
-on the same texts, batch 1, tokenizer included, and asked the whole test split one by one.
+The artifacts are those of a TrainingRun and of its Dataset (any store; file:///mnt/PATH is /PATH of this machine).
+"Plain" is what onnxruntime's documentation tells first: quantize_dynamic with its defaults on the exported model.
+Kaon's is the whole stage with `strategy: auto` and the budget of examples: 0.01 accuracy, 0.02 macro-F1. All three are
+then timed in turns on the same texts, batch 1, tokenizer included, and asked the whole test split one by one.
 """
 
 from __future__ import annotations

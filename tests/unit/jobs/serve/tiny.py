@@ -93,7 +93,7 @@ def publish(store: Path, *, golden: bool = True) -> InputArtifact:
     )
     data = canonical_json(manifest.wire())
     (store / "kaon.json").write_bytes(data)
-    return InputArtifact(uri=store.as_uri(), digest=f"sha256:{hashlib.sha256(data).hexdigest()}")
+    return InputArtifact(uri=f"file:///mnt{store}", digest=f"sha256:{hashlib.sha256(data).hexdigest()}")
 
 
 def job(source: InputArtifact, target: Path, server: str) -> JobSpec:
