@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
-from simulation.client import MERGE, Client, Object, Refused
+from simulation.client import JSON, MERGE, Client, Object, Refused
 
 from kaon.api import conditions as c
 from kaon.controllers.conditions import is_true
@@ -37,6 +37,7 @@ REFERENCE_QUIET_SECONDS = 4.0
 STILL_SECONDS = 1.3
 """More than the operator's own second look after a write."""
 LOOK_SECONDS = 0.25
+TRIES = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,19 +139,28 @@ class Stand:
 
     async def create(self, obj: Object) -> None:
         """Create an object."""
-        await self.client.request("POST", self.path(obj["kind"], ""), obj)
+        await self._ask("POST", self.path(obj["kind"], ""), obj)
 
     async def patch(self, kind: str, patch: Object, name: str = NAME) -> None:
         """Merge something into an object."""
-        await self.client.request("PATCH", self.path(kind, name), patch, MERGE)
+        await self._ask("PATCH", self.path(kind, name), patch, MERGE)
 
     async def delete(self, kind: str, name: str = NAME) -> None:
         """Delete an object; what it owns is collected in the background."""
-        await self.client.request(
-            "DELETE",
-            self.path(kind, name),
-            {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"},
-        )
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        await self._ask("DELETE", self.path(kind, name), options)
+
+    async def _ask(self, verb: str, path: str, body: Object, media: str = JSON) -> None:
+        """A request of a user, whose client tries again when the API server says "later"."""
+        for _ in range(TRIES):
+            try:
+                await self.client.request(verb, path, body, media)
+                return
+            except Refused as refusal:
+                if refusal.status != 429:
+                    raise
+            await asyncio.sleep(1.0)
+        raise TimeoutError(f"{verb} {path}: 429 for {TRIES} s")
 
     async def get(self, kind: str, name: str = NAME) -> Object | None:
         """An object, or None."""
@@ -175,8 +185,8 @@ class Stand:
     async def rests(self, number: int) -> bool:
         """Whether everything comes to rest in the right state after a step. What is wrong goes to `problems`."""
         seconds = REACH_SECONDS + (2 * HANG_SECONDS if self.plan.slow else 0)
-        if not await until(lambda: self._right(number), seconds):
-            self.problems += [f"step {number + 1} is not reached:", *self._wrong(await self.state(), number)]
+        if wrong := await self.wrong_for_good(lambda state: self._wrong(state, number), seconds):
+            self.problems += [f"step {number + 1} is not reached:", *wrong]
             return False
         quiet = QUIET_SECONDS if self.ground.references else REFERENCE_QUIET_SECONDS
         if not await until(lambda: self.proxy.idle() and self.proxy.quiet_for() > quiet, seconds):
@@ -191,6 +201,21 @@ class Stand:
         self.counts.append(Counter(self.proxy.counts))
         return True
 
+    async def wrong_for_good(self, wrong: Callable[[State], list[str]], seconds: float = REACH_SECONDS) -> list[str]:
+        """What is still wrong after that time; nothing as soon as nothing is, and all resources are ready."""
+        found: list[str] = []
+
+        async def right() -> bool:
+            nonlocal found
+            try:
+                found = [*(await self._unready()), *wrong(await self.state())]
+            except (aiohttp.ClientError, OSError, TimeoutError, Refused) as error:
+                found = [f"the API server does not answer: {error}"]
+            return not found
+
+        await until(right, seconds)
+        return found
+
     async def state(self) -> State:
         """The present state, in the form that is compared."""
         return normalised(await observe(self.client, self.namespace), self.namespace)
@@ -204,23 +229,17 @@ class Stand:
         """Every request, and the operator's log."""
         return "\n".join([*map(str, self.proxy.record), "", self.operator.log])
 
-    async def _right(self, number: int) -> bool:
-        try:
-            return await self._ready() and not self._wrong(await self.state(), number)
-        except (aiohttp.ClientError, OSError, TimeoutError, Refused):
-            return False  # the API server is away, and what it would say is not right yet
-
-    async def _ready(self) -> bool:
+    async def _unready(self) -> list[str]:
         resources = [obj for kind in CUSTOM for obj in await self.listed(kind.kind)]
-        return all(is_true(obj, c.READY) and _rolled_out(obj) for obj in resources)
+        return [f"{obj['kind']} is not ready" for obj in resources if not is_true(obj, c.READY) or _rolls_out(obj)]
 
     def _wrong(self, state: State, number: int) -> list[str]:
         references = self.ground.references
         return differences(state, references[number]) if references else []
 
 
-def _rolled_out(obj: Object) -> bool:
-    return not {"candidate", "retiring"} & obj.get("status", {}).keys()
+def _rolls_out(obj: Object) -> bool:
+    return bool({"candidate", "retiring"} & obj.get("status", {}).keys())
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

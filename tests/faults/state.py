@@ -25,8 +25,9 @@ State = dict[str, Any]
 KINDS = (*CUSTOM, *(resource for resource in CHILDREN if not resource.optional))
 UNSTABLE_METADATA = ("managedFields", "resourceVersion", "uid", "creationTimestamp", "namespace")
 UNSTABLE_ANNOTATIONS = (APPLIED, "kubectl.kubernetes.io/last-applied-configuration")
-UNSTABLE = {
+UNSTABLE: dict[str, dict[str, tuple[str, ...]]] = {
     "Service": {"spec": ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")},
+    "Report": {"status": ("pod",)},
     # These follow seconds after everything is at rest.
     "Deployment": {"status": ("conditions", "availableReplicas", "unavailableReplicas")},
 }
@@ -71,16 +72,18 @@ def normalised(objects: list[Object], namespace: str) -> State:
 
 def differences(state: State, reference: State) -> list[str]:
     """What is not as in the reference, a line each; empty when nothing is."""
-    found, wanted = dict(_flat(state)), dict(_flat(reference))
-    lines = []
+    lines = [f"{key} should not be there" for key in state if key not in reference]
+    lines += [f"{key} is missing" for key in reference if key not in state]
+    found, wanted = ({key: one[key] for key in state if key in reference} for one in (state, reference))
+    return lines + [
+        f"{path}: {a!r} should be {b!r}" for path, a, b in _unequal(dict(_flat(found)), dict(_flat(wanted)))
+    ]
+
+
+def _unequal(found: State, wanted: State) -> Iterator[tuple[str, Any, Any]]:
     for path in sorted(found.keys() | wanted.keys()):
-        if path not in wanted:
-            lines.append(f"{path}: {found[path]!r} should not be there")
-        elif path not in found:
-            lines.append(f"{path}: {wanted[path]!r} is missing")
-        elif found[path] != wanted[path]:
-            lines.append(f"{path}: {found[path]!r} should be {wanted[path]!r}")
-    return lines
+        if path not in wanted or path not in found or found[path] != wanted[path]:
+            yield path, found.get(path), wanted.get(path)
 
 
 def _key(obj: Object) -> str:
