@@ -86,7 +86,7 @@ def refused(status: Object, previous: Object, state: State, generation: int, now
 
     `previous` is the status so far.
     """
-    told = {item["type"]: Claim(_truth(item), item["reason"], item["message"]) for item in status["conditions"]}
+    told = {item["type"]: Claim(_truth(item), item["reason"], item["message"]) for item in status.get("conditions", ())}
     claims = {kind: claim for kind, claim in told.items() if kind not in (c.READY, c.RECONCILING, c.STALLED)}
     conditions = conditions_of(replace(state, claims=claims), previous, generation, now)
     return {**status, "phase": state.phase, "conditions": conditions}

@@ -62,12 +62,7 @@ class Reconciler:
         try:
             again_after = await self._reconcile(key)
         except OccupiedError as error:
-            log.info("a name is taken", extra=about(key, cause=str(error), passing=error.passing))
-            outcome = "occupied"
-            if error.passing:
-                self._queue.done(key, OCCUPIED_SECONDS)
-            else:
-                self._queue.failed(key)
+            outcome = self._occupied(key, error)
         except WriteRefusedError:
             outcome = "not_leader"
             self._queue.done(key)
@@ -143,6 +138,15 @@ class Reconciler:
         # Only beside a change of the status: a plan repeats its events, and after a restart none of them is news.
         for event in plan.events:
             self._recorder.record(obj, event)
+
+    def _occupied(self, key: Key, error: OccupiedError) -> str:
+        if error.passing:
+            log.info("waiting for a deleted namesake's child to be collected", extra=about(key, cause=str(error)))
+            self._queue.done(key, OCCUPIED_SECONDS)
+        else:
+            delay = self._queue.failed(key)
+            log.warning("a child's name is taken", extra=about(key, cause=str(error), retry_in=round(delay, 1)))
+        return "occupied"
 
     def _api_error(self, key: Key, error: ApiError) -> str:
         if error.namespace_ends or (error.status == 404 and error.path.endswith("/status")):
