@@ -26,7 +26,10 @@ from localcluster import tools  # noqa: E402
 
 def main() -> None:
     """Run what was asked for; the file grows with each result, so that a broken run keeps what it had."""
-    told = _parser().parse_args()
+    parser = _parser()
+    told = parser.parse_args()
+    if told.idle and not told.restart:
+        parser.error("--idle rests beside the resources of --restart: say how many")
     if not (told.runs or told.restart or told.near_idle or told.pipelines):
         told.runs = [300, 1000, 5000]
     _build(told)
