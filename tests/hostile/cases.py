@@ -438,12 +438,12 @@ def _report(kind: Kind, name: str, rng: random.Random) -> Draft:
     """A well-meant Dataset, and a status in its Report that nobody meant well."""
     schema = kinds()["Report"].status
     status = draw(schema, rng, often=rng.choice((0.3, 0.6, 0.9)))
-    places = list(sites(status, schema, ("status",)))[1:]
+    places = [site for site in sites(status, schema, ("status",)) if site.schema.get("type") not in ("object", "array")]
     what = "drawn from the schema"
     said: Object = {"status": status}
     if places and rng.random() < 0.7:
         site = rng.choice(places)
-        value = rng.choice((*texts.TEXTS, *texts.NUMBERS))
+        value = rng.choice(texts.TEXTS if site.schema.get("type") == "string" else texts.NUMBERS)
         what = f"{site}: {str(value)[:24]!r}"
         said = replaced(said, site.path, value)
     dataset = kinds()["Dataset"]

@@ -67,9 +67,9 @@ class Memory:
     samples: list[float] = field(default_factory=list)
 
     async def measure(self, stop: asyncio.Event) -> None:
-        """A sample a second."""
-        while not stop.is_set():
-            self.samples.append(resident_megabytes(self.process))
+        """A sample a second, for as long as it lives."""
+        while not stop.is_set() and (found := resident_megabytes(self.process)):
+            self.samples.append(found)
             await asyncio.sleep(1.0)
 
 
@@ -163,11 +163,11 @@ def _has_conditions(obj: Object) -> bool:
 
 
 def resident_megabytes(process: int) -> float:
-    """VmRSS of a process."""
+    """VmRSS of a process; 0 when it has ended."""
     for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
-    raise AssertionError(f"process {process} has no VmRSS")
+    return 0.0
 
 
 @dataclass(frozen=True)
