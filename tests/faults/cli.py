@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import random
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from localcluster import Cluster
 
 from .bench import control_plane, stages
 from .driver import surveyed
+from .forked import ForkServer
 from .plans import FAULTS, Plan
 from .scenario import SCENARIOS
 from .stand import Ground
@@ -25,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """0 when no run failed."""
     told = _options(arguments)
     folder = Path(told.out or tempfile.mkdtemp(prefix="kaon-faults-"))
-    print(f"seed {told.seed}; traces in {folder}")
+    print(f"seed {told.seed}; traces in {folder}", flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the control plane is taken down all the same
     with control_plane(told.cluster, told.keep) as cluster, stages(cluster):
         return asyncio.run(_run(told, cluster, folder))
 
@@ -50,16 +53,17 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 async def _run(told: argparse.Namespace, cluster: Cluster, folder: Path) -> int:
     failed = 0
-    for scenario in told.scenario or (tuple(SCENARIOS) if told.full else ("pipeline",)):
-        ground = await surveyed(Ground(cluster, folder, SCENARIOS[scenario]))
-        sweep = Sweep(scenario, ground, told.parallel)
-        if told.replay is not None:
-            failed += await _replay(sweep, told.replay)
-            continue
-        points = dict.fromkeys(told.fault or FAULTS, None if told.full else told.points)
-        table = await sweep.table(points, told.seed, told.several)
-        print(f"\n{table}\n")
-        failed += len(table.failed)
+    async with ForkServer() as forks:
+        for scenario in told.scenario or (tuple(SCENARIOS) if told.full else ("pipeline",)):
+            ground = await surveyed(Ground(cluster, folder, SCENARIOS[scenario], start=forks.start))
+            sweep = Sweep(scenario, ground, told.parallel)
+            if told.replay is not None:
+                failed += await _replay(sweep, told.replay)
+                continue
+            points = dict.fromkeys(told.fault or FAULTS, None if told.full else told.points)
+            table = await sweep.table(points, told.seed, told.several)
+            print(f"\n{table}\n")
+            failed += len(table.failed)
     return 1 if failed else 0
 
 

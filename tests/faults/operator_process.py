@@ -6,15 +6,48 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 FLAGS = (
     "--storage-uri", "s3://kaon/artifacts", "--storage-secret", "kaon-store", "--retire-after-seconds", "1",
     "--health-port", "0", "--metrics-port", "0",
 )  # fmt: skip
-PROGRAM = ("-m", "kaon.engine.main")
 RESTART_SECONDS = 0.5
+
+
+class Process(Protocol):
+    """What is needed of a process."""
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs, as far as anybody waited for it."""
+
+    async def wait(self) -> int:
+        """Its exit code."""
+
+    def kill(self) -> None:
+        """SIGKILL."""
+
+    def send_signal(self, signal: int, /) -> None:
+        """Send it a signal."""
+
+
+Start = Callable[[Sequence[str], Mapping[str, str], Path], Awaitable[Process]]
+"""(arguments, environment, log) -> a new operator."""
+
+
+def from_program(*program: str) -> Start:
+    """Starts Python on a program that is the operator, or one in disguise."""
+
+    async def start(arguments: Sequence[str], env: Mapping[str, str], log: Path) -> Process:
+        with log.open("ab") as output:
+            return await asyncio.create_subprocess_exec(
+                sys.executable, *program, *arguments, env=env, stdout=output, stderr=output
+            )
+
+    return start
 
 
 class Supervised:
@@ -24,26 +57,26 @@ class Supervised:
         self,
         kubeconfig: Path,
         log: Path,
-        flags: Sequence[str] = (),
+        flags: Sequence[str],
         *,
-        program: Sequence[str] = PROGRAM,
+        start: Start,
         env: Mapping[str, str] | None = None,
         restart: bool = True,
     ) -> None:
         """restart: whether it is started again when it ends."""
         self.exits: list[int] = []
         """The exit codes of processes that ended though nobody killed them."""
-        self.kills = 0
-        self._command = [sys.executable, *program, *FLAGS, *flags]
+        self._arguments = (*FLAGS, *flags)
         self._env = {**os.environ, "KUBECONFIG": str(kubeconfig), **(env or {})}
         self._log = log
+        self._start = start
         self._restart = restart
-        self._process: asyncio.subprocess.Process
+        self._process: Process
         self._killed = False
         self._task: asyncio.Task[None]
 
     async def __aenter__(self) -> Supervised:
-        await self._start()
+        await self._begin()
         self._task = asyncio.create_task(self._supervise())
         return self
 
@@ -68,16 +101,14 @@ class Supervised:
     def kill(self) -> None:
         """SIGKILL, now."""
         self._killed = True
-        self.kills += 1
         self._process.kill()
 
     def signal(self, number: int) -> None:
         """Send it a signal."""
         self._process.send_signal(number)
 
-    async def _start(self) -> None:
-        with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(*self._command, env=self._env, stdout=log, stderr=log)
+    async def _begin(self) -> None:
+        self._process = await self._start(self._arguments, self._env, self._log)
 
     async def _supervise(self) -> None:
         while True:
@@ -88,4 +119,4 @@ class Supervised:
             if not self._restart:
                 return
             await asyncio.sleep(RESTART_SECONDS)
-            await self._start()
+            await self._begin()

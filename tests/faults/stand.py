@@ -22,7 +22,7 @@ from kaon.engine.resources import CHILDREN, CUSTOM, RESOURCES
 from localcluster import Cluster
 
 from .census import JobCensus
-from .operator_process import PROGRAM, Supervised
+from .operator_process import Start, Supervised, from_program
 from .plans import HANG_SECONDS, Plan, Sort
 from .proxy import Proxy
 from .scenario import NAME, Step
@@ -38,6 +38,7 @@ STILL_SECONDS = 1.3
 """More than the operator's own second look after a write."""
 LOOK_SECONDS = 0.25
 TRIES = 30
+OPERATOR = from_program("-m", "kaon.engine.main")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class Ground:
     """Empty: the run is the one that makes them."""
     counts: tuple[Counter[Sort], ...] = ()
     """How many requests of each sort a run without faults has had after each step."""
+    start: Start = OPERATOR
 
     @property
     def points(self) -> Counter[Sort]:
@@ -71,7 +73,7 @@ class Stand:
         plan: Plan | None = None,
         *,
         flags: Sequence[str] = ("--no-leader-elect",),
-        program: Sequence[str] = PROGRAM,
+        start: Start | None = None,
         env: Mapping[str, str] | None = None,
         restart: bool = True,
     ) -> None:
@@ -88,7 +90,7 @@ class Stand:
         """The requests until the end of each step."""
         self.problems: list[str] = []
         self.operator: Supervised
-        self._flags, self._program, self._env, self._restart = flags, program, env, restart
+        self._flags, self._start, self._env, self._restart = flags, start or ground.start, env, restart
         self._stack = AsyncExitStack()
 
     def make_operator(self, proxy: Proxy, name: str = "operator") -> Supervised:
@@ -99,7 +101,7 @@ class Stand:
             kubeconfig,
             self.folder / f"{name}.log",
             (*self._flags, *scope),
-            program=self._program,
+            start=self._start,
             env=self._env,
             restart=self._restart,
         )
@@ -208,7 +210,7 @@ class Stand:
         async def right() -> bool:
             nonlocal found
             try:
-                found = [*(await self._unready()), *wrong(await self.state())]
+                found = await self._unready() or wrong(await self.state())
             except (aiohttp.ClientError, OSError, TimeoutError, Refused) as error:
                 found = [f"the API server does not answer: {error}"]
             return not found

@@ -21,6 +21,7 @@ from simulation.client import Object
 from kaon.engine.lease import LEASE_SECONDS
 
 from .accidents import NEWER_HAS, OLDER_LACKS, edited_by_hand, kill_component, other_crds
+from .operator_process import from_program
 from .proxy import Proxy
 from .scenario import PIPELINE
 from .stand import Ground, Stand, until
@@ -28,7 +29,7 @@ from .state import State, differences
 
 FULL = os.environ.get("KAON_FAULTS") == "full"
 AWAY_SECONDS = 60.0 if FULL else 10.0
-CLOCK = str(Path(__file__).with_name("clock_program.py"))
+CLOCK = from_program(str(Path(__file__).with_name("clock_program.py")))
 KINDS = [obj["kind"] for obj in PIPELINE]
 PHASES = {
     **dict.fromkeys(KINDS, ("Waiting", "Pending", "Running", "Succeeded")),
@@ -168,7 +169,7 @@ def test_the_clock_jumps(edited: Ground, quick_stages: None, tmp_path: Path, hou
 async def _with_jump(ground: Ground, clock: Path, hours: int, moment: str) -> None:
     """Both steps; the clock jumps at that moment, and stays there."""
     _set(clock, 0)
-    async with Stand(ground, program=[CLOCK], env={"FAULTS_CLOCK": str(clock)}) as stand:
+    async with Stand(ground, start=CLOCK, env={"FAULTS_CLOCK": str(clock)}) as stand:
         await stand.act(ground.steps[0])
         if moment == "stages":
             await working(stand, jobs=2)
