@@ -84,7 +84,7 @@ capabilities:
   verbs: [list, watch]
 - apiGroups: [kaon.dev]
   resources: [datasets/status, trainingruns/status, compressionjobs/status, modeldeployments/status]
-  verbs: [patch]
+  verbs: [update]
 # Owner references that block deletion need this where the API server checks it (OpenShift does).
 - apiGroups: [kaon.dev]
   resources: [datasets/finalizers, trainingruns/finalizers, compressionjobs/finalizers, modeldeployments/finalizers]

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from kaon.controllers.base import Child, Key, Object, Plan, key_of
@@ -52,6 +55,8 @@ class Applier:
         self._client = client
         self._cache = cache
         self._settled: dict[Key, _Settled] = {}
+        self._doubts: defaultdict[Key, set[Key]] = defaultdict(set)
+        """By resource, children whose last write may or may not have taken effect."""
         self._told: dict[Key, float] = {}
         """When the status of a resource was last written."""
 
@@ -63,13 +68,40 @@ class Applier:
         uid = owner["metadata"]["uid"]
         wrote = False
         for child in plan.children:
-            wrote |= await self._child(owner, uid, child)
+            with self._doubting(key_of(owner), key_of(child.manifest)):
+                wrote |= await self._child(owner, uid, child)
         planned = {key_of(child.manifest) for child in plan.children}
         for key, found in self._cache.children(key_of(owner), uid).items():
             if key not in planned and RESOURCES[key.kind].managed and "deletionTimestamp" not in found["metadata"]:
-                await self._delete(key, found)
+                with self._doubting(key_of(owner), key):
+                    await self._delete(key, found)
                 wrote = True
         return wrote
+
+    @contextmanager
+    def _doubting(self, owner: Key, key: Key) -> Iterator[None]:
+        try:
+            yield
+        except ApiError as error:
+            if error.doubtful:
+                self._doubts[owner].add(key)
+            raise
+
+    async def resolve_doubts(self, owner: Key) -> None:
+        """Read what became of writes that had no answer, so that the next plan is not made from before them."""
+        for key in tuple(self._doubts.get(owner, ())):
+            try:
+                found = await self._client.get(RESOURCES[key.kind].path(key.namespace, key.name))
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+                entry = self._cache.entry(key)
+                if entry is not None:
+                    self._cache.remove(key, entry.uid)
+            else:
+                self._cache.put(found, author=owner)
+            self._doubts[owner].discard(key)
+        self._doubts.pop(owner, None)
 
     def status_due(self, owner: Object, status: Object) -> float | None:
         """Seconds until a status should be written: 0 when it has news; None when nothing differs."""
@@ -83,10 +115,11 @@ class Applier:
         return max(0.0, last + STATUS_SECONDS - time.monotonic())
 
     async def status(self, owner: Object, version: int, status: Object) -> None:
-        """Server-side apply of the whole status.
+        """Replace the whole status, which nobody else writes.
 
         `version` is the resource version that the status was planned from: the server refuses (409) a status for
-        anything newer, or for a namesake made meanwhile. A UID would not do: /status ignores one that differs.
+        anything newer, or for a namesake made meanwhile. Not by server-side apply: that costs the API server more, and
+        fails (500) for every field that CRDs older than this operator lack, where a replacement is stored without it.
         """
         key = key_of(owner)
         body = {
@@ -95,7 +128,7 @@ class Applier:
             "metadata": {"name": key.name, "namespace": key.namespace, "resourceVersion": str(version)},
             "status": status,
         }
-        answer = await self._client.apply(RESOURCES[key.kind].path(key.namespace, key.name, "status"), body)
+        answer = await self._client.replace(RESOURCES[key.kind].path(key.namespace, key.name, "status"), body)
         self._told[key] = time.monotonic()
         found = answer.get("status", {})
         self._settle(key, manifest_hash(status), found == status, manifest_hash(found))
@@ -105,6 +138,7 @@ class Applier:
         """The object is gone."""
         self._settled.pop(key, None)
         self._told.pop(key, None)
+        self._doubts.pop(key, None)
 
     async def _child(self, owner: Object, uid: str, child: Child) -> bool:
         key = key_of(child.manifest)

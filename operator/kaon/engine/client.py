@@ -50,6 +50,11 @@ class ApiError(Exception):
         return "NamespaceTerminating" in self.causes or (self.status == 404 and 'namespaces "' in self.message)
 
     @property
+    def doubtful(self) -> bool:
+        """Whether a write that was answered so may have taken effect all the same."""
+        return self.status == 0 or self.status >= 500
+
+    @property
     def refusal(self) -> bool:
         """Whether the API server understood what was written and will not have it."""
         return self.status in _REFUSALS and not self.namespace_ends
@@ -108,6 +113,10 @@ class Client:
     async def apply(self, path: str, manifest: Object) -> Object:
         """Server-side apply, taking over fields that another manager holds."""
         return await self._write("PATCH", path, {"fieldManager": FIELD_MANAGER, "force": "true"}, manifest, APPLY)
+
+    async def replace(self, path: str, manifest: Object) -> Object:
+        """Replace the object with the resource version that `manifest` names, or its subresource."""
+        return await self._write("PUT", path, {"fieldManager": FIELD_MANAGER}, manifest, JSON)
 
     async def delete(self, path: str, uid: str) -> Object:
         """Delete the object with that UID and no other; what it owns is collected in the background."""

@@ -81,6 +81,7 @@ class Reconciler:
         metrics.RECONCILE_SECONDS.labels(key.kind, outcome).observe(time.perf_counter() - started)
 
     async def _reconcile(self, key: Key) -> float | None:
+        await self._applier.resolve_doubts(key)
         entry = self._cache.entry(key)
         if entry is None:
             self._queue.forget(key)

@@ -23,7 +23,7 @@ REPORT = "reuters-r8-trun-0123456789"
 LONG = "a" * 40 + "-trun-0123456789"
 
 OPERATOR_MAY = (
-    *("list datasets.kaon.dev", "watch modeldeployments.kaon.dev", "patch trainingruns.kaon.dev/status"),
+    *("list datasets.kaon.dev", "watch modeldeployments.kaon.dev", "update trainingruns.kaon.dev/status"),
     *("create reports.kaon.dev", "create jobs.batch", "patch jobs.batch", "delete jobs.batch"),
     *(
         "create deployments.apps",
@@ -44,7 +44,7 @@ OPERATOR_MAY_NOT = (
     *("get secrets", "list secrets", "create secrets", "create pods", "delete pods", "create pods/exec"),
     *("patch datasets.kaon.dev", "update trainingruns.kaon.dev", "delete modeldeployments.kaon.dev"),
     *("get datasets.kaon.dev", "get pods", "create horizontalpodautoscalers.autoscaling"),
-    *("update datasets.kaon.dev/status", "patch reports.kaon.dev", "create events", "patch events.events.k8s.io"),
+    *("patch datasets.kaon.dev/status", "patch reports.kaon.dev", "create events", "patch events.events.k8s.io"),
     *("patch reports.kaon.dev/status", "delete serviceaccounts", "patch serviceaccounts"),
     *("patch rolebindings.rbac.authorization.k8s.io", "create roles.rbac.authorization.k8s.io"),
     *("escalate roles.rbac.authorization.k8s.io", "bind clusterroles.rbac.authorization.k8s.io/admin"),

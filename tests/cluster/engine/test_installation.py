@@ -12,7 +12,11 @@ import pytest
 import yaml
 
 ROLE_RULES = [
-    {"apiGroups": ["kaon.dev"], "resources": ["*"], "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
+    {
+        "apiGroups": ["kaon.dev"],
+        "resources": ["*"],
+        "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"],
+    },
     {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
     {
         "apiGroups": ["apps"],

@@ -16,7 +16,7 @@ from kaon.engine.cache import Cache
 class Server:
     """An API server that takes every status."""
 
-    async def apply(self, path: str, body: Object) -> Object:
+    async def replace(self, path: str, body: Object) -> Object:
         return {**body, "metadata": {**body["metadata"], "uid": "uid", "resourceVersion": "2"}}
 
 
