@@ -252,8 +252,9 @@ def open_store(uri: str, secret: str | None) -> Store:
         StoreAccessDenied: the Secret is not mounted or lacks its keys.
         StageFailure: the scheme is unknown, or an option is.
     """
-    parts = urlsplit(uri)
-    scheme, bucket, prefix = parts.scheme, parts.netloc, parts.path.strip("/")
+    # Not urlsplit: in a key of an object store, ? and # are characters like any other.
+    scheme, _, rest = uri.partition("://")
+    bucket, _, prefix = rest.strip("/").partition("/")
     options = _options(uri, scheme, secret) if secret is not None and scheme in _PREFIX else {}
     hidden = tuple(value for key, value in options.items() if len(value) >= 6 and _sensitive(key))
     config: Any = {"config": options, "client_options": _CLIENT, "retry_config": _RETRIES}
@@ -269,7 +270,7 @@ def open_store(uri: str, secret: str | None) -> Store:
         elif scheme == "file":
             root, prefix = Path(os.environ.get(CLAIMS_VARIABLE, CLAIMS_DIR)), _path_in_claims(uri)
             backend = LocalStore(root)
-        elif scheme in ("http", "https") and not parts.query:
+        elif scheme in ("http", "https") and "?" not in uri:
             client: Any = {**_CLIENT, "allow_http": scheme == "http"}
             backend = HTTPStore.from_url(f"{scheme}://{bucket}/", client_options=client, retry_config=_RETRIES)
         else:

@@ -7,12 +7,11 @@ there with the wanted value.
 from __future__ import annotations
 
 import hashlib
-import re
-from decimal import Decimal
 from typing import Any
 
 import orjson
 
+from kaon.api.quantity import amount
 from kaon.controllers.base import Object
 
 APPLIED = "kaon.dev/applied"
@@ -29,12 +28,6 @@ _MERGE_KEYS = {
 }
 """Lists that several managers may share, with the field that tells their items apart. All others are one value."""
 _QUANTITIES = frozenset({"limits", "requests", "sizeLimit"})
-_QUANTITY = re.compile(r"^([0-9]+(?:\.[0-9]*)?)(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$")
-_SUFFIXES = {
-    "m": Decimal("0.001"),
-    **{suffix: Decimal(1000) ** power for power, suffix in enumerate(("", "k", "M", "G", "T", "P"))},
-    **{suffix: Decimal(1024) ** power for power, suffix in enumerate(("", "Ki", "Mi", "Gi", "Ti", "Pi")) if suffix},
-}
 
 
 def manifest_hash(manifest: Object) -> str:
@@ -71,10 +64,7 @@ def _contains_list(observed: Any, wanted: Any, field: str, quantities: bool) -> 
 
 def _same_quantity(one: Any, other: Any) -> bool:
     # The API server writes 0.5 CPU as 500m and 1024Mi as 1Gi.
-    amount = _quantity(one)
-    return amount is not None and amount == _quantity(other)
-
-
-def _quantity(value: Any) -> Decimal | None:
-    match = _QUANTITY.match(str(value))
-    return Decimal(match[1]) * _SUFFIXES[match[2] or ""] if match else None
+    try:
+        return amount(one) == amount(other)
+    except (ValueError, KeyError):
+        return False

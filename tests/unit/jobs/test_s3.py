@@ -142,6 +142,12 @@ def test_a_folder_with_a_large_file_goes_up_in_parts_and_comes_down_the_same(s3:
     assert [entry.path for entry in store.entries()] == ["deep/large.bin", "small.txt"]
 
 
+@pytest.mark.parametrize("name", ["a#2.csv", "what?.csv", "100%25.csv"])
+def test_a_key_is_taken_as_it_is_written(s3: S3, name: str) -> None:
+    open_store(f"s3://{BUCKET}/odd", "good").write(name, b"odd")
+    assert open_store(f"s3://{BUCKET}/odd/{name}", "good").read("") == b"odd"
+
+
 def test_the_manifest_is_put_once_and_the_second_attempt_adopts_the_first(s3: S3, tmp_path: Path) -> None:
     made = tmp_path / "made"
     made.mkdir()
