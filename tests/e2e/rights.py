@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 Event = dict[str, Any]
 Rule = dict[str, Any]
 FORBID = "forbid"
-CREATED = 201
+MADE_CODE = 201
+"""The answer to an apply that made its object."""
 
 
 class Right(NamedTuple):
@@ -39,6 +40,44 @@ class Refusal(NamedTuple):
         return f"{self.account} may not {self.right} in {self.namespace or 'all namespaces'}"
 
 
+CHILDREN = {
+    "": ("configmaps", "services"),
+    "apps": ("deployments",),
+    "policy": ("poddisruptionbudgets",),
+    "networking.k8s.io": ("networkpolicies",),
+    "monitoring.coreos.com": ("podmonitors", "prometheusrules"),
+}
+"""What is applied, and pruned when it leaves the plan."""
+CREATED = {"batch": ("jobs",), "kaon.dev": ("reports",), "": ("serviceaccounts",)}
+"""What is created once and never changed."""
+KINDS = ("datasets", "trainingruns", "compressionjobs", "modeldeployments")
+
+
+def _each(resources: dict[str, tuple[str, ...]], *verbs: str) -> set[Right]:
+    return {Right(group, name, verb) for group, names in resources.items() for name in names for verb in verbs}
+
+
+NEEDED_THOUGH_UNUSED: dict[str, set[Right]] = {
+    "no request bears this verb: the API server asks for it when a RoleBinding is made": {
+        Right("rbac.authorization.k8s.io", "clusterroles", "bind", "kaon-job")
+    },
+    "no request bears this verb: some API servers ask for it when an owner reference blocks a deletion": {
+        Right("kaon.dev", f"{kind}/finalizers", "update") for kind in KINDS
+    },
+    "asked only when a creation finds its object there, made before a crash": (
+        _each(CREATED, "get") | {Right("rbac.authorization.k8s.io", "rolebindings", "get")}
+    ),
+    "pruned only when it leaves the plan while its resource lives, which few of these ever do": _each(
+        CHILDREN, "delete"
+    ),
+    "a stage is pruned only when its digest changes or its result is lost": _each(
+        {"batch": ("jobs",), "kaon.dev": ("reports",)}, "delete"
+    ),
+    "a Job is changed only when spec.suspend is": {Right("batch", "jobs", "patch")},
+}
+"""Rights that no end-to-end test need use, by the reason for which they are given."""
+
+
 def granted(rules: Iterable[Rule]) -> set[Right]:
     """Every right that the rules of Roles or ClusterRoles give, one by one."""
     return {
@@ -58,7 +97,7 @@ def used(events: Iterable[Event], account: str) -> set[Right]:
         if account_of(event) == account and not _refused(event) and "objectRef" in event:
             right = _right(event)
             found.add(right)
-            if right.verb == "patch" and event.get("responseStatus", {}).get("code") == CREATED:
+            if right.verb == "patch" and event.get("responseStatus", {}).get("code") == MADE_CODE:
                 found.add(right._replace(verb="create"))
     return found
 
@@ -78,6 +117,12 @@ def unused(given: Iterable[Right], uses: Iterable[Right]) -> set[Right]:
     seen = set(uses)
     anything = {right._replace(name="") for right in seen}
     return {right for right in given if right not in (seen if right.name else anything)}
+
+
+def excess(given: set[Right], uses: set[Right]) -> list[str]:
+    """Rights that were given, not used, and have no reason."""
+    reasoned = set().union(*NEEDED_THOUGH_UNUSED.values())
+    return sorted(map(str, unused(given, uses) - reasoned))
 
 
 def account_of(event: Event) -> str:

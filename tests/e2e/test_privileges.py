@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from installation import NAMESPACES, SYSTEM, Installation
-from rights import Event, Right, Rule, account_of, granted, refusals, unused, used
+from rights import NEEDED_THOUGH_UNUSED, Event, Rule, account_of, excess, granted, refusals, used
 
 NAMESPACE = NAMESPACES[0]
 HERE = Path(__file__).parent
@@ -18,43 +18,6 @@ OPERATOR = f"{SYSTEM}/kaon-operator"
 STORE = f"{SYSTEM}/kaon-store"
 JOBS = "kaon-job"
 """In every namespace with stages."""
-
-CHILDREN = {
-    "": ("configmaps", "services"),
-    "apps": ("deployments",),
-    "policy": ("poddisruptionbudgets",),
-    "networking.k8s.io": ("networkpolicies",),
-    "monitoring.coreos.com": ("podmonitors", "prometheusrules"),
-}
-"""What is applied, and pruned when it leaves the plan."""
-CREATED = {"batch": ("jobs",), "kaon.dev": ("reports",), "": ("serviceaccounts",)}
-"""What is created once and never changed."""
-KINDS = ("datasets", "trainingruns", "compressionjobs", "modeldeployments")
-
-
-def _each(resources: dict[str, tuple[str, ...]], *verbs: str) -> set[Right]:
-    return {Right(group, name, verb) for group, names in resources.items() for name in names for verb in verbs}
-
-
-NEEDED_THOUGH_UNUSED: dict[str, set[Right]] = {
-    "no request bears this verb: the API server asks for it when a RoleBinding is made": {
-        Right("rbac.authorization.k8s.io", "clusterroles", "bind", "kaon-job")
-    },
-    "no request bears this verb: some API servers ask for it when an owner reference blocks a deletion": {
-        Right("kaon.dev", f"{kind}/finalizers", "update") for kind in KINDS
-    },
-    "asked only when a creation finds its object there, made before a crash": (
-        _each(CREATED, "get") | {Right("rbac.authorization.k8s.io", "rolebindings", "get")}
-    ),
-    "pruned only when it leaves the plan while its resource lives, which few of these ever do": _each(
-        CHILDREN, "delete"
-    ),
-    "a stage is pruned only when its digest changes or its result is lost": _each(
-        {"batch": ("jobs",), "kaon.dev": ("reports",)}, "delete"
-    ),
-    "a Job is changed only when spec.suspend is": {Right("batch", "jobs", "patch")},
-}
-"""Rights that no end-to-end test need use, by the reason for which they are given."""
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +41,6 @@ def rules(kaon: Installation, kind: str, name: str, namespace: str = "") -> list
     where = ("-n", namespace) if namespace else ()
     found: list[Rule] = json.loads(kaon.kube("get", kind, name, *where, "-o", "json"))["rules"]
     return found
-
-
-def excess(given: set[Right], uses: set[Right]) -> list[str]:
-    """Rights that were given, not used, and have no reason."""
-    reasoned = set().union(*NEEDED_THOUGH_UNUSED.values())
-    return sorted(map(str, unused(given, uses) - reasoned))
 
 
 def test_no_account_of_kaon_was_refused_anything(events: list[Event]) -> None:

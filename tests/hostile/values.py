@@ -147,18 +147,6 @@ def _tolerations(rng: random.Random) -> list[dict[str, Any]]:
     return rng.sample(every, rng.randint(0, len(every)))
 
 
-def _affinity(rng: random.Random) -> dict[str, Any]:
-    term = {"matchExpressions": [{"key": "gpu", "operator": "In", "values": ["a100", "h100"]}]}
-    selector = {"labelSelector": {"matchLabels": {"app": "x"}}, "topologyKey": "kubernetes.io/hostname"}
-    return rng.choice(
-        (
-            {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}},
-            {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 5, "preference": term}]}},
-            {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [selector]}},
-        )
-    )
-
-
 def _volumes(rng: random.Random) -> list[dict[str, Any]]:
     return [
         {"name": f"v{index}", "persistentVolumeClaim": "claim", "mountPath": f"/mnt/data{index}", "readOnly": True}
@@ -184,8 +172,15 @@ def _says_what_may_be_lost(budget: dict[str, Any], rng: random.Random) -> None:
     budget.setdefault(rng.choice(("maxAccuracyDrop", "maxMacroF1Drop", "maxClassRecallDrop")), 0.01)
 
 
+def _has_the_values_of_its_operator(requirement: dict[str, Any], rng: random.Random) -> None:
+    values = {"In": ["a", "b"], "NotIn": ["a"], "Gt": ["5"], "Lt": ["5"]}.get(requirement["operator"])
+    requirement.pop("values", None)
+    requirement |= {"values": values} if values else {}
+
+
 _MENDED: dict[str, Callable[[dict[str, Any], random.Random], None]] = {
     "steps[]": _one_of_both,
+    "matchExpressions[]": _has_the_values_of_its_operator,
     "split": _leaves_some_to_train,
     "budget": _says_what_may_be_lost,
 }
@@ -194,7 +189,6 @@ _BY_NAME: dict[str, Callable[[random.Random], Any]] = {
     "resources": _resources,
     "nodeSelector": lambda rng: rng.choice(({}, {"disk": "ssd"}, {"example.com/zone": "a-1"})),
     "tolerations": _tolerations,
-    "affinity": _affinity,
     "volumes": _volumes,
     "env": _env,
     # Pods must be let in: what they name must be there, and these are.

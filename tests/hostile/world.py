@@ -52,9 +52,9 @@ class World:
 
 
 @contextmanager
-def world(name: str) -> Iterator[World]:
+def world(name: str, *, audit: bool = False) -> Iterator[World]:
     """A cluster of this name with all that the inputs and the operator need, taken down afterwards."""
-    cluster = Cluster(name, control_plane_only=True, say=lambda line: None)
+    cluster = Cluster(name, control_plane_only=True, audit=audit, say=lambda line: None)
     with ExitStack() as after:
         after.callback(cluster.down)
         cluster.up()

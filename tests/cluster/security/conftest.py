@@ -21,7 +21,7 @@ from security.attempts import Server, Team
 @pytest.fixture(scope="session")
 def chart_world() -> Iterator[World]:
     """A control plane with the chart."""
-    with world(f"security-{os.getpid()}") as found:
+    with world(f"security-{os.getpid()}", audit=True) as found:
         yield found
 
 
