@@ -80,7 +80,7 @@ lint: venv ## style, types, and that nothing derived is stale
 # -- tests -----------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: lint ## all: lint, unit, golden, cluster (real API server), e2e (real node; root)
+test: lint ## all, exhaustive ones at a reduced size: on an API server, and on a node (root)
 	$(BIN)/pytest --numprocesses 2 --no-loadscope-reorder $(PYTEST)
 
 .PHONY: test-unit
@@ -98,6 +98,17 @@ test-cluster: venv ## against a real API server
 .PHONY: test-e2e
 test-e2e: venv ## on a real node, images and all (root)
 	$(BIN)/pytest tests/e2e $(PYTEST)
+
+.PHONY: test-exhaustive
+test-exhaustive: venv ## every fault at every write, every small world, 10,000 hostile objects; hours
+	$(BIN)/python tests/smallworld --full
+	$(BIN)/python tests/faults --full
+	$(BIN)/python tests/hostile --count 10000
+	$(BIN)/python benchmarks/operator/failover.py
+
+.PHONY: benchmark-operator
+benchmark-operator: venv ## the operator beside bare Jobs and Kubeflow Trainer, in one run; about an hour
+	$(BIN)/python benchmarks/operator
 
 # -- the local cluster -----------------------------------------------------------------------------------------------
 
