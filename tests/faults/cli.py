@@ -55,7 +55,7 @@ async def _run(told: argparse.Namespace, cluster: Cluster, folder: Path) -> int:
     failed = 0
     async with ForkServer() as forks:
         for scenario in told.scenario or (tuple(SCENARIOS) if told.full else ("pipeline",)):
-            ground = await surveyed(Ground(cluster, folder, SCENARIOS[scenario], start=forks.start))
+            ground = await surveyed(Ground(cluster, folder, SCENARIOS[scenario], forks=forks))
             sweep = Sweep(scenario, ground, told.parallel)
             if told.replay is not None:
                 failed += await _replay(sweep, told.replay)

@@ -16,6 +16,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .clock import VARIABLE, install
+
+TESTS = Path(__file__).resolve().parents[1]
 PR_SET_PDEATHSIG = 1
 
 
@@ -27,9 +30,10 @@ class ForkServer:
         self._turn = asyncio.Lock()
 
     async def __aenter__(self) -> ForkServer:
-        command = [sys.executable, __file__]
-        pipe = asyncio.subprocess.PIPE
-        self._process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+        command, pipe = [sys.executable, "-m", "faults.forked"], asyncio.subprocess.PIPE
+        path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+        env = {**os.environ, "PYTHONPATH": path}
+        self._process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, env=env)
         return self
 
     async def __aexit__(self, *unused: object) -> None:
@@ -114,6 +118,8 @@ def _become(wish: dict[str, Any]) -> None:
         os.dup2(source, number)
     os.environ.clear()
     os.environ.update(wish["env"])
+    if VARIABLE in os.environ:
+        install(Path(os.environ[VARIABLE]))
     main(wish["arguments"])
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+
+from .forked import Forked, ForkServer
 
 FLAGS = (
     "--storage-uri", "s3://kaon/artifacts", "--storage-secret", "kaon-store", "--retire-after-seconds", "1",
@@ -17,49 +17,16 @@ FLAGS = (
 RESTART_SECONDS = 0.5
 
 
-class Process(Protocol):
-    """What is needed of a process."""
-
-    @property
-    def returncode(self) -> int | None:
-        """None while it runs, as far as anybody waited for it."""
-
-    async def wait(self) -> int:
-        """Its exit code."""
-
-    def kill(self) -> None:
-        """SIGKILL."""
-
-    def send_signal(self, signal: int, /) -> None:
-        """Send it a signal."""
-
-
-Start = Callable[[Sequence[str], Mapping[str, str], Path], Awaitable[Process]]
-"""(arguments, environment, log) -> a new operator."""
-
-
-def from_program(*program: str) -> Start:
-    """Starts Python on a program that is the operator, or one in disguise."""
-
-    async def start(arguments: Sequence[str], env: Mapping[str, str], log: Path) -> Process:
-        with log.open("ab") as output:
-            return await asyncio.create_subprocess_exec(
-                sys.executable, *program, *arguments, env=env, stdout=output, stderr=output
-            )
-
-    return start
-
-
 class Supervised:
     """One operator and its successors. An asynchronous context manager."""
 
     def __init__(
         self,
+        forks: ForkServer,
         kubeconfig: Path,
         log: Path,
         flags: Sequence[str],
         *,
-        start: Start,
         env: Mapping[str, str] | None = None,
         restart: bool = True,
     ) -> None:
@@ -69,9 +36,9 @@ class Supervised:
         self._arguments = (*FLAGS, *flags)
         self._env = {**os.environ, "KUBECONFIG": str(kubeconfig), **(env or {})}
         self._log = log
-        self._start = start
+        self._forks = forks
         self._restart = restart
-        self._process: Process
+        self._process: Forked
         self._killed = False
         self._task: asyncio.Task[None]
 
@@ -108,7 +75,7 @@ class Supervised:
         self._process.send_signal(number)
 
     async def _begin(self) -> None:
-        self._process = await self._start(self._arguments, self._env, self._log)
+        self._process = await self._forks.start(self._arguments, self._env, self._log)
 
     async def _supervise(self) -> None:
         while True:

@@ -22,7 +22,8 @@ from kaon.engine.resources import CHILDREN, CUSTOM, RESOURCES
 from localcluster import Cluster
 
 from .census import JobCensus
-from .operator_process import Start, Supervised, from_program
+from .forked import ForkServer
+from .operator_process import Supervised
 from .plans import HANG_SECONDS, Plan, Sort
 from .proxy import Proxy
 from .scenario import NAME, Step
@@ -38,7 +39,6 @@ STILL_SECONDS = 1.3
 """More than the operator's own second look after a write."""
 LOOK_SECONDS = 0.25
 TRIES = 30
-OPERATOR = from_program("-m", "kaon.engine.main")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,8 @@ class Ground:
     """Empty: the run is the one that makes them."""
     counts: tuple[Counter[Sort], ...] = ()
     """How many requests of each sort a run without faults has had after each step."""
-    start: Start = OPERATOR
+    forks: ForkServer | None = None
+    """Where operators come from; it lives in one event loop."""
 
     @property
     def points(self) -> Counter[Sort]:
@@ -73,7 +74,6 @@ class Stand:
         plan: Plan | None = None,
         *,
         flags: Sequence[str] = ("--no-leader-elect",),
-        start: Start | None = None,
         env: Mapping[str, str] | None = None,
         restart: bool = True,
     ) -> None:
@@ -90,18 +90,19 @@ class Stand:
         """The requests until the end of each step."""
         self.problems: list[str] = []
         self.operator: Supervised
-        self._flags, self._start, self._env, self._restart = flags, start or ground.start, env, restart
+        self._flags, self._env, self._restart = flags, env, restart
         self._stack = AsyncExitStack()
 
     def make_operator(self, proxy: Proxy, name: str = "operator") -> Supervised:
         """An operator of this namespace behind a proxy."""
         scope = ("--namespaces", self.namespace, "--lease-namespace", self.namespace)
         kubeconfig = proxy.write_kubeconfig(self.folder / f"{name}.kubeconfig")
+        assert self.ground.forks is not None, "this ground has no operators"
         return Supervised(
+            self.ground.forks,
             kubeconfig,
             self.folder / f"{name}.log",
             (*self._flags, *scope),
-            start=self._start,
             env=self._env,
             restart=self._restart,
         )
