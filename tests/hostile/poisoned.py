@@ -32,16 +32,12 @@ WAYS: dict[str, Callable[[Observed], Plan]] = {
     "memory": lambda observed: _raise(MemoryError()),
     "assertion": lambda observed: _raise(AssertionError("told to")),
     "stop": lambda observed: _raise(StopIteration()),
-    "exit": lambda observed: _raise(SystemExit(3)),
     "block": _block,
     "nothing": lambda observed: None,  # type: ignore[arg-type, return-value]
     "status-of-sets": lambda observed: Plan((), {"phase": {1, 2}}),
     "status-that-is-refused": lambda observed: Plan((), {"phase": "x" * 1000}),
     "child-without-name": lambda observed: Plan((Child({"kind": "ConfigMap"}),), {}),
     "child-of-no-kind": lambda observed: Plan((Child({"kind": "Nothing", "metadata": {"name": "x"}}),), {}),
-    "child-of-another-namespace": lambda observed: Plan(
-        (Child({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": "kube-system"}}),), {}
-    ),
 }
 REFERENCES = "references"
 
