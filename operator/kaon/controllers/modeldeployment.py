@@ -159,13 +159,17 @@ class _Rollout:
     def _outcomes(self, state: State, step: Step, found: Target | NoTarget) -> list[dict[str, Any]]:
         """What is new for the history: a promotion, or an artifact that was refused or failed."""
         told: list[dict[str, Any]] = []
+        stable, target = step.roles.stable, found if isinstance(found, Target) else None
+        # Read from the status, not from this step: a status that was not written told nobody of its step.
+        if stable is not None and stable.revision != self._stable_before():
+            said = self._serving(step.roles).replace("keeps serving", "has the traffic")
+            is_target = target is not None and target.revision.revision == stable.revision
+            digest = target.input_digest if target and is_target else stable.artifact_digest
+            told.append(self._outcome(PROMOTED, said, digest, stable.artifact_digest))
         if isinstance(found, NoTarget):
             if found.refused is not None:
                 digest = found.refused.digest
                 told.append(self._outcome(state.reason, state.message, digest, digest))
-        elif step.promoted:
-            said = self._serving(step.roles).replace("keeps serving", "has the traffic")
-            told.append(self._outcome(PROMOTED, said, found.input_digest, found.revision.artifact_digest))
         elif step.roles.candidate is not None and state.stalled:
             told.append(self._outcome(state.reason, state.message, found.input_digest, found.revision.artifact_digest))
         return [item for item in told if not self._told_before(item)]
@@ -178,6 +182,10 @@ class _Rollout:
             "artifactDigest": artifact_digest,
             "message": message[:1024],
         }
+
+    def _stable_before(self) -> str | None:
+        name: str | None = (self.observed.obj.get("status", {}).get("stable") or {}).get("revision")
+        return name
 
     def _told_before(self, item: dict[str, Any]) -> bool:
         """Whether the history tells it already, since the last promotion: the same failure is one entry."""

@@ -40,7 +40,6 @@ class Step:
     """What a look at the cluster made of the roles."""
 
     roles: Roles
-    promoted: bool = False
     wait_seconds: float | None = None
     """When to look again though nothing changes."""
 
@@ -83,7 +82,7 @@ def advance(
         known_in = _known_in(roles, roles.candidate, state, now, routers_know_after)
         if _proven(roles, state) and known_in <= 0:
             promoted = _promoted(roles, roles.candidate, now)
-            return Step(promoted, True, _remaining(promoted, now, routers_know_after))
+            return Step(promoted, _remaining(promoted, now, routers_know_after))
         if state.created is not None and known_in > 0:
             waits.append(known_in)
     return Step(roles, wait_seconds=min((wait for wait in waits if wait is not None), default=None))
