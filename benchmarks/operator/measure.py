@@ -13,8 +13,9 @@ from pathlib import Path
 from figures import Figures, latencies
 from sides import NAMESPACE, SIDES
 from simulation.controlplane import simulated_cluster
+from simulation.observe import ENDED, TOLD
 from simulation.requests import Request, requests_in
-from simulation.trial import trial
+from simulation.trial import Observed, trial
 from simulation.usage import Peak, cpu_seconds
 
 from localcluster import Cluster, processes
@@ -67,6 +68,13 @@ def patience(runs: int) -> float:
     return 300 + 1.0 * runs
 
 
+def _late(seen: Observed) -> str:
+    """How late results were told. A stage whose pod ended half a minute ago without a Report is run again; a real pod
+    ends after it has told."""
+    late = [run[TOLD] - run[ENDED] for run in seen.runs.values() if TOLD in run]
+    return f"; the last Report came {max(late):.1f} s after its pod's end" if late else ""
+
+
 def measure(side: str, runs: int, folder: Path) -> tuple[Figures, Counter[Request]]:
     """The figures of `runs` runs at once on one side, and what was asked of the API server."""
     found = SIDES[side]
@@ -77,7 +85,7 @@ def measure(side: str, runs: int, folder: Path) -> tuple[Figures, Counter[Reques
             time.sleep(SETTLE_SECONDS)
         used = Snapshot.take(cluster, controllers).since(before)
     if seen.failed or seen.jobs != runs:
-        raise RuntimeError(f"{side}: {len(seen.failed)} failed, {seen.jobs} Jobs for {runs} runs")
+        raise RuntimeError(f"{side}: {len(seen.failed)} failed, {seen.jobs} Jobs for {runs} runs{_late(seen)}")
     return {
         **latencies(seen, found.watched.reports),
         "controllers_peak_mb": round(memory.bytes / MEGABYTE, 1),

@@ -13,6 +13,8 @@ from simulation.nodes import FakeNodes
 AUDIT_POLICY = Path(__file__).with_name("audit.yaml")
 RAISED = ["--kube-api-qps=1000", "--kube-api-burst=2000"]
 """Of the controller manager and the scheduler. With less, they are what every Job waits for, whoever makes it."""
+PATIENT = ["--node-monitor-grace-period=10m"]
+"""Of the controller manager: on a busy machine a node that answers late is not lost."""
 NODES, GPUS = 10, 1_000
 """Room for every pod at once: a pod that does not fit would measure the scheduler's retries."""
 
@@ -22,7 +24,7 @@ def simulated_cluster(
     name: str, crds: Sequence[Path] = (), *, run_seconds: float = 1.0, audit: bool = False
 ) -> Iterator[Cluster]:
     """A fresh control plane with CRDs and fake nodes; gone afterwards. `audit`: the API server writes `audit_log`."""
-    extra = {"kube-controller-manager": RAISED, "kube-scheduler": RAISED}
+    extra = {"kube-controller-manager": [*RAISED, *PATIENT], "kube-scheduler": RAISED}
     if audit:
         log = audit_log(name)
         extra["kube-apiserver"] = [f"--audit-policy-file={AUDIT_POLICY}", f"--audit-log-path={log}"]
