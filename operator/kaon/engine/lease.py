@@ -24,6 +24,7 @@ log = logging.getLogger("kaon.lease")
 LEASE_SECONDS = 15
 DEADLINE_SECONDS = 10.0
 RETRY_SECONDS = 2.0
+MOMENT_SECONDS = 0.05
 
 
 class Lease:
@@ -50,7 +51,7 @@ class Lease:
         while True:
             if await self._try():
                 break
-            await asyncio.sleep(RETRY_SECONDS * random.uniform(0.8, 1.2))
+            await asyncio.sleep(min(RETRY_SECONDS * random.uniform(0.8, 1.2), self._runs_out_in()))
         log.info(f"leading as {self.identity}")
 
     async def keep(self) -> None:
@@ -128,6 +129,11 @@ class Lease:
         spec = self._spec()
         seconds = spec.get("leaseDurationSeconds", LEASE_SECONDS)
         return not spec.get("holderIdentity") or time.monotonic() > self._seen + seconds
+
+    def _runs_out_in(self) -> float:
+        """Seconds until the lease that somebody else holds runs out unless it is renewed; not less than a moment."""
+        left = self._seen + self._spec().get("leaseDurationSeconds", LEASE_SECONDS) - time.monotonic()
+        return left + MOMENT_SECONDS if left > 0 else RETRY_SECONDS
 
     def _spec(self) -> dict[str, Any]:
         spec: dict[str, Any] = (self._record or {}).get("spec", {})
