@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import statistics
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,7 +19,7 @@ from hostile.api import ROOT, Api, View
 from hostile.cases import Case
 from hostile.judge import Tally, Verdict, of_refusal, of_status, workload_pods
 from hostile.schema import Object, kinds
-from hostile.world import CANARIES, FLOOD, IMAGES, resource
+from hostile.world import FLOOD, IMAGES, World
 from security.restricted import problems
 
 STATUS_SECONDS = 20.0
@@ -26,37 +28,28 @@ REPORT_SECONDS = 1.5
 """How long a Report's change may take to show: most show at once, some have nothing to show."""
 WORKLOADS = {"jobs": "/apis/batch/v1", "deployments": "/apis/apps/v1"}
 AT_ONCE = 12
-CANARY_SECONDS = 60.0
 
 
-@dataclass
-class Canaries:
-    """A resource that is well, made each second: how long each waits for its first status, in seconds."""
+@asynccontextmanager
+async def canaries(world: World, times: list[float]) -> AsyncIterator[None]:
+    """Meanwhile a resource that is well is made each second; `times` is how long each waited for its first status."""
+    program = [sys.executable, str(Path(__file__).with_name("canary.py"))]
+    where = [world.cluster.server, str(world.cluster.layout.pki)]
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*program, *where, stdin=pipe, stdout=pipe)
+    assert process.stdin is not None and process.stdout is not None
 
-    api: Api
-    quiet: list[float] = field(default_factory=list)
-    flooded: list[float] = field(default_factory=list)
-    _numbers: Iterator[int] = field(default_factory=count)
+    async def listen(lines: asyncio.StreamReader) -> None:
+        async for line in lines:
+            times.append(float(line))
 
-    async def sing(self, view: View, times: list[float], stop: asyncio.Event, at_most: int = 1_000_000) -> None:
-        """One a second, until told to stop or there were enough."""
-        while not stop.is_set() and at_most > 0:
-            began = time.monotonic()
-            times.append(await self._one(view))
-            at_most -= 1
-            await asyncio.sleep(max(0.0, 1.0 - (time.monotonic() - began)))
-
-    async def _one(self, view: View) -> float:
-        name = f"canary-{next(self._numbers)}"
-        folder = f"{ROOT}/namespaces/{CANARIES}/datasets"
-        began = time.monotonic()
-        status, answer = await self.api.send("POST", folder, json.dumps(resource("Dataset", name, CANARIES)).encode())
-        assert status == 201, answer
-        await view.until("Dataset", name, _has_conditions, CANARY_SECONDS)  # its time tells when it was in vain
-        waited = time.monotonic() - began
-        await self.api.send("DELETE", f"{folder}/{name}")
-        view.forget("Dataset", name)
-        return waited
+    listening = asyncio.create_task(listen(process.stdout))
+    try:
+        yield
+    finally:
+        process.stdin.close()
+        await listening
+        assert await process.wait() == 0, "the canaries' program failed"
 
 
 @dataclass
@@ -109,12 +102,17 @@ class Flood:
     async def _followed(self, case: Case, name: str) -> Verdict:
         found = await self.view.until(case.kind, name, _has_conditions, STATUS_SECONDS)
         if found is None:
-            return Verdict(case, "problem", f"no status within {STATUS_SECONDS:.0f} s")
+            return await self._without_status(case, name)
         workloads = await self._workloads(found["metadata"]["uid"])
         wrong = [text for workload in workloads for text in problems(workload_pods(workload), IMAGES.values())]
         for workload in workloads:
             wrong += await self._refused_pod(workload)
         return of_status(case, found, ", ".join(item["metadata"]["name"] for item in workloads), wrong)
+
+    async def _without_status(self, case: Case, name: str) -> Verdict:
+        if await self.api.get(f"{ROOT}/namespaces/{FLOOD}/{kinds()[case.kind].plural}/{quote(name)}") is None:
+            return Verdict(case, "collected", "it is gone")
+        return Verdict(case, "problem", f"no status within {STATUS_SECONDS:.0f} s")
 
     async def _workloads(self, uid: str) -> list[Object]:
         found: list[Object] = []
@@ -170,6 +168,12 @@ def resident_megabytes(process: int) -> float:
     return 0.0
 
 
+def processor_seconds(process: int) -> float:
+    """Processor time of a process so far."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @dataclass(frozen=True)
 class Result:
     """What one run saw."""
@@ -178,6 +182,8 @@ class Result:
     quiet: list[float]
     flooded: list[float]
     memory: list[float]
+    processor_seconds: float
+    """Of the operator, while the inputs came."""
     seconds: float
 
     def __str__(self) -> str:
@@ -187,6 +193,7 @@ class Result:
         for name, times in (("before", self.quiet), ("meanwhile", self.flooded)):
             lines.append(f"first status of a resource that is well, {name}: {quantiles(times)}")
         lines.append(f"operator's memory: {self.memory[0]:.0f} MB before, {max(self.memory):.0f} MB at most")
+        lines.append(f"operator's processor time: {self.processor_seconds:.0f} s")
         return "\n".join(lines)
 
 
@@ -197,20 +204,22 @@ def quantiles(seconds: list[float]) -> str:
     return f"p50 {p50:.0f} ms, p95 {p95:.0f} ms, worst {worst:.0f} ms of {len(seconds)}"
 
 
-async def flood(api: Api, operator: OperatorProcess, cases: Iterable[Case], quiet_seconds: int = 10) -> Result:
+async def flood(world: World, operator: OperatorProcess, cases: Iterable[Case], quiet_seconds: float = 10.0) -> Result:
     """A quiet time, then the inputs, with a canary each second all the while."""
-    view, others = View(api, FLOOD), View(api, CANARIES)
-    view.start()
-    others.start()
-    canaries, memory, stop = Canaries(api), Memory(operator.process.pid), asyncio.Event()
+    times: list[float] = []
+    memory, stop = Memory(operator.process.pid), asyncio.Event()
     measuring = asyncio.create_task(memory.measure(stop))
-    await canaries.sing(others, canaries.quiet, stop, quiet_seconds)
-    singing = asyncio.create_task(canaries.sing(others, canaries.flooded, stop))
-    run, began = Flood(api, view), time.monotonic()
-    try:
-        await run.run(cases)
-    finally:
-        stop.set()
-        await asyncio.gather(singing, measuring)
-        await asyncio.gather(view.stop(), others.stop())
-    return Result(run.tally, canaries.quiet, canaries.flooded, memory.samples, time.monotonic() - began)
+    async with Api(world.cluster.server, world.cluster.layout.pki) as api, canaries(world, times):
+        await asyncio.sleep(quiet_seconds)
+        quiet, began, used = len(times), time.monotonic(), processor_seconds(operator.process.pid)
+        view = View(api, FLOOD)
+        view.start()
+        run = Flood(api, view)
+        try:
+            await run.run(cases)
+        finally:
+            await view.stop()
+        seconds, used = time.monotonic() - began, processor_seconds(operator.process.pid) - used
+    stop.set()
+    await measuring
+    return Result(run.tally, times[:quiet], times[quiet:], memory.samples, used, seconds)

@@ -10,7 +10,10 @@ from typing import Any
 from hostile.cases import Case
 from hostile.schema import Object
 
-OUTCOMES = ("refused", "stalled", "waits", "suspended", "started", "told", "problem")
+OUTCOMES = ("refused", "timed out", "stalled", "waits", "suspended", "started", "told", "collected", "problem")
+"""timed out: the API server's own time was up before it had counted everything that is wrong, and nothing was stored.
+told: what a pod reported shows in the status. collected: taken by the garbage collector, since its owner is absent."""
+TIMED_OUT = 504
 WAITS = ("ReferenceNotFound", "InputsNotReady", "InputsFailed")
 BEGINS = ("Pending", "Running", "Progressing", "Degraded")
 
@@ -38,6 +41,8 @@ class Verdict:
 def of_refusal(case: Case, status: int, body: Object) -> Verdict:
     """An answer of the API server that is no success."""
     message = str(body.get("message") or "")
+    if status == TIMED_OUT and case.expects == "any":
+        return Verdict(case, "timed out", message)
     if status == 0 or status >= 500:
         return Verdict(case, "problem", f"the API server failed with {status}: {message}")
     if not message:
@@ -101,7 +106,7 @@ class Tally:
             rows.append((klass, *(str(row[outcome] or "") for outcome in OUTCOMES), str(row.total())))
         total = sum(counts.values(), Counter[str]())
         rows.append(("all", *(str(total[outcome]) for outcome in OUTCOMES), str(total.total())))
-        return "\n".join("".join(f"{cell:>10}" if at else f"{cell:<14}" for at, cell in enumerate(row)) for row in rows)
+        return "\n".join("".join(f"{cell:>11}" if at else f"{cell:<14}" for at, cell in enumerate(row)) for row in rows)
 
     def reasons(self) -> dict[str, int]:
         """How often each reason was given to an object that was taken."""

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness import OperatorProcess
-from hostile.api import Api
 from hostile.cases import Case
 from hostile.flood import Result, flood
 from hostile.world import World, complaints, metrics
@@ -40,8 +39,7 @@ async def against(world: World, operator: OperatorProcess, cases: Iterable[Case]
     """Flood an operator that runs."""
     sys.setrecursionlimit(DEEPEST)
     before = metrics(operator)
-    async with Api(world.cluster.server, world.cluster.layout.pki) as api:
-        result = await flood(api, operator, cases)
+    result = await flood(world, operator, cases)
     wrong = [str(problem) for problem in result.tally.problems]
     wrong += _of_the_operator(operator, before, result)
     wrong += _of_the_others(result)
