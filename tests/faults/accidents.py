@@ -24,13 +24,11 @@ async def kill_component(cluster: Cluster, name: str, away_seconds: float = 0.0)
     process = processes.recorded(cluster.layout.state, name)
     assert process is not None and process.alive(), f"{name} does not run"
     os.kill(process.pid, signal.SIGKILL)
+    while process.alive():
+        processes.reap()
+        await asyncio.sleep(0.01)
     await asyncio.sleep(away_seconds)
-    await asyncio.to_thread(_up, cluster)
-
-
-def _up(cluster: Cluster) -> None:
-    processes.reap()
-    cluster.up()
+    await asyncio.to_thread(cluster.up)
 
 
 @contextmanager

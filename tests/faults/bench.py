@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from simulation import FakeNodes, JobSide
+from simulation.client import Client, Object
 
 from localcluster import Cluster
 
@@ -14,6 +16,22 @@ CRDS = Path(__file__).resolve().parents[2] / "crds"
 RUN_SECONDS = 0.3
 SLOW_SECONDS = 1.5
 """For tests in which something happens while a stage runs."""
+
+
+class Pods(JobSide):
+    """Pods that say nothing any more once they are being deleted."""
+
+    def __init__(self, kubeconfig: Path, *, after_seconds: float) -> None:
+        super().__init__(kubeconfig, after_seconds=after_seconds)
+        self._reporting: dict[str, asyncio.Task[None]] = {}
+
+    def _take(self, client: Client, pod: Object) -> None:
+        meta, before = pod["metadata"], set(self._tasks)
+        super()._take(client, pod)
+        for task in self._tasks - before:
+            self._reporting[meta["uid"]] = task
+        if "deletionTimestamp" in meta and meta["uid"] in self._reporting:
+            self._reporting[meta["uid"]].cancel()
 
 
 @contextmanager
@@ -37,6 +55,6 @@ def install_crds(cluster: Cluster, folder: Path = CRDS) -> None:
 @contextmanager
 def stages(cluster: Cluster, run_seconds: float = RUN_SECONDS) -> Iterator[None]:
     """Fake nodes on which a stage's pod runs so long, and its report at two thirds of that."""
-    side = JobSide(cluster.kubeconfig, after_seconds=run_seconds * 2 / 3)
+    side = Pods(cluster.kubeconfig, after_seconds=run_seconds * 2 / 3)
     with FakeNodes(cluster, run_seconds=run_seconds), side:
         yield

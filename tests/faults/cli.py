@@ -7,6 +7,7 @@ import asyncio
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -22,20 +23,28 @@ from .scenario import SCENARIOS
 from .stand import Ground
 from .sweep import Sweep
 
+ACCIDENTS = Path(__file__).with_name("test_accidents.py")
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when no run failed."""
+    """0 when nothing failed."""
     told = _options(arguments)
     folder = Path(told.out or tempfile.mkdtemp(prefix="kaon-faults-"))
     print(f"seed {told.seed}; traces in {folder}", flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the control plane is taken down all the same
     with control_plane(told.cluster, told.keep) as cluster, stages(cluster):
-        return asyncio.run(_run(told, cluster, folder))
+        failed = asyncio.run(_run(told, cluster, folder))
+    if told.full and not told.fault:
+        print("Accidents:", flush=True)
+        command = [sys.executable, "-m", "pytest", "-q", "--no-header", str(ACCIDENTS)]
+        failed += bool(subprocess.run(command, cwd=ROOT, env={**os.environ, "KAON_FAULTS": "full"}).returncode)
+    return 1 if failed else 0
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("tests/faults", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="every fault at every request")
+    parser.add_argument("--full", action="store_true", help="every fault at every request, then the accidents")
     parser.add_argument("--points", type=int, default=4, help="without --full: requests for each fault [4]")
     parser.add_argument("--replay", type=Plan.parse, metavar="FAULT:K", help="one run, with its trace")
     parser.add_argument("--fault", action="append", choices=FAULTS, help="only this one; may be repeated")
@@ -52,6 +61,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 async def _run(told: argparse.Namespace, cluster: Cluster, folder: Path) -> int:
+    """How many runs failed."""
     failed = 0
     async with ForkServer() as forks:
         for scenario in told.scenario or (tuple(SCENARIOS) if told.full else ("pipeline",)):
@@ -64,7 +74,7 @@ async def _run(told: argparse.Namespace, cluster: Cluster, folder: Path) -> int:
             table = await sweep.table(points, told.seed, told.several)
             print(f"\n{table}\n")
             failed += len(table.failed)
-    return 1 if failed else 0
+    return failed
 
 
 async def _replay(sweep: Sweep, plan: Plan) -> int:

@@ -6,13 +6,14 @@ of one digest lived at the same time, and the operator is silent in the end and 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from .plans import Plan, Sort
 from .stand import Ground, Stand
-from .state import State
+from .state import State, differences
 
 
 class Unequal(Exception):
@@ -48,15 +49,16 @@ async def run(ground: Ground, plan: Plan) -> Outcome:
 
 
 async def surveyed(ground: Ground) -> Ground:
-    """The ground with the states of a run without faults, which a second one has reached too.
+    """The ground with the states that two runs without faults end in.
 
     Raises:
-        Unequal: one of them failed.
+        Unequal: one of them failed, or they end differently.
     """
-    first = await run(ground, Plan())
-    known = replace(ground, references=tuple(first.states))
-    second = await run(known, Plan())
-    for outcome in (first, second):
-        if outcome.problems:
-            raise Unequal("\n".join([*outcome.problems, "", outcome.trace]))
-    return replace(known, counts=tuple(one | other for one, other in zip(first.counts, second.counts, strict=True)))
+    one, other = await asyncio.gather(run(ground, Plan()), run(ground, Plan()))
+    problems = [*one.problems, *other.problems]
+    if not problems:
+        problems = [line for a, b in zip(one.states, other.states, strict=True) for line in differences(a, b)]
+    if problems:
+        raise Unequal("\n".join([*problems, "", one.trace, "", other.trace]))
+    counts = tuple(a | b for a, b in zip(one.counts, other.counts, strict=True))
+    return replace(ground, references=tuple(one.states), counts=counts)
