@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from kaon.api import conditions as c
 from kaon.controllers.base import Child, Key, Object, Plan, key_of
+from kaon.controllers.conditions import is_true
 from kaon.engine.cache import Cache
 from kaon.engine.client import ApiError, Client
 from kaon.engine.diff import APPLIED, contains, manifest_hash
@@ -25,7 +27,8 @@ log = logging.getLogger("kaon.apply")
 OCCUPIED_SECONDS = 2.0
 STATUS_SECONDS = 2.0
 """Between two writes of a resource's status while no condition changes: progress is for people's eyes."""
-
+HOLD_SECONDS = 15.0
+"""How long the first words on a resource may wait for others' Jobs to be made."""
 _FOR_EYES = frozenset({"phase", "progress", "startTime", "attempts"})
 
 
@@ -57,6 +60,8 @@ class Applier:
         self._settled: dict[Key, _Settled] = {}
         self._doubts: defaultdict[Key, set[Key]] = defaultdict(set)
         """By resource, children whose last write may or may not have taken effect."""
+        self._held: dict[Key, float] = {}
+        """Since when the first status of a resource is held back."""
         self._told: dict[Key, float] = {}
         """When the status of a resource was last written."""
 
@@ -114,6 +119,12 @@ class Applier:
             return 0.0
         return max(0.0, last + STATUS_SECONDS - time.monotonic())
 
+    def hold(self, owner: Object, status: Object) -> bool:
+        """Whether a status may wait while there is much to do: nothing was said yet, and nothing is reached yet."""
+        if owner.get("status") or not is_true({**owner, "status": status}, c.RECONCILING):
+            return False
+        return time.monotonic() - self._held.setdefault(key_of(owner), time.monotonic()) < HOLD_SECONDS
+
     async def status(self, owner: Object, version: int, status: Object) -> None:
         """Replace the whole status, which nobody else writes.
 
@@ -130,6 +141,7 @@ class Applier:
         }
         answer = await self._client.replace(RESOURCES[key.kind].path(key.namespace, key.name, "status"), body)
         self._told[key] = time.monotonic()
+        self._held.pop(key, None)
         found = answer.get("status", {})
         self._settle(key, manifest_hash(status), found == status, manifest_hash(found))
         self._cache.put(answer, author=key)
@@ -138,6 +150,7 @@ class Applier:
         """The object is gone."""
         self._settled.pop(key, None)
         self._told.pop(key, None)
+        self._held.pop(key, None)
         self._doubts.pop(key, None)
 
     async def _child(self, owner: Object, uid: str, child: Child) -> bool:

@@ -126,12 +126,11 @@ class Cache:
             self._drop(self._referrers, referred, key)
         self._wake_concerned(key, entry)
 
-    def replace(self, kind: str, namespace: str | None, objects: Iterable[Object], version: int) -> int:
-        """A full list, as of `version`, of a kind in a namespace (None: everywhere). Returns how many had vanished."""
-        listed = set()
-        for obj in objects:
-            self.put(obj)
-            listed.add(key_of(obj))
+    def retain(self, kind: str, namespace: str | None, listed: Collection[Key], version: int) -> int:
+        """Remove what a full list, as of `version`, does not name, of a kind in a namespace (None: everywhere).
+
+        Returns how many that were.
+        """
         vanished = [
             (key, entry)
             for key, entry in self._entries[kind].items()

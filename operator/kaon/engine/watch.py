@@ -15,7 +15,7 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
-from kaon.controllers.base import Object, key_of
+from kaon.controllers.base import Key, key_of
 from kaon.engine import metrics
 from kaon.engine.cache import Cache
 from kaon.engine.client import ApiError, Client
@@ -43,18 +43,20 @@ class Lister:
     async def list(self, resource: Resource, scope: str | None, selector: str = "") -> str:
         """Make the cache's view of a kind what the server has. Returns the version of the list."""
         query: dict[str, Any] = {"limit": PAGE, **({"labelSelector": selector} if selector else {})}
-        objects: list[Object] = []
+        listed: set[Key] = set()
         while True:
             page = await self.client.get(resource.path(scope), **query)
             for item in page.get("items", ()):
                 item["kind"], item["apiVersion"] = resource.kind, resource.api_version
-                objects.append(item)
+                # Page by page: thousands of parsed objects at once would be most of the memory ever needed.
+                self.cache.put(item)
+                listed.add(key_of(item))
             following = page["metadata"].get("continue")
             if not following:
                 break
             query["continue"] = following
         version: str = page["metadata"]["resourceVersion"]
-        vanished = self.cache.replace(resource.kind, scope, objects, int(version))
+        vanished = self.cache.retain(resource.kind, scope, listed, int(version))
         if vanished:
             log.info(f"{vanished} vanished {resource.plural} found by a list")
         return version

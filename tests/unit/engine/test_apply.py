@@ -55,3 +55,19 @@ def test_news_does_not_wait(applier: Applier, news: Object) -> None:
 
 def test_what_is_there_already_is_not_written(applier: Applier) -> None:
     assert applier.status_due(dataset(status("queued")), status("queued")) is None
+
+
+def reconciling(status: str) -> Object:
+    return {"observedGeneration": 1, "conditions": [{"type": "Reconciling", "status": status, "observedGeneration": 1}]}
+
+
+def test_first_words_may_be_held_back_for_a_while(applier: Applier, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert applier.hold(dataset({}), reconciling("True"))
+    now = apply.time.monotonic()
+    monkeypatch.setattr(apply.time, "monotonic", lambda: now + apply.HOLD_SECONDS)
+    assert not applier.hold(dataset({}), reconciling("True"))
+
+
+def test_what_is_reached_and_what_was_said_before_is_not_held_back(applier: Applier) -> None:
+    assert not applier.hold(dataset({}), reconciling("False"))
+    assert not applier.hold(dataset(reconciling("False")), reconciling("True"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kaon.controllers.base import Controller, Key, Object, Plan
+from kaon.controllers.base import Controller, Key, Object, Plan, key_of
 from kaon.engine.cache import Cache
 from kaon.engine.slim import slim
 
@@ -202,14 +202,14 @@ def test_a_list_removes_what_it_does_not_name_but_nothing_newer_than_itself(watc
     for obj in (gone, kept, newer):
         watched.cache.put(obj)
     watched.woken()
-    assert watched.cache.replace("ConfigMap", None, [kept], version=10) == 1
+    assert watched.cache.retain("ConfigMap", None, {key_of(kept)}, version=10) == 1
     assert {key.name for key in watched.cache.keys("ConfigMap")} == {"kept", "newer"}
     assert watched.woken() == {"Dataset/a"}
 
 
 def test_a_list_of_one_namespace_says_nothing_about_another(watched: Watched) -> None:
     watched.cache.put(child(custom("Dataset", "a"), version=5))
-    assert watched.cache.replace("ConfigMap", "elsewhere", [], version=10) == 0
+    assert watched.cache.retain("ConfigMap", "elsewhere", set(), version=10) == 0
     assert len(watched.cache.keys("ConfigMap")) == 1
 
 
@@ -224,7 +224,8 @@ def test_an_object_that_cannot_be_kept_is_left_out_and_stops_no_other(
     poisoned = custom("Dataset", "poisoned")
     poisoned["spec"]["number"] = 10**30
     for _ in range(2):
-        watched.cache.replace("Dataset", None, [poisoned, custom("Dataset", "fine")], next(versions))
+        watched.cache.put(poisoned)
+        watched.cache.put(custom("Dataset", "fine"))
     assert [key.name for key in watched.cache.keys("Dataset")] == ["fine"]
     assert caplog.text.count("cannot be read and is ignored") == 1
 
