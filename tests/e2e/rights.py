@@ -73,6 +73,9 @@ NEEDED_THOUGH_UNUSED: dict[str, set[Right]] = {
     "a stage is pruned only when its digest changes or its result is lost": _each(
         {"batch": ("jobs",), "kaon.dev": ("reports",)}, "delete"
     ),
+    "made only for a model of two replicas or more, for which one machine has no room": _each(
+        {"policy": ("poddisruptionbudgets",)}, "get", "create", "patch"
+    ),
     "a Job is changed only when spec.suspend is": {Right("batch", "jobs", "patch")},
 }
 """Rights that no end-to-end test need use, by the reason for which they are given."""
