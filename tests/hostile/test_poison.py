@@ -51,7 +51,8 @@ def test_a_healthy_resource_is_served_beside_a_poisoned_one(emptied: World, way:
 
 
 def test_a_hundred_poisoned_resources_slow_nobody_down_and_can_be_deleted(emptied: World) -> None:
-    ways = [way for way in POISONS if way != "block"]
+    # Those that hold the event loop itself are tried one at a time, above.
+    ways = [way for way in POISONS if way not in ("block", "recursion")]
     emptied.kubectl.apply(*(poison(ways[number % len(ways)], number) for number in range(100)))
     with running(emptied, program=PROGRAM) as operator:
         assert seconds_to_status(emptied, "well") < SECONDS
