@@ -1,0 +1,279 @@
+"""Everybody but the operator: users, the Job controller and the pods, the garbage collector, the clock.
+
+Each is as slow as it likes, and each of its steps is a move of its own. A pod's result follows from what it was told
+and from nothing else, so that a result that belongs to another input shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tests.unit.controllers.world import NAMESPACE, compression_result, dataset_result, training_result
+
+from kaon.api.base import API_VERSION
+from kaon.contract.jobspec import SPEC_VARIABLE
+from kaon.controllers.base import Key, Object
+
+from .engine import Engine
+from .model import Model, Move, name_of
+from .objects import NOW_TEXT, canonical
+from .serving import older_traffic
+from .state import Budget, State, spent
+
+MAKERS: dict[str, Callable[[], Object]] = {
+    "dataset": dataset_result,
+    "train": training_result,
+    "compress": compression_result,
+}
+
+
+class Environment:
+    """What may happen next around the operator."""
+
+    def __init__(self, model: Model, engine: Engine) -> None:
+        self._model = model
+        self._engine = engine
+        self._objects = model.objects
+        self._told: dict[int, Object] = {}
+        self._made: dict[int, str] = {}
+        self._after: dict[tuple[Any, ...], int] = {}
+
+    def moves(self, state: State) -> Iterator[Move]:
+        """What happens by itself, sooner or later: pods first, then the collector, then time."""
+        if "Job" in self._model.lane_of:
+            yield from self._jobs(state)
+        yield from self._deployments(state)
+        yield from self._collector(state)
+        if not state.late and not (state.flights and self._model.world.brisk):
+            yield Move("time", "passes", self._aged(state))
+        if "Job" in self._model.lane_of:
+            yield from self._times_to_live(state)
+
+    def mishaps(self, state: State) -> Iterator[Move]:
+        """What may happen, as far as the budgets go."""
+        if state.left[Budget.APPLY]:
+            yield from self._applies(state)
+        if state.left[Budget.DELETE]:
+            yield from self._deletes(state)
+        if state.left[Budget.HAND]:
+            yield from self._hands(state)
+        if "Job" in self._model.lane_of:
+            yield from self._misfortunes(state)
+
+    # -- users --------------------------------------------------------------------------------------------------------
+
+    def _applies(self, state: State) -> Iterator[Move]:
+        left = spent(state, Budget.APPLY)
+        for key, specs in self._model.world.declared.items():
+            there = self._model.find(self._model.lane(state, key.kind).api, key)
+            for index, spec in enumerate(specs):
+                after = self._applied(state, key, there, spec)
+                if after != there:
+                    what = "user edits" if there else "user applies"
+                    yield Move(what, f"{name_of(key)} to {index}", self._change(state, there, after, left), False)
+        for key, contents in self._model.world.outside.items():
+            there = self._model.find(self._model.lane(state, key.kind).api, key)
+            for content in contents:
+                after = self._objects.number(content)
+                if after != there:
+                    yield Move("outside changes", name_of(key), self._change(state, there, after, left), False)
+
+    def _applied(self, state: State, key: Key, there: int, spec: Object) -> int:
+        if not there:
+            meta = {"name": key.name, "namespace": NAMESPACE, "uid": self._model.fresh_uid(state, key), "generation": 1}
+            return self._objects.number({"apiVersion": API_VERSION, "kind": key.kind, "metadata": meta, "spec": spec})
+        before = self._objects[there]
+        if before["spec"] == spec:
+            return there
+        meta = {**before["metadata"], "generation": before["metadata"]["generation"] + 1}
+        return self._objects.number({**before, "metadata": meta, "spec": spec})
+
+    def _deletes(self, state: State) -> Iterator[Move]:
+        left = spent(state, Budget.DELETE)
+        for key in self._model.world.declared:
+            there = self._model.find(self._model.lane(state, key.kind).api, key)
+            if there:
+                yield Move("user deletes", name_of(key), self._change(state, there, 0, left), False)
+
+    def _hands(self, state: State) -> Iterator[Move]:
+        left = spent(state, Budget.HAND)
+        for kind in sorted(self._model.world.hand & self._model.lane_of.keys()):
+            for there in self._model.lane(state, kind).api:
+                if self._objects.fact(there).owner is not None:
+                    whom = name_of(self._objects.fact(there).key)
+                    yield Move("delete by hand", whom, self._change(state, there, 0, left), False)
+
+    # -- Jobs and their pods ------------------------------------------------------------------------------------------
+
+    def _jobs(self, state: State) -> Iterator[Move]:
+        for number in self._model.lane(state, "Job").api:
+            whom, report = name_of(self._objects.fact(number).key), self._report_of(state, number)
+            if not self._runs(number):
+                continue
+            after = self._once(("start", number), lambda n=number: self._started(n))
+            if after != number:
+                yield Move("start", whom, self._model.change(state, number, after))
+            elif report and not self._objects[report].get("status", {}).get("result"):
+                yield Move("tell result", whom, self._tell(state, number, report))
+            elif report:
+                complete = self._once(("Complete", number), lambda n=number: self._ended(n, "Complete"))
+                yield Move("complete", whom, self._model.change(state, number, complete))
+
+    def _started(self, number: int) -> int:
+        """The next of what happens to a Job before its pod works: it is begun, its pod is made."""
+        status = self._objects[number].get("status", {})
+        if not self._model.world.starts or "active" in status:
+            return number
+        return self._with(number, {"active": 1, **status} if status else {"startTime": NOW_TEXT})
+
+    def _misfortunes(self, state: State) -> Iterator[Move]:
+        for number in self._model.lane(state, "Job").api:
+            if not self._runs(number):
+                continue
+            whom = name_of(self._objects.fact(number).key)
+            if state.left[Budget.FAIL]:
+                failed = self._once(("Failed", number), lambda n=number: self._ended(n, "Failed"))
+                yield Move("fail", whom, self._change(state, number, failed, spent(state, Budget.FAIL)), False)
+            report = self._report_of(state, number)
+            if state.left[Budget.RETRY] and report and self._objects[report].get("status", {}).get("result"):
+                empty = self._once(("empty", report), lambda r=report: self._with(r, {"startTime": NOW_TEXT}))
+                left = spent(state, Budget.RETRY)
+                yield Move("start again", whom, self._change(state, report, empty, left), False)
+
+    def _times_to_live(self, state: State) -> Iterator[Move]:
+        for number in self._model.lane(state, "Job").api:
+            job = self._objects[number]
+            if "ttlSecondsAfterFinished" in job["spec"] and job.get("status", {}).get("conditions"):
+                whom = name_of(self._objects.fact(number).key)
+                yield Move("end time to live", whom, self._model.change(state, number, 0))
+
+    def _runs(self, number: int) -> bool:
+        job = self._objects[number]
+        return not job.get("status", {}).get("conditions") and not job["spec"].get("suspend")
+
+    def told(self, number: int) -> Object:
+        """What a Job's pod was told."""
+        found = self._told.get(number)
+        if found is None:
+            container = self._objects[number]["spec"]["template"]["spec"]["containers"][0]
+            text = next(item["value"] for item in container["env"] if item["name"] == SPEC_VARIABLE)
+            found = self._told[number] = json.loads(text)
+        return found
+
+    def makes(self, number: int) -> str:
+        """The digest of the artifact that a Job makes."""
+        found = self._made.get(number)
+        if found is None:
+            found = self._made[number] = made_of(self.told(number))
+        return found
+
+    def works(self, state: State, job: int) -> bool:
+        """Whether a Job is there for something that nobody knows yet."""
+        report = self._report_of(state, job)
+        told = report and self._objects[report].get("status", {}).get("result")
+        return not told and not self._objects[job].get("status", {}).get("conditions")
+
+    def _report_of(self, state: State, job: int) -> int:
+        return self._model.find(
+            self._model.lane(state, "Report").api, Key("Report", NAMESPACE, self.told(job)["report"])
+        )
+
+    def _tell(self, state: State, job: int, report: int) -> State:
+        told = self.told(job)
+        digest, reused = told["inputDigest"], told["inputDigest"] in state.store
+        after = self._once(("result", job, report, reused), lambda: self._resulting(told, report, reused))
+        if self._model.world.reuse and not reused:
+            state = state._replace(store=tuple(sorted((*state.store, digest))))
+        return self._model.change(state, report, after)
+
+    def _resulting(self, told: Object, report: int, reused: bool) -> int:
+        result = MAKERS[told["work"]["stage"]]()
+        digest = made_of(told)
+        result["artifact"] = {"uri": told["output"]["uri"], "digest": digest, "sizeBytes": 10}
+        times = {"startTime": NOW_TEXT, "completionTime": NOW_TEXT}
+        return self._with(report, {"result": {**result, **times, "reused": reused}})
+
+    def _with(self, number: int, status: Object) -> int:
+        return self._objects.number({**self._objects[number], "status": status})
+
+    def _ended(self, job: int, how: str) -> int:
+        condition = {"type": how, "status": "True", "lastTransitionTime": NOW_TEXT, "reason": how}
+        status = self._objects[job].get("status", {})
+        return self._with(
+            job, {**status, "active": 0, "conditions": [condition]} if status else {"conditions": [condition]}
+        )
+
+    # -- Deployments --------------------------------------------------------------------------------------------------
+
+    def _deployments(self, state: State) -> Iterator[Move]:
+        if "Deployment" not in self._model.lane_of:
+            return
+        for number in self._model.lane(state, "Deployment").api:
+            after = self._once(("live", number), lambda n=number: self._lives(n))
+            if after != number:
+                yield Move("live", name_of(self._objects.fact(number).key), self._model.change(state, number, after))
+
+    def _lives(self, number: int) -> int:
+        """The next thing that the pods of a Deployment come to: they are seen, answer, have answered long enough."""
+        found = self._objects[number]
+        wanted, status = found["spec"]["replicas"], found.get("status", {})
+        whole = {
+            "observedGeneration": found["metadata"]["generation"],
+            "replicas": wanted,
+            "updatedReplicas": wanted,
+            "readyReplicas": wanted,
+            "availableReplicas": wanted,
+        }
+        if status.get("observedGeneration") != whole["observedGeneration"]:
+            return self._with(number, {**whole, "availableReplicas": 0})
+        return self._with(number, whole)
+
+    # -- the collector and time ---------------------------------------------------------------------------------------
+
+    def _collector(self, state: State) -> Iterator[Move]:
+        """Objects whose owner is gone go one by one, each at a time of its own."""
+        for kind, lane in self._model.lanes(state):
+            for number in lane.api:
+                fact = self._objects.fact(number)
+                if fact.owner is None or kind in self._model.controllers:
+                    continue
+                owner = self._model.find(self._model.lane(state, fact.owner.kind).api, fact.owner)
+                if not owner or self._objects.fact(owner).uid != fact.owner_uid:
+                    yield Move("collect", name_of(fact.key), self._model.change(state, number, 0))
+
+    def _aged(self, state: State) -> State:
+        lanes = tuple(map(self._model.aged_lane, state.lanes))
+        flights = tuple(sorted(self._engine.plans.aged(flight) for flight in state.flights))
+        return state._replace(lanes=lanes, flights=flights, traffic=older_traffic(state.traffic))
+
+    # -- parts --------------------------------------------------------------------------------------------------------
+
+    def _change(self, state: State, before: int, after: int, left: tuple[int, ...]) -> State:
+        return self._model.change(state._replace(left=left), before, after)
+
+    def _once(self, key: tuple[Any, ...], make: Any) -> int:
+        found = self._after.get(key)
+        if found is None:
+            found = self._after[key] = make()
+        return found
+
+
+def made_of(told: Object) -> str:
+    """The digest of the artifact that a pod makes of its work. Secrets and places make no difference."""
+    return "sha256:" + hashlib.sha256(canonical(without_secrets(told["work"]))).hexdigest()
+
+
+def without_secrets(value: Any) -> Any:
+    """The JSON without what only says how stores are opened."""
+    if isinstance(value, dict):
+        return {
+            name: without_secrets(item)
+            for name, item in value.items()
+            if name not in ("secret", "secretRef", "modelSecret", "checkpoint")
+        }
+    if isinstance(value, list):
+        return [without_secrets(item) for item in value]
+    return value

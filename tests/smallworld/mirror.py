@@ -1,0 +1,362 @@
+"""The real engine, in lock-step with the model: after every move both must have seen, decided and queued the same.
+
+Reconciler, Applier and Cache are the operator's own. Their requests wait here until the model makes that move; the
+answers are made from the model's state. So a walk through a world is at once a test that the model is faithful.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Generator
+from dataclasses import dataclass
+from typing import Any
+
+from kaon.controllers.base import Key, Object
+from kaon.controllers.registry import CONTROLLERS
+from kaon.engine import apply as applying
+from kaon.engine import reconcile as reconciling
+from kaon.engine.apply import Applier
+from kaon.engine.cache import Cache
+from kaon.engine.client import ApiError
+from kaon.engine.reconcile import Reconciler
+from kaon.engine.resources import RESOURCES
+from kaon.engine.slim import Entry
+
+from .engine import Engine
+from .model import Model, Move, name_of
+from .objects import NOW, canonical
+from .state import Flight, State
+
+PLURALS = {resource.plural: resource.kind for resource in RESOURCES.values()}
+
+
+class Differs(AssertionError):
+    """The engine did something else than the model says."""
+
+
+@dataclass
+class Request:
+    """A request of the engine that waits for its answer."""
+
+    verb: str
+    path: str
+    body: Any
+
+    def __await__(self) -> Generator[Request, Object, Object]:
+        return (yield self)
+
+    @property
+    def key(self) -> Key:
+        """The object that it is about."""
+        parts = self.path.strip("/").split("/")
+        at = parts.index("namespaces")
+        namespace, plural = parts[at + 1 : at + 3]
+        name = parts[at + 3] if len(parts) > at + 3 else self.body["metadata"]["name"]
+        return Key(PLURALS[plural], namespace, name)
+
+    @property
+    def about_status(self) -> bool:
+        """Whether it is about the status alone."""
+        return self.path.endswith("/status")
+
+
+class _Client:
+    """What the Applier writes through."""
+
+    async def create(self, path: str, manifest: Object) -> Object:
+        return await Request("create", path, manifest)
+
+    async def apply(self, path: str, manifest: Object) -> Object:
+        return await Request("apply", path, manifest)
+
+    async def replace(self, path: str, manifest: Object) -> Object:
+        return await Request("replace", path, manifest)
+
+    async def delete(self, path: str, uid: str) -> Object:
+        return await Request("delete", path, uid)
+
+    async def get(self, path: str) -> Object:
+        return await Request("get", path, None)
+
+
+class _Queue:
+    """The work queue without its clock: a key with a timer may come at any time."""
+
+    def __init__(self) -> None:
+        self.keys: set[Key] = set()
+
+    def __len__(self) -> int:
+        return 0  # never a crowd
+
+    def add(self, key: Key) -> None:
+        self.keys.add(key)
+
+    def done(self, key: Key, again_after: float | None = None) -> None:
+        if again_after is not None:
+            self.keys.add(key)
+
+    def failed(self, key: Key, at_least: float | None = None) -> float:
+        self.keys.add(key)
+        return 0.0
+
+    def forget(self, key: Key) -> None:
+        """Nothing is remembered."""
+
+
+class _Recorder:
+    def record(self, obj: Object, event: object) -> None:
+        """Events are not looked at."""
+
+
+class _Clock:
+    """Time for the engine: stands still for plans, and long passes between two statuses."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+
+    @staticmethod
+    def now(zone: object) -> object:
+        return NOW
+
+    def monotonic(self) -> float:
+        self._seconds += 1000.0
+        return self._seconds
+
+
+class Mirror:
+    """One operator process after another, each the real one."""
+
+    def __init__(self, model: Model, engine: Engine, patch: Any) -> None:
+        """patch: pytest's monkeypatch, or whatever else has its setattr."""
+        self._model = model
+        self._engine = engine
+        clock = _Clock()
+        patch.setattr(reconciling, "datetime", clock)
+        patch.setattr(applying, "time", clock)
+        self._version = 0
+        self._versions: dict[int, int] = {}
+        """The version at which an object last had a content."""
+        self._events: dict[str, list[tuple[int, int]]] = {kind: [] for kind in model.kinds}
+        """(event, version) of all that the watch has not brought yet."""
+        first = model.first()
+        for _, lane in model.lanes(first):
+            for number in lane.api:
+                self._stamp(number)
+        self._start(first)
+
+    # -- following --------------------------------------------------------------------------------------------------
+
+    def follow(self, before: State, move: Move) -> None:
+        """Do what a move does, and compare.
+
+        Raises:
+            Differs: the real engine does not stand where the model stands after it.
+        """
+        match move.what:
+            case "see":
+                self._see(before, move.whom)
+            case "reconcile":
+                self._reconcile(before, next(key for key in self._model.resources if name_of(key) == move.whom))
+            case "crash":
+                self._start(move.state)
+            case "time":
+                self._age(move.state)
+            case _:
+                self._happen(before, move)
+        self._compare(move.state)
+
+    def permits(self, move: Move) -> bool:
+        """Whether the real engine is about to make a move, where the model leaves it the choice."""
+        if move.what == "put off status":
+            return False  # this engine's clock is such that none is
+        wanted = {name_of(request.key) for _, request in self._running.values()}
+        return move.what not in ("prune", "lose request", "lose answer") or move.whom in wanted
+
+    def _start(self, state: State) -> None:
+        """A new process; the one before has no more say."""
+        for running, _ in getattr(self, "_running", {}).values():
+            running.close()
+        self._running: dict[Key, tuple[Coroutine[Any, Any, None], Request]] = {}
+        controllers = {controller.kind: controller for controller in CONTROLLERS}
+        self._queue = _Queue()
+        self._cache = Cache(controllers, self._queue.add)
+        client: Any = _Client()
+        self._reconciler = Reconciler(
+            controllers,
+            self._model.world.config,
+            self._cache,
+            self._queue,  # type: ignore[arg-type]
+            Applier(client, self._cache),
+            _Recorder(),  # type: ignore[arg-type]
+            frozenset,
+        )
+        for kind, lane in self._model.lanes(state):
+            self._events[kind] = [(event, self._versions[abs(event)]) for event in lane.events]
+            for number in lane.seen:
+                self._cache.put(self._object(number, self._versions[number]))
+
+    def _see(self, before: State, kind: str) -> None:
+        """The watch brings events up to the one that the model sees: the model left out what has no effect."""
+        waiting, at = self._events[kind], len(self._events[kind])
+        for event in reversed(self._model.lane(before, kind).events):
+            at = next((i for i in range(at - 1, -1, -1) if waiting[i][0] == event), -1)
+        if at < 0:
+            raise Differs(f"the model sees an event of {kind} that never was")
+        for event, version in waiting[: at + 1]:
+            fact = self._model.objects.fact(abs(event))
+            if event < 0:
+                self._cache.remove(fact.key, fact.uid)
+            else:
+                self._cache.put(self._object(event, version))
+        del waiting[: at + 1]
+
+    def _reconcile(self, before: State, key: Key) -> None:
+        self._queue.keys.discard(key)
+        self._go_on(key, self._reconciler.once(key), None)
+        for owner, doubtful in before.doubts:
+            if self._model.resources[owner] == key:
+                running, request = self._running.pop(key)
+                if (request.verb, request.key) != ("get", doubtful):
+                    raise Differs(f"{name_of(key)} does not look up {name_of(doubtful)} before it plans")
+                there = self._there(before, doubtful)
+                self._go_on(key, running, self._found(there) if there else self._error(request, 404))
+
+    def _age(self, state: State) -> None:
+        """Everything is older. No clock is moved: the same is written into the cache, as it was long ago."""
+        for kind in self._model.kinds:
+            for key in self._cache.keys(kind):
+                entry = self._cache.entry(key)
+                if entry is not None:
+                    aged = self._model.objects.aged(self._model.objects.number(entry.obj))
+                    self._versions[aged] = entry.version
+                    self._cache._entries[kind][key] = Entry(self._object(aged, entry.version))
+            self._events[kind] = [(self._older(event), version) for event, version in self._events[kind]]
+        for number, version in list(self._versions.items()):
+            aged = self._model.objects.aged(number)
+            self._versions[aged] = max(version, self._versions.get(aged, 0))
+
+    def _older(self, event: int) -> int:
+        return self._model.objects.aged(event) if event > 0 else -self._model.objects.aged(-event)
+
+    def _happen(self, before: State, move: Move) -> None:
+        """A write of the engine, or something that only the API server hears of at first."""
+        change = self._change(before, move.state)
+        if change is not None:
+            old, new = change
+            self._version += 1
+            if new:
+                self._stamp(new)
+            kind = self._model.objects.fact(new or old).key.kind
+            self._events[kind].append((new or -old, self._version))
+        flight = next((flight for flight in before.flights if flight not in move.state.flights), None)
+        if flight is not None and move.what not in NOT_OF_THE_ENGINE:
+            self._answer(before, move, self._model.objects.fact(flight.owner).key)
+
+    def _change(self, before: State, after: State) -> tuple[int, int] | None:
+        """(before, after) of the one object that changed at the API server."""
+        for kind in self._model.kinds:
+            old, new = set(self._model.lane(before, kind).api), set(self._model.lane(after, kind).api)
+            if old != new:
+                return next(iter(old - new), 0), next(iter(new - old), 0)
+        return None
+
+    # -- answering ----------------------------------------------------------------------------------------------------
+
+    def _answer(self, before: State, move: Move, owner: Key) -> None:
+        running, request = self._running.pop(owner)
+        if move.what in ("lose request", "lose answer"):
+            self._go_on(owner, running, self._error(request, 0))
+            return
+        there = self._there(before, request.key)
+        if request.verb == "get":
+            # The object is looked at before it is applied over, which the model does at once.
+            self._go_on(owner, running, self._found(there) if there else self._error(request, 404))
+            if owner not in self._running or move.what == "look up":
+                return
+            running, request = self._running.pop(owner)
+        match request.verb:
+            case "create" if there:
+                self._go_on(owner, running, self._error(request, 409, "AlreadyExists"))
+                running, request = self._running.pop(owner)
+                self._go_on(owner, running, self._found(there))
+            case "delete":
+                same = there and self._model.objects.fact(there).uid == request.body
+                self._go_on(owner, running, {"kind": "Status"} if same else self._error(request, 409 if there else 404))
+            case "replace":
+                self._go_on(owner, running, self._status_answer(move, request, there))
+            case _:
+                now = self._there(move.state, request.key)
+                answer = self._found(now) if now else self._error(request, 422)
+                self._go_on(owner, running, answer)
+
+    def _status_answer(self, move: Move, request: Request, there: int) -> Object | ApiError:
+        if not there:
+            return self._error(request, 404)
+        newest = str(self._versions[there]) == request.body["metadata"]["resourceVersion"]
+        if newest != (move.what == "status"):
+            raise Differs(f"{move.what} {move.whom}, and the version in the request says otherwise")
+        now = self._there(move.state, request.key)
+        return self._found(now) if newest else self._error(request, 409, "Conflict")
+
+    def _go_on(self, owner: Key, running: Coroutine[Any, Any, None], answer: Object | ApiError | None) -> None:
+        """Give an answer, or begin with None; keep what is asked next."""
+        try:
+            asked = running.throw(answer) if isinstance(answer, ApiError) else running.send(answer)
+        except StopIteration:
+            return
+        self._running[owner] = running, asked
+
+    @staticmethod
+    def _error(request: Request, status: int, reason: str = "") -> ApiError:
+        return ApiError(request.verb, request.path, status, {"reason": reason, "message": "no"})
+
+    # -- comparing ----------------------------------------------------------------------------------------------------
+
+    def _compare(self, state: State) -> None:
+        for kind, lane in self._model.lanes(state):
+            seen = sorted(self._model.objects.number(self._cache.get(key)) for key in self._cache.keys(kind))
+            if seen != sorted(lane.seen):
+                raise Differs(f"the cache of {kind} holds {seen}, the model's {lane.seen}")
+        awake = {self._model.resources[index] for index in state.awake}
+        if self._queue.keys & set(self._model.resources) != awake:
+            raise Differs(f"queued are {self._queue.keys}, in the model {awake}")
+        flights = {self._model.objects.fact(flight.owner).key: flight for flight in state.flights}
+        if flights.keys() != self._running.keys():
+            raise Differs(f"under way are {self._running.keys()}, in the model {flights.keys()}")
+        for key, flight in flights.items():
+            self._compare_request(key, flight, self._running[key][1])
+
+    def _compare_request(self, owner: Key, flight: Flight, request: Request) -> None:
+        verb, key, body = self._engine.pending(flight)
+        asked = "status" if request.about_status else request.verb
+        if verb == "apply" and asked == "get" and flight.blind:
+            return
+        if verb == asked == "delete" and request.key in self._prunes(flight):
+            return
+        if (asked, request.key) != (verb, key):
+            raise Differs(f"{name_of(owner)} wants to {asked} {request.key}, in the model to {verb} {key}")
+        sent = request.body["status"] if request.about_status else request.body
+        if canonical(sent) != canonical(body) and "Refused" not in str(body):
+            raise Differs(f"{name_of(owner)} sends {sent}, in the model {body}")
+
+    def _prunes(self, flight: Flight) -> set[Key]:
+        return {self._model.objects.fact(number).key for number in flight.prunes}
+
+    # -- parts --------------------------------------------------------------------------------------------------------
+
+    def _there(self, state: State, key: Key) -> int:
+        return self._model.find(self._model.lane(state, key.kind).api, key)
+
+    def _stamp(self, number: int) -> None:
+        self._version += 1
+        self._versions[number] = self._version
+
+    def _found(self, number: int) -> Object:
+        return self._object(number, self._versions[number])
+
+    def _object(self, number: int, version: int) -> Object:
+        made: Object = self._model.objects.copy(number)
+        made["metadata"]["resourceVersion"] = str(version)
+        return made
+
+
+NOT_OF_THE_ENGINE = frozenset({"user edits", "user applies", "outside changes", "fail"})
