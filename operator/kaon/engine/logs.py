@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +33,11 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
     return found
 
 
+def trace(exc_info: Any) -> str:
+    """The last calls of a traceback: one of an endless recursion is fifty thousand lines long."""
+    return "".join(traceback.format_exception(*exc_info, limit=-40)).rstrip()
+
+
 class JsonFormatter(logging.Formatter):
     """time, level, msg, logger, then the fields; a traceback under `error`."""
 
@@ -45,7 +51,7 @@ class JsonFormatter(logging.Formatter):
             **fields_of(record),
         }
         if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
+            line["error"] = trace(record.exc_info)
         return orjson.dumps(line).decode()
 
 
@@ -57,7 +63,7 @@ class TextFormatter(logging.Formatter):
         fields = " ".join(f"{name}={value}" for name, value in fields_of(record).items())
         stamp = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
         line = f"{stamp} {record.levelname:<7} {record.getMessage()}  {fields}".rstrip()
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        return f"{line}\n{trace(record.exc_info)}" if record.exc_info else line
 
 
 def configure(form: str, level: str) -> None:

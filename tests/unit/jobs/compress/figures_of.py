@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kaon.api.compressionjob import Interval
+from kaon.api.compressionjob import Budget, Interval
 from kaon.api.evaluation import Latency
 from kaon_jobs.compress.figures import Measured
 from kaon_jobs.compress.quality import Quality, compare
@@ -28,7 +28,8 @@ def measured(
     found: Quality | None = None, speed: tuple[float, float, float] | None = (2.0, 1.9, 2.1), **changes: Any
 ) -> Measured:
     """Figures of a candidate."""
-    interval = Interval(value=speed[0], low=speed[1], high=speed[2]) if speed else None
+    # Not validated: what a broken timing might say must be refused by the verdict too.
+    interval = Interval.model_construct(value=speed[0], low=speed[1], high=speed[2]) if speed else None
     values: dict[str, Any] = {
         "size_bytes": 25,
         "size_ratio": 4.0,
@@ -39,3 +40,9 @@ def measured(
         "peak_memory_bytes": 100,
     }
     return Measured(**{**values, **changes})
+
+
+def budget_of(bounds: dict[str, Any]) -> Budget:
+    """A budget of these bounds; where none is on quality, one more that every finite figure keeps."""
+    on_quality = {"maxAccuracyDrop", "maxMacroF1Drop", "maxClassRecallDrop"} & bounds.keys()
+    return Budget.model_validate(bounds if on_quality else {"maxAccuracyDrop": 1, **bounds})

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from kaon.api.compressionjob import Budget
 from kaon_jobs.compress.figures import Measured
 from kaon_jobs.compress.message import bound_sentence, infeasible
 from kaon_jobs.compress.selection import Contender, Standing, choose, contender, nearest, pareto
 
-from .figures_of import measured, quality
+from .figures_of import budget_of, measured, quality
 
 BUDGET = {"maxAccuracyDrop": 0.01, "maxMacroF1Drop": 0.02, "maxClassRecallDrop": 0.05}
 
@@ -17,7 +16,7 @@ BUDGET = {"maxAccuracyDrop": 0.01, "maxMacroF1Drop": 0.02, "maxClassRecallDrop":
 def _contender(
     name: str, candidate: Measured, budget: dict[str, Any] | None = None, objective: str = "latency"
 ) -> Contender:
-    return contender(name, candidate, Budget.model_validate(budget or BUDGET), objective)
+    return contender(name, candidate, budget_of(budget or BUDGET), objective)
 
 
 def test_one_flip_in_a_class_of_four_rows_does_not_rule_a_candidate_out() -> None:

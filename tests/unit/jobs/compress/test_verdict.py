@@ -11,13 +11,14 @@ from kaon.api.evaluation import Latency
 from kaon_jobs.compress.figures import Measured, strict
 from kaon_jobs.compress.verdict import CHECKS, violations
 
-from .figures_of import measured, quality
+from .figures_of import budget_of, measured, quality
 
 NAN = float("nan")
+UNREAL = Latency.model_construct(p50=1, p99=NAN)
 
 
 def _broken(budget: dict[str, Any], candidate: Measured, objective: str = "latency") -> list[str]:
-    return [item.sentence for item in violations(Budget.model_validate(budget), objective, strict(candidate))]
+    return [item.sentence for item in violations(budget_of(budget), objective, strict(candidate))]
 
 
 @pytest.mark.parametrize(
@@ -85,12 +86,12 @@ def test_a_broken_budget_is_a_sentence_with_both_figures(
         ({}, measured(speed=None), "objective"),
         ({}, measured(speed=(2.0, NAN, 2.1)), "objective"),
         ({"maxLatencyMs": {"p50": 99, "p99": 99}}, measured(latency=None), "maxLatencyMs.p50"),
-        ({"maxLatencyMs": {"p50": 99, "p99": 99}}, measured(latency=Latency(p50=1, p99=NAN)), "maxLatencyMs.p99"),
+        ({"maxLatencyMs": {"p50": 99, "p99": 99}}, measured(latency=UNREAL), "maxLatencyMs.p99"),
         ({"maxPeakMemoryBytes": 999}, measured(peak_memory_bytes=None), "maxPeakMemoryBytes"),
     ],
 )
 def test_a_missing_or_unreal_figure_breaks_its_budget(budget: dict[str, Any], candidate: Measured, field: str) -> None:
-    found = violations(Budget.model_validate(budget), "latency", strict(candidate))
+    found = violations(budget_of(budget), "latency", strict(candidate))
     assert field in [item.field for item in found]
     assert any("not measured" in item.sentence for item in found)
 
@@ -136,7 +137,7 @@ def test_every_field_of_the_budget_has_a_check() -> None:
         "maxPeakMemoryBytes": 1,
     }
     assert set(everything) == {field.alias for field in Budget.model_fields.values()}
-    found = violations(Budget.model_validate(everything), "latency", strict(measured(quality(30, 2))))
+    found = violations(budget_of(everything), "latency", strict(measured(quality(30, 2))))
     assert {item.field.split(".")[0] for item in found} == set(everything)
     assert len(found) == len(CHECKS)
     assert [item.feasible for item in found if item.field == "minSpeedup"] == ["minSpeedup 1.9"]
@@ -145,7 +146,7 @@ def test_every_field_of_the_budget_has_a_check() -> None:
 def test_what_would_be_feasible_is_kept_when_it_is_asked_for() -> None:
     candidate = measured(quality(lost_big=31, lost_small=1), speed=(1.987, 1.9451, 2.1))
     budget = {"maxAccuracyDrop": 0.001, "maxMacroF1Drop": 0.001, "minSpeedup": 3.0, "minSizeRatio": 9.0}
-    offers = [item.feasible for item in violations(Budget.model_validate(budget), "latency", strict(candidate))]
+    offers = [item.feasible for item in violations(budget_of(budget), "latency", strict(candidate))]
     relaxed = {name: float(value) for name, value in (str(offer).split() for offer in offers)}
     assert set(relaxed) == set(budget)
     assert _broken(relaxed, candidate) == []
