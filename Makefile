@@ -80,7 +80,7 @@ lint: venv ## style, types, and that nothing derived is stale
 # -- tests -----------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: lint ## all, exhaustive ones at a reduced size: on an API server, and on a node (root)
+test: lint ## all but the exhaustive ones: lint, unit, golden, cluster and scale (real API server), e2e (real node; root)
 	$(BIN)/pytest --numprocesses 2 --no-loadscope-reorder $(PYTEST)
 
 .PHONY: test-unit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -45,13 +46,7 @@ class Program:
 
     def stop(self) -> None:
         """End it: asked first, then made to."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(15)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        end(self.process)
         assert self.process.stdout is not None
         self.process.stdout.close()
 
@@ -95,15 +90,27 @@ class Program:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
 
 
+def end(process: subprocess.Popen[bytes], seconds: float = 15.0) -> None:
+    """End a process: asked first, then made to. One that was stopped is let go on, to hear it."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
 def fetch(url: str) -> tuple[int, str]:
-    """The status and text of a URL on this machine; 0 when nobody listens."""
+    """The status and text of a URL on this machine; 0 and the reason when nobody listens."""
     try:
         with _DIRECT.open(url, timeout=5) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
-        return error.code, ""
-    except OSError:
-        return 0, ""
+        return error.code, error.read().decode()
+    except OSError as error:
+        return 0, str(error)
 
 
 def free_port() -> int:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from simulation.programs import end, fetch, free_port
+
 Object = dict[str, Any]
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Kubectl:
@@ -88,12 +85,12 @@ class OperatorProcess:
 
     def probe(self, path: str) -> tuple[int, str]:
         """The status and text of /healthz or /readyz; 0 when nobody listens."""
-        return self._fetch(f"http://127.0.0.1:{self.health_port}{path}")
+        return fetch(f"http://127.0.0.1:{self.health_port}{path}")
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that carry these labels."""
         total = 0.0
-        for line in self._fetch(f"http://127.0.0.1:{self.metrics_port}/metrics")[1].splitlines():
+        for line in fetch(f"http://127.0.0.1:{self.metrics_port}/metrics")[1].splitlines():
             found = line.split("{")[0].split(" ")[0]
             if found == name and all(f'{key}="{value}"' in line for key, value in labels.items()):
                 total += float(line.rsplit(" ", 1)[1])
@@ -123,32 +120,8 @@ class OperatorProcess:
 
     def stop(self) -> None:
         """End it, gently first."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.terminate()
-            try:
-                self.process.wait(15)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        end(self.process)
         self._log.close()
-
-    @staticmethod
-    def _fetch(url: str) -> tuple[int, str]:
-        try:
-            with _OPENER.open(url, timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-        except OSError as error:
-            return 0, str(error)
 
 
 StartOperator = Callable[..., OperatorProcess]
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

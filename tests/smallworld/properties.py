@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,7 @@ DIFFERS: dict[str, Callable[[Object, Object], str]] = {
 }
 
 
+@cache
 def _status_schema(kind: str) -> Draft202012Validator:
     """The schema of a kind's status in its CRD."""
     (path,) = (path for path in CRDS.glob("*.yaml") if path.stem.endswith(f"_{kind.lower()}s"))

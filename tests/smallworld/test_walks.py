@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
@@ -13,11 +14,16 @@ from .walk import Walk
 from .world import World
 from .worlds import LARGE
 
+ENGINE = logging.getLogger("kaon")
 
-@pytest.fixture(autouse=True)
-def quiet() -> None:
-    """The engine tells of each mishap."""
-    logging.getLogger("kaon").setLevel(logging.CRITICAL)
+
+@pytest.fixture(autouse=True, scope="module")
+def quiet() -> Iterator[None]:
+    """The engine tells of each mishap; what other tests hear of it stays as it was."""
+    before = ENGINE.level
+    ENGINE.setLevel(logging.CRITICAL)
+    yield
+    ENGINE.setLevel(before)
 
 
 @pytest.mark.parametrize("world", LARGE, ids=lambda world: world.name)

@@ -332,9 +332,8 @@ def _options(uri: str, scheme: str, secret: str) -> dict[str, str]:
 
 
 def _path_in_claims(uri: str) -> str:
-    parts = urlsplit(uri)
-    path = unquote(parts.path).rstrip("/")
-    if parts.netloc or not f"{path}/".startswith(f"{CLAIMS_DIR}/"):
+    path = unquote(uri.removeprefix("file://")).rstrip("/")
+    if not f"{path}/".startswith(f"{CLAIMS_DIR}/"):
         raise StageFailure("UnsafePath", f"{uri}: a file is one of a mounted claim, file://{CLAIMS_DIR}/…")
     return path.removeprefix(CLAIMS_DIR).strip("/")
 

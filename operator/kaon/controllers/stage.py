@@ -7,7 +7,7 @@ holds a result; the Job is only the way to get there and may be gone by then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -190,16 +190,16 @@ def _plan(
     fields: Mapping[str, Any] | None = None,
     outcome: Mapping[str, Any] | None = None,
     requeue_after: float | None = None,
-    events: Iterable[EventRecord] = (),
 ) -> Plan:
     """A plan with the whole status: `fields` and what every status has."""
     previous = observed.obj.get("status", {})
     generation = observed.obj["metadata"].get("generation", 0)
     history = list(previous.get("history", []))
+    events: tuple[EventRecord, ...] = ()
     if outcome and not any(same_outcome(outcome, item) for item in history):
         history = [*history, dict(outcome)][-HISTORY_LENGTH:]
         # What went well is told by conditions and history; an Event more for each run would be for nobody.
-        events = (*events, *(() if state.ready else (EventRecord("Warning", state.reason, state.message),)))
+        events = () if state.ready else (EventRecord("Warning", state.reason, state.message),)
     unknown = Claim(None, state.reason, "The inputs were not looked at.")
     status = {
         "phase": state.phase,
@@ -208,7 +208,7 @@ def _plan(
         **(fields or {}),
         **({"history": history} if history else {}),
     }
-    return Plan(children, status, requeue_after, tuple(events))
+    return Plan(children, status, requeue_after, events)
 
 
 def _telling_inputs(state: State, otherwise: Claim) -> State:
@@ -459,7 +459,6 @@ class _Run:
         fields: Mapping[str, Any] | None = None,
         outcome: Mapping[str, Any] | None = None,
         requeue_after: float | None = None,
-        events: Iterable[EventRecord] = (),
     ) -> Plan:
         obj = self.observed.obj
         shared = job_access(obj["metadata"]["namespace"])
@@ -474,7 +473,6 @@ class _Run:
             fields={"inputDigest": self.digest, "jobName": self.name, **self.inputs.fields, **(fields or {})},
             outcome=outcome,
             requeue_after=requeue_after,
-            events=events,
         )
 
 

@@ -21,6 +21,7 @@ from kaon.engine.client import ApiError, Client
 from kaon.engine.diff import APPLIED, contains, manifest_hash
 from kaon.engine.logs import about
 from kaon.engine.resources import RESOURCES
+from kaon.resources.labels import MANAGED_BY, MANAGER
 
 log = logging.getLogger("kaon.apply")
 
@@ -104,7 +105,9 @@ class Applier:
                 if entry is not None:
                     self._cache.remove(key, entry.uid)
             else:
-                self._cache.put(found, author=owner)
+                # A stranger's is seen again by whoever comes upon its name; no watch would ever take it away.
+                if found["metadata"].get("labels", {}).get(MANAGED_BY) == MANAGER:
+                    self._cache.put(found, author=owner)
             self._doubts[owner].discard(key)
         self._doubts.pop(owner, None)
 
