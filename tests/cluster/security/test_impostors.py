@@ -79,6 +79,8 @@ def test_labels_alone_make_nothing_kaons(team: Team, victim: Object, operator: O
     assert (team.get("ConfigMap", "labelled") or {})["data"] == {"mine": "yes"}
     assert team.get("Job", "labelled") is not None
     team.delete("Job", "labelled")
+    # A Job deleted so stays until the garbage collector has freed its pods.
+    eventually(lambda: team.get("Job", "labelled") is None, "the Job is gone")
     assert unchanged(team, victim)
 
 
