@@ -69,6 +69,7 @@ class Lessons(Calibration):
         self.rows = rows
         self.teacher = teacher
         self.threads = threads
+        """To train with: all there are, whatever the model is timed with."""
         self.progress = progress
         """Hears what goes on and the share of it that is done."""
         self._shelf = shelf or Forgetful()

@@ -75,7 +75,7 @@ def run(job: JobSpec, work: CompressWork, context: Context) -> Result:
     threads = min(work.target.threads, cpu_limit())
     baseline = load_baseline(work, context, threads)
     trials = TrialStore(
-        open_store(job.output.uri, job.output.secret),
+        open_store(job.output.uri.rstrip("/").rsplit("/", 1)[0], job.output.secret),
         {
             "model": work.model.digest,
             "dataset": work.dataset.digest,
@@ -89,7 +89,7 @@ def run(job: JobSpec, work: CompressWork, context: Context) -> Result:
         baseline.directory,
         context.workdir / "candidates",
         Asked(baseline.validation.texts, baseline.validation.label_ids, baseline.validation_classes),
-        Lessons(baseline.train, work.search.seed, baseline.directory, threads=threads, shelf=trials),
+        Lessons(baseline.train, work.search.seed, baseline.directory, threads=cpu_limit(), shelf=trials),
         trials,
         threads=threads,
         seed=work.search.seed,
@@ -122,9 +122,9 @@ def run(job: JobSpec, work: CompressWork, context: Context) -> Result:
         progress=lambda done, total: context.reporter.progress("publishing", 95 + 5 * done / total),
     )
     try:
-        trials.clear()
+        trials.forget_models()
     except StageFailure as failure:
-        log.warning("trials stay in the store: %s", failure.message)
+        log.warning("models of trials stay in the store: %s", failure.message)
     return published
 
 

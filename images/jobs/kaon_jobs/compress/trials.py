@@ -1,8 +1,9 @@
-"""Finished work, kept in the stage's folder of the store, so that a pod that was killed repeats none of it.
+"""Finished work, kept in the store beside the stages' folders, so that nobody repeats it.
 
-A trial is addressed by the digest of all that can change its outcome; so is a trained model in the middle of a
-pipeline, which several trials start from. Records are written after their files, and name each file's SHA-256:
-half-written work is none. Touches the store only.
+A trial is addressed by the digest of all that can change its outcome, and so is a trained model in the middle of a
+pipeline, which several trials start from. Budget and limits are not part of it: a pod that was killed, a search that is
+widened and a budget that is edited find the trials that were made for the same model. Records are written after their
+files, and name each file's SHA-256: half-written work is none. Touches the store only.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ FOLDER = "trials"
 RECORD = "trial.json"
 TRAINED = "trained.json"
 SHARED = "shared"
-"""Below FOLDER: what all trials share, like the teacher's answers."""
+"""What all trials of a question share, like the teacher's answers."""
 KEPT = (MODEL_FILE, TOKENIZER_FILE, CARD_FILE, CONFIG_FILE)
 """Of a trial's model: what serves, and what it is made of."""
 
@@ -49,9 +50,10 @@ class TrialRecord(ApiModel):
 class TrialStore:
     """The trials of one question: these inputs, this processor, this seed."""
 
-    def __init__(self, folder: Store, question: dict[str, str | int]) -> None:
-        self._folder = folder
+    def __init__(self, stages: Store, question: dict[str, str | int]) -> None:
+        """`stages` is the folder that holds the stages' own folders."""
         self._question = {**question, "format": FORMAT}
+        self._folder = stages.child(f"{FOLDER}/{short(digest_of(self._question), 16)}")
 
     def find(self, steps: list[Step]) -> TrialRecord | None:
         """The record of a finished trial, or None."""
@@ -91,17 +93,18 @@ class TrialStore:
     def read(self, name: str) -> bytes | None:
         """What all trials share under a name, None when there is nothing."""
         try:
-            return self._folder.read(f"{self._shared()}/{name}")
+            return self._folder.read(f"{SHARED}/{name}")
         except ObjectNotFound:
             return None
 
     def write(self, name: str, data: bytes) -> None:
         """Shares bytes under a name."""
-        self._folder.write(f"{self._shared()}/{name}", data)
+        self._folder.write(f"{SHARED}/{name}", data)
 
-    def clear(self) -> None:
-        """Deletes all trials: after the artifact is there, their figures lie in its report."""
-        self._folder.delete([f"{FOLDER}/{entry.path}" for entry in self._folder.entries(FOLDER)])
+    def forget_models(self) -> None:
+        """Deletes the models of all trials, which are large; what was found out about them stays."""
+        found = [entry.path for entry in self._folder.entries()]
+        self._folder.delete([path for path in found if not path.endswith(f"/{RECORD}") and not path.startswith(SHARED)])
 
     def _upload(self, path: str, model: Path, names: tuple[str, ...]) -> dict[str, str]:
         there = [name for name in names if (model / name).is_file()]
@@ -119,9 +122,5 @@ class TrialStore:
                 return False
         return bool(files)
 
-    def _shared(self) -> str:
-        return f"{FOLDER}/{SHARED}-{short(digest_of(self._question), 16)}"
-
     def _path(self, steps: list[Step]) -> str:
-        digest = digest_of({**self._question, "steps": [step.declared() for step in steps]})
-        return f"{FOLDER}/{short(digest, 16)}"
+        return short(digest_of({**self._question, "steps": [step.declared() for step in steps]}), 16)

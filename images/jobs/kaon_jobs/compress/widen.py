@@ -33,9 +33,7 @@ def widen(question: Question, costs: Costs, tried: Sequence[Tried], tail: Sequen
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = _space(costs)
-    sampler = optuna.samplers.TPESampler(
-        seed=question.limits.seed + len(tried), n_startup_trials=4, multivariate=True, warn_independent_sampling=False
-    )
+    sampler = optuna.samplers.TPESampler(seed=question.limits.seed + len(tried), n_startup_trials=4, multivariate=True)
     study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
     known = {item.pipeline for item in tried}
     best = best_gain(question, costs, tried)

@@ -63,7 +63,10 @@ def take_first_token_early(model: onnx.ModelProto) -> bool:
             and maker.op_type in _ROW_BY_ROW
             and name not in outputs
             and all(reader.name in inside for output in maker.output for reader in readers.get(output, []))
-            and all(len(constants[given].dims) <= 2 for given in maker.input if given in constants)
+            and (
+                maker.op_type == "MatMul"
+                or all(len(constants[one].dims) < 2 for one in maker.input if one in constants)
+            )
         )
         if maker is None or not movable:
             frontier.append(name)
