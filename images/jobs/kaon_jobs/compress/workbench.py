@@ -76,6 +76,7 @@ class Workbench:
         self._threads = threads
         self._seed = seed
         self._measure_memory = measure_memory
+        self._count = 0
         self._built: dict[Pipeline, Path] = {Pipeline(()): source}
 
     def find(self, pipeline: Pipeline) -> TrialRecord | None:
@@ -110,7 +111,9 @@ class Workbench:
             peak_memory_bytes=peak_memory(directory, texts, self._threads) if self._measure_memory else None,
             seconds=_since(start),
         )
-        return record, self._trials.put(record, directory)
+        where = self._trials.put(record, directory)
+        self._tidy(pipeline)
+        return record, where
 
     def measured(self, record: TrialRecord) -> Measured:
         """The figures of a trial that did not fail."""
@@ -208,10 +211,24 @@ class Workbench:
             self._built[pipeline] = directory
         return self._built[pipeline]
 
+    def _tidy(self, pipeline: Pipeline) -> None:
+        """Deletes what was exported on the way to a measured model: it is large, and made again in seconds."""
+        for length in range(1, len(pipeline.steps)):
+            prefix = Pipeline(pipeline.steps[:length])
+            directory = self._built.get(prefix)
+            if directory is None:
+                continue
+            if prefix.steps[-1].trains:
+                (directory / MODEL_FILE).unlink(missing_ok=True)
+            else:
+                shutil.rmtree(directory)
+                del self._built[prefix]
+
     def _directory(self, source: Path) -> Path:
         """A new model directory that holds all of `source` but the model."""
         self._scratch.mkdir(parents=True, exist_ok=True)
-        directory = self._scratch / f"candidate-{len(list(self._scratch.iterdir()))}"
+        self._count += 1
+        directory = self._scratch / f"candidate-{self._count}"
         directory.mkdir()
         for name in dict.fromkeys([*self.card.serving_files, *DESCRIPTIONS]):
             if name != MODEL_FILE and (source / name).is_file():

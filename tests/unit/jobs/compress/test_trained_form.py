@@ -218,6 +218,8 @@ def test_a_trimmed_vocabulary_reads_every_text_and_its_model_loads(
     unknown = after.token_to_id("[UNK]")
     for text in [*lessons.draw(200), "wing zzz qwertz", "a b c xylophone"]:
         assert unknown not in after.encode(text).ids
+    found = json.loads((made / CARD_FILE).read_text())["recipe"]["vocabulary"]
+    assert found == {"tokens": after.get_vocab_size(), "of": before.get_vocab_size(), "becameUnknown": 0}
     config = _loads_and_answers_alike(made, lessons.draw(20)).config
     assert config.vocab_size == after.get_vocab_size() and config.max_position_embeddings == 16
     assert config.pad_token_id == after.token_to_id("[PAD]")

@@ -20,7 +20,7 @@ from kaon_jobs.compress import encoder
 from kaon_jobs.compress.lessons import Lessons
 from kaon_jobs.compress.techniques import TechniqueFailed
 from kaon_jobs.compress.techniques.pieces import kept_tokens, remapped, token_ids, tokens_of
-from kaon_jobs.onnx_text import TOKENIZER_FILE, load_tokenizer, read_card
+from kaon_jobs.onnx_text import CARD_FILE, TOKENIZER_FILE, load_tokenizer, read_card
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,8 @@ class VocabularyTrimming:
         )
         _write_tokenizer(source, target, remapped(description, order))
         unread = unreadable(source, target, [text for view in CHECKED_VIEWS for text in data.view(view)])
-        log.info("%d of %d tokens stay; %d tokens of the texts became unknown", len(order), len(ids), unread)
+        log.info("%d of %d tokens stay; %d pieces of the texts became unknown", len(order), len(ids), unread)
+        _note(target, {"tokens": len(order), "of": len(ids), "becameUnknown": unread})
 
 
 def unreadable(before: Path, after: Path, texts: list[str]) -> int:
@@ -62,6 +63,13 @@ def unreadable(before: Path, after: Path, texts: list[str]) -> int:
         unknown = tokenizer.token_to_id(tokens_of(directory).get("unk_token", "[UNK]"))
         counts.append(sum(encoding.ids.count(unknown) for encoding in tokenizer.encode_batch(texts)))
     return counts[1] - counts[0]
+
+
+def _note(target: Path, found: dict[str, int]) -> None:
+    """The model's card tells what was left out, and how much of the training texts is unreadable because of it."""
+    card = read_card(target)
+    card = card.model_copy(update={"recipe": {**card.recipe, "vocabulary": found}})
+    (target / CARD_FILE).write_text(json.dumps(card.wire(), indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def _shortened(model: Any, rows: list[int], positions: int) -> Any:
