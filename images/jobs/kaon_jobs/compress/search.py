@@ -29,7 +29,7 @@ from kaon_jobs.compress.moves import (
 )
 from kaon_jobs.compress.selection import Standing
 from kaon_jobs.compress.shape import Costs, Point, Shape, Structure, learn, probes, spread, structures
-from kaon_jobs.compress.students import FIRST_MIN_COUNT, MIN_COUNTS, next_student, on_rung, student_of
+from kaon_jobs.compress.students import FIRST_MIN_COUNT, MIN_COUNTS, by_weight, next_student, on_rung, student_of
 from kaon_jobs.compress.widen import best_gain, widen, within
 
 QUALITY_FIELDS = ("maxAccuracyDrop", "maxMacroF1Drop", "maxClassRecallDrop")
@@ -86,10 +86,13 @@ def _students(question: Question, seen: Seen, shape: Shape) -> Move:
     allowed = allowed or [item for item in structures(shape, MIN_COUNTS[-1]) if within(question, costs, item)]
     if not allowed:
         allowed = [_smallest(shape)]
-    student = next_student(allowed, seen.tried, costs, question.objective, tail)
-    if student is not None:
-        return Try(student)
-    if not any(item.contender is not None and item.contender.standing is not Standing.BREAKS for item in seen.tried):
+    for field in by_weight(allowed, shape):
+        student = next_student(field, seen.tried, costs, question.objective, tail)
+        if student is not None:
+            return Try(student)
+        if _may_keep(seen.tried, reshaped=True):
+            break
+    if not _may_keep(seen.tried):
         if within(question, costs, Structure(tuple(range(shape.depth)), 0.0, 1)):
             return _quantizations(question, seen)
         return Done("the students that were trained lose too much", _too_lossy(question, allowed[0], shape, tail))
@@ -97,6 +100,16 @@ def _students(question: Question, seen: Seen, shape: Shape) -> Move:
         return Done(f"{PATIENCE} trials in a row found nothing better")
     wider = widen(question, costs, seen.tried, tail)
     return Try(wider) if wider is not None else Done("nothing smaller or faster is left to try")
+
+
+def _may_keep(tried: Sequence[Tried], *, reshaped: bool = False) -> bool:
+    """Whether a candidate, or one of those that change the model's shape, may keep its budget."""
+    return any(
+        item.contender is not None
+        and item.contender.standing is not Standing.BREAKS
+        and (item.pipeline.reshapes or not reshaped)
+        for item in tried
+    )
 
 
 def _probes(shape: Shape) -> list[Structure]:

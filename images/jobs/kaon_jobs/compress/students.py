@@ -14,9 +14,12 @@ from kaon_jobs.compress.moves import Pipeline, Tried
 from kaon_jobs.compress.selection import Contender, Standing
 from kaon_jobs.compress.shape import Costs, Shape, Structure
 
-RUNGS = (5, 15)
+RUNGS = (4, 10)
 """Epochs that each rung adds."""
 ENTRANTS = 6
+LIGHT = 0.4
+"""Structures of at most this share of the whole model's work come first: heavier ones win little over plain INT8, and
+take longest to train."""
 MIN_COUNTS = (1, 2, 3, 5, 8)
 FIRST_MIN_COUNT = 2
 
@@ -53,6 +56,13 @@ def student_of(pipeline: Pipeline, shape: Shape) -> Student | None:
         if step.prune is not None and step.prune.method == "ffn":
             narrowed = step.prune.ratio or 0.0
     return Student(Structure(layers, narrowed, min_count), lessons)
+
+
+def by_weight(allowed: Sequence[Structure], shape: Shape) -> tuple[list[Structure], list[Structure]]:
+    """The light structures, and the heavy ones that are trained only when no light one will do."""
+    whole = Structure(tuple(range(shape.depth)), 0.0, MIN_COUNTS[0]).work(shape)
+    light = [item for item in allowed if item.work(shape) <= LIGHT * whole]
+    return light, [item for item in allowed if item not in light]
 
 
 def entrants(allowed: Sequence[Structure]) -> list[Structure]:

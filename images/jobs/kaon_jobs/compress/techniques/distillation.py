@@ -56,7 +56,10 @@ class Distillation:
             loss = _with_inner_states(loss, student, source, data, wanted)
             outputs = {"output_hidden_states": True, "output_attentions": bool(wanted.attention_loss)}
             student.set_attn_implementation("eager")
-        with rounded_weights(student, wanted.quantization_aware):
+        with (
+            rounded_weights(student, wanted.quantization_aware),
+            encoder.last_layer_for_first_token(student, not outputs),
+        ):
             teach(
                 student,
                 views,
@@ -66,6 +69,7 @@ class Distillation:
                 threads=data.threads,
                 progress=lambda share: data.progress("distilling", share),
                 outputs=outputs,
+                dropout=False,
             )
         encoder.save(student, source, target)
 

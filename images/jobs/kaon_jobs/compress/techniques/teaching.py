@@ -81,8 +81,14 @@ def teach(
     threads: int,
     progress: Callable[[float], None],
     outputs: dict[str, bool] | None = None,
+    dropout: bool = True,
 ) -> None:
     """Trains the model in place; each epoch sees the next view. Leaves it in evaluation mode.
+
+    In BF16 where the processor multiplies it, weights and their changes in float32.
+
+    Args:
+        dropout: a student of a teacher's answers has no need of it, and learns faster without.
 
     Raises:
         TechniqueFailed: the loss is no number any more.
@@ -94,10 +100,13 @@ def teach(
     steps = plan.epochs * -(-len(labels) // plan.batch_size)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
     callable_model: Any = model
-    model.train()
+    model.train(dropout)
     start = time.monotonic()
+    brief = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     for number, batch in enumerate(_batches(views, labels, plan, int(model.config.pad_token_id or 0))):
-        found = callable_model(input_ids=batch.ids, attention_mask=batch.mask, **(outputs or {}))
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=brief):
+            found = callable_model(input_ids=batch.ids, attention_mask=batch.mask, **(outputs or {}))
+        found["logits"] = found["logits"].float()
         loss = loss_of(found, batch)
         if not torch.isfinite(loss):
             raise TechniqueFailed(
