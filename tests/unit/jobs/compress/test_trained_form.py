@@ -156,12 +156,16 @@ def test_magnitude_pruning_sets_the_smallest_weights_to_zero_and_training_keeps_
     assert float((weights == 0).float().mean()) == pytest.approx(0.5, abs=0.01)
 
 
-def test_a_distilled_student_is_better_than_the_layers_it_was_cut_from(
-    make: Callable[..., Path], lessons: Lessons, splits: dict[str, Rows]
+def test_a_distilled_student_answers_more_like_its_teacher_than_the_layers_it_was_cut_from(
+    make: Callable[..., Path], source: Path, lessons: Lessons, splits: dict[str, Rows]
 ) -> None:
     cut = make({"prune": {"method": "layers", "keepLayers": [0]}})
     student = make({"distill": {"keepLayers": [0], "epochs": 8, "learningRate": 0.003}})
-    assert _accuracy(student, splits["test"]) > max(0.85, _accuracy(cut, splits["test"]))
+    teacher, before, after = (
+        OnnxTextClassifier(path, 1).probabilities(splits["test"].texts) for path in (source, cut, student)
+    )
+    assert np.abs(after - teacher).mean() < 0.5 * np.abs(before - teacher).mean()
+    assert _accuracy(student, splits["test"]) > 0.9
     assert _loads_and_answers_alike(student, lessons.draw(20)).config.num_hidden_layers == 1
 
 
@@ -178,7 +182,7 @@ def test_hidden_states_and_attention_can_be_taught_while_the_tokens_are_the_teac
     lesson = {"keepLayers": [1], "hiddenLoss": 1, "attentionLoss": 1, "epochs": 3, "learningRate": 0.002, "views": 1}
     assert _accuracy(make({"distill": lesson}), splits["test"]) > 0.8
     with pytest.raises(TechniqueFailed, match="put vocabulary after distill"):
-        make({"vocabulary": {"minCount": 3}}, {"distill": lesson})
+        make({"vocabulary": {"maxTokens": 20}}, {"distill": lesson})
 
 
 def test_training_gives_the_same_weights_each_time(make: Callable[..., Path]) -> None:
@@ -228,10 +232,13 @@ def test_a_trimmed_vocabulary_reads_every_text_and_its_model_loads(
 def test_texts_whose_tokens_all_stayed_get_the_same_answers(
     make: Callable[..., Path], source: Path, lessons: Lessons
 ) -> None:
-    made = make({"vocabulary": {}})
-    texts = lessons.draw(50)
+    made = make({"vocabulary": {"maxTokens": 30}})
+    before, after = (Tokenizer.from_file(str(path / "tokenizer.json")) for path in (source, made))
+    before.no_padding()
+    after.no_padding()
+    texts = [text for text in lessons.draw(200) if before.encode(text).tokens == after.encode(text).tokens]
     one, other = (OnnxTextClassifier(path, 1).logits(texts) for path in (source, made))
-    assert np.abs(one - other).max() < 1e-4
+    assert len(texts) > 3 and np.abs(one - other).max() < 1e-4
 
 
 def _wordpiece(*pieces: str) -> dict[str, Any]:

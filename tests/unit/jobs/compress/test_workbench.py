@@ -52,7 +52,7 @@ def bench(trained: Result, dataset: Result, tmp_path: Path, applied: list[str]) 
     def made(attempt: str) -> Workbench:
         said = OnnxTextClassifier(source, 1).probabilities(validation.texts).argmax(axis=1)
         asked = Question(validation.texts, validation.label_ids, np.asarray(said, dtype=np.int64))
-        trials = TrialStore(open_store(f"file:///mnt{tmp_path}/store/compressionjobs"), {"seed": 0})
+        trials = TrialStore(open_store(f"file:///mnt{tmp_path}/store/compressionjobs", None), {"seed": 0})
         lessons = Lessons(rows, 0, source, threads=1, shelf=trials)
         return Workbench(source, tmp_path / attempt, asked, lessons, trials, threads=1, seed=0, measure_memory=False)
 

@@ -104,7 +104,7 @@ def _heads_and_width(model: onnx.ModelProto) -> tuple[int, int]:
     sums = {node.output[0]: node for node in model.graph.node if node.op_type == "Add"}
     for node in model.graph.node:
         shape = shapes.get(node.input[1]) if node.op_type == "Reshape" else None
-        projected = sums.get(node.input[0])
+        projected = sums.get(node.input[0]) if shape is not None else None
         if shape is None or projected is None:
             continue
         widths = [sizes[name] for name in projected.input if name in sizes]
