@@ -161,6 +161,7 @@ def shape_of(directory: Path, texts: Sequence[str], min_counts: Sequence[int]) -
         depth=model.config.num_hidden_layers,
         hidden=model.config.hidden_size,
         width=width,
+        vocabulary=len(ids),
         sequence=read_card(directory).max_sequence_length,
         tokens=tokens,
     )

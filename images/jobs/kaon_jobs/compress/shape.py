@@ -24,6 +24,8 @@ class Shape:
     """Of the feed-forward parts."""
     sequence: int
     """Tokens it reads at most."""
+    vocabulary: int
+    """Tokens it knows."""
     tokens: tuple[tuple[int, int], ...]
     """(times that the training texts must hold a token for it to stay, tokens that stay)."""
 
@@ -38,7 +40,9 @@ class Structure:
 
     def steps(self, shape: Shape) -> tuple[Step, ...]:
         """How it is made, without training."""
-        made = [Step(vocabulary=Vocabulary(min_count=self.min_count))]
+        made = []
+        if dict(shape.tokens)[self.min_count] < shape.vocabulary:
+            made.append(Step(vocabulary=Vocabulary(min_count=self.min_count)))
         if len(self.layers) < shape.depth:
             made.append(Step(prune=Prune(method="layers", keep_layers=list(self.layers))))
         if self.narrowed:

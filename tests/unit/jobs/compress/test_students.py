@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from kaon_jobs.compress.students import MIN_COUNTS, student_of
 
 from .figures_of import measured, quality
 
-SHAPE = Shape(6, 384, 1536, 48, tuple(zip(MIN_COUNTS, (10_000, 8000, 7000, 6000, 5000), strict=True)))
+SHAPE = Shape(6, 384, 1536, 48, 30_000, tuple(zip(MIN_COUNTS, (10_000, 8000, 7000, 6000, 5000), strict=True)))
 WHOLE = Structure(tuple(range(6)), 0.0, 1)
 
 
@@ -190,3 +191,9 @@ def test_lines_through_a_few_structures_tell_what_the_others_cost() -> None:
 
 def test_layers_that_stay_are_spread_and_hold_the_first_and_the_last() -> None:
     assert [spread(6, count) for count in (1, 2, 3, 6)] == [(0,), (0, 5), (0, 2, 5), (0, 1, 2, 3, 4, 5)]
+
+
+def test_a_vocabulary_that_is_needed_in_full_is_left_alone() -> None:
+    small = replace(SHAPE, vocabulary=8000)
+    steps = [Structure((0, 5), 0.0, count).steps(small)[0].kind for count in (1, 2, 3)]
+    assert steps == ["prune", "prune", "vocabulary"]
