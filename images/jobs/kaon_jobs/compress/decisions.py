@@ -69,36 +69,39 @@ def decide(budget: Budget, quality: Quality, seed: int) -> list[Decision]:
     return found
 
 
-def shows(budget: Budget, pairs: Pairs, seed: int, draws: int) -> bool:
-    """Whether these rows show that every budget of quality is kept: `decide` in short, for many splits."""
+def finding(budget: Budget, pairs: Pairs, seed: int, draws: int) -> Finding:
+    """What rows show of all budgets of quality together: `decide` in short, for many splits."""
     lost, won = pairs.of_classes(pairs.weights * pairs.lost), pairs.of_classes(pairs.weights * pairs.won)
-    asked = budget.confidence
-    if budget.max_accuracy_drop is not None and (
-        limits.certainty(float(lost.sum()), float(won.sum()), pairs.rows, budget.max_accuracy_drop) < asked
-    ):
-        return False
-    if budget.max_class_recall_drop is not None and any(
-        limits.certainty(*counts, budget.max_class_recall_drop) < asked
-        for counts in zip(lost, won, pairs.support, strict=True)
-    ):
-        return False
-    if budget.max_macro_f1_drop is None:
-        return True
-    if not pairs.support.all():
-        return False
-    return limits.macro_f1_certainty(pairs, pairs.weights, budget.max_macro_f1_drop, seed, draws) >= asked
+    asked, found = budget.confidence, []
+    if budget.max_accuracy_drop is not None:
+        rate = (float(lost.sum()), float(won.sum()), pairs.rows)
+        found.append(_of_rate(*rate, budget.max_accuracy_drop, asked, asked))
+    if budget.max_class_recall_drop is not None:
+        to_break = _to_break(asked, len(pairs.labels))
+        found += [
+            _of_rate(*rate, budget.max_class_recall_drop, asked, to_break)
+            for rate in zip(lost.tolist(), won.tolist(), pairs.support.tolist(), strict=True)
+        ]
+    bound = budget.max_macro_f1_drop
+    if bound is not None and Finding.BROKEN not in found:
+        if not pairs.support.all():
+            found.append(Finding.UNDECIDED)
+        elif limits.macro_f1_certainty(pairs, pairs.weights, bound, seed, draws) >= asked:
+            found.append(Finding.KEPT)
+        else:
+            more = limits.macro_f1_certainty_of_more(pairs, pairs.weights, bound, seed, draws)
+            found.append(Finding.BROKEN if more >= asked else Finding.UNDECIDED)
+    if Finding.BROKEN in found:
+        return Finding.BROKEN
+    return Finding.UNDECIDED if Finding.UNDECIDED in found else Finding.KEPT
 
 
 def _accuracy(bound: float, confidence: float, quality: Quality) -> Decision:
-    drop = quality.accuracy_drop
-    certainty = limits.certainty(quality.lost, quality.won, quality.rows, bound)
-    more = limits.certainty_of_more(quality.lost, quality.won, quality.rows, bound)
-    finding = _finding(certainty, more, confidence)
-    wanted = None
-    if finding is Finding.UNDECIDED:
-        wanted = more_rows_of_rate(quality.lost, quality.won, quality.rows, bound, confidence)
+    drop, rate = quality.accuracy_drop, (quality.lost, quality.won, quality.rows)
+    shown = _of_rate(*rate, bound, confidence, confidence)
+    wanted = more_rows_of_rate(*rate, bound, confidence) if shown is Finding.UNDECIDED else None
     return Decision(
-        "maxAccuracyDrop", bound, finding, certainty, drop.value, drop.low, drop.high,
+        "maxAccuracyDrop", bound, shown, limits.certainty(*rate, bound), drop.value, drop.low, drop.high,
         rows=quality.rows, more_rows_of_all=wanted,
     )  # fmt: skip
 
@@ -108,35 +111,40 @@ def _macro_f1(bound: float, confidence: float, quality: Quality, seed: int) -> D
     # Of a class without a row nothing is known, and it counts as much as any other.
     certainty = 0.0 if quality.unmeasured else drops.certainty(bound)
     more = 0.0 if quality.unmeasured else drops.certainty_of_more(bound)
-    finding = _finding(certainty, more, confidence)
+    shown = Finding.KEPT if certainty >= confidence else Finding.BROKEN if more >= confidence else Finding.UNDECIDED
     wanted = Wanted(None, quality.rows)
-    if finding is Finding.UNDECIDED:
+    if shown is Finding.UNDECIDED:
         wanted = more_rows_of_macro_f1(quality.pairs, bound, confidence, seed)
     return Decision(
-        "maxMacroF1Drop", bound, finding, certainty, drop.value, drop.low, drop.high,
+        "maxMacroF1Drop", bound, shown, certainty, drop.value, drop.low, drop.high,
         wanted.label, wanted.rows, wanted.more_rows, wanted.more_rows_of_all,
     )  # fmt: skip
 
 
 def _recalls(bound: float, confidence: float, quality: Quality) -> Iterator[Decision]:
-    # That every class keeps it needs no correction for their number, since each alone must be shown. That some class
-    # breaks it does: of many classes one looks broken by chance.
-    to_break = 1 - (1 - confidence) / max(1, len(quality.classes))
+    to_break = _to_break(confidence, len(quality.classes))
     for item in quality.classes:
-        counts = (item.lost, item.won, item.support)
-        certainty = limits.certainty(*counts, bound)
-        broken = item.support > 0 and limits.certainty_of_more(*counts, bound) >= to_break
-        finding = Finding.KEPT if certainty >= confidence else Finding.BROKEN if broken else Finding.UNDECIDED
+        rate = (item.lost, item.won, item.support)
+        shown = _of_rate(*rate, bound, confidence, to_break)
+        wanted = more_rows_of_rate(*rate, bound, confidence) if shown is Finding.UNDECIDED else None
         interval = item.drop_interval(confidence)
-        wanted = more_rows_of_rate(*counts, bound, confidence) if finding is Finding.UNDECIDED else None
         yield Decision(
-            "maxClassRecallDrop", bound, finding, certainty, item.drop,
+            "maxClassRecallDrop", bound, shown, limits.certainty(*rate, bound), item.drop,
             interval.low if interval else None, interval.high if interval else None,
             item.label, item.support, wanted,
         )  # fmt: skip
 
 
-def _finding(certainty: float, certainty_of_more: float, confidence: float) -> Finding:
-    if certainty >= confidence:
+def _to_break(confidence: float, classes: int) -> float:
+    """The certainty at which one of many classes is taken to break its bound.
+
+    That every class keeps it needs no correction for their number, since each alone must be shown. That some class
+    breaks it does: of many classes one looks broken by chance (Bonferroni).
+    """
+    return 1 - (1 - confidence) / max(1, classes)
+
+
+def _of_rate(lost: float, won: float, rows: float, bound: float, to_keep: float, to_break: float) -> Finding:
+    if limits.certainty(lost, won, rows, bound) >= to_keep:
         return Finding.KEPT
-    return Finding.BROKEN if certainty_of_more >= confidence else Finding.UNDECIDED
+    return Finding.BROKEN if limits.certainty_of_more(lost, won, rows, bound) >= to_break else Finding.UNDECIDED

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from kaon.api.compressionjob import Budget
-from kaon_jobs.compress.decisions import shows
+from kaon_jobs.compress.decisions import Finding, finding
 from kaon_jobs.compress.limits import in_split
 from kaon_jobs.compress.pairs import Pairs, Weights, elsewhere
 
@@ -81,11 +81,10 @@ def chance_of_passing(budget: Budget, pairs: Pairs, test_support: Weights, seed:
             drawn[kinds] = random.multinomial(int(test_support[label]), line[kinds] / line[kinds].sum())
         there = drawn > 0
         split = Pairs(table.labels, table.truth[there], table.baseline[there], table.candidate[there], drawn[there])
-        passed += (
-            _keeps_as_measured(budget, split)
-            if budget.on_inconclusive == "Accept"
-            else shows(budget, split, seed, SHOWN_DRAWS)
-        )
+        if budget.on_inconclusive == "Accept":
+            passed += _keeps_as_measured(budget, split)
+        else:
+            passed += finding(budget, split, seed, SHOWN_DRAWS) is Finding.KEPT
     return passed / len(shares)
 
 

@@ -43,12 +43,12 @@ def page(evidence: Evidence) -> str:
 
 _METHOD = (
     "Candidates are chosen on the validation split, by how likely they are to pass; the chosen one is judged once on "
-    "the test split. Both models answer the same rows, and the limits of drops come from the rows on which they "
-    "differ. They are those of a Bayesian bootstrap within each class with one more row lost where that harms most: for a "
-    "single class the exact limit of Clopper and Pearson, for a budget of 0 the exact test of McNemar. The baseline "
-    "and a candidate are timed in turns in one process on the same texts, tokenizer included; intervals of times and "
-    "speed-ups are 95 % and come from a bootstrap over blocks of rounds. Peak memory is that of fresh processes. A "
-    "figure that is missing breaks its budget."
+    "the test split. Both models answer the same rows, and limits of drops come from the rows on which they differ: "
+    "they are those of a Bayesian bootstrap within each class with one more row lost where that harms most. For a "
+    "single class this is the exact limit of Clopper and Pearson, for a budget of 0 the exact test of McNemar. The "
+    "baseline and a candidate are timed in turns in one process on the same texts, tokenizer included; intervals of "
+    "times and speed-ups are 95 % and come from a bootstrap over blocks of rounds. Peak memory is that of fresh "
+    "processes. A figure that is missing breaks its budget."
 )
 
 
@@ -77,8 +77,8 @@ def _decisions(evidence: Evidence) -> str:
     )  # fmt: skip
     lines = [(_what(item), item.drop, item.bound) for item in evidence.decisions if item.drop is not None]
     note = (
-        f"For sure: with {confidence} confidence, each limit by itself. A budget is kept when the true drop is for sure "
-        "below its bound, broken when it is for sure above it, and undecided in between. Orange marks are the bounds."
+        f"For sure: with {confidence} confidence, each by itself. A budget is kept when the true drop is for sure "
+        "below its bound, broken when it is for sure above it, else undecided. Orange marks are the bounds."
     )
     return interval_lines(lines, "lost") + html.table(header, rows) + html.paragraph(note, note=True)
 
