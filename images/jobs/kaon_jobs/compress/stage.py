@@ -159,7 +159,8 @@ def _outcome(
         )
 
     context.reporter.progress(f"judging {chosen.name} on the test split"[:128], 76)
-    _prepare(bench.model(explored.record(chosen.name)), out, explored, chosen, threads)
+    provenance = {"teacher": work.model.digest, "dataset": work.dataset.digest, "seed": work.search.seed}
+    _prepare(bench.model(explored.record(chosen.name)), out, explored, chosen, threads, provenance)
     judged = judge(
         baseline,
         out,
@@ -207,8 +208,10 @@ def _nearest(explored: Explored) -> Contender:
     return found
 
 
-def _prepare(candidate: Path, out: Path, explored: Explored, chosen: Contender, threads: int) -> None:
-    """The compressed model as it will be served, its golden examples recorded anew."""
+def _prepare(
+    candidate: Path, out: Path, explored: Explored, chosen: Contender, threads: int, provenance: dict[str, object]
+) -> None:
+    """The compressed model as it will be served, its golden examples recorded anew, and what it was made from."""
     shutil.copytree(candidate, out)
     classifier = OnnxTextClassifier(out, threads)
     card = classifier.card
@@ -223,7 +226,8 @@ def _prepare(candidate: Path, out: Path, explored: Explored, chosen: Contender, 
             )
         )
     steps = [step.wire() for step in explored.record(chosen.name).steps]
-    card = card.model_copy(update={"golden": golden, "recipe": {**card.recipe, "compression": {"steps": steps}}})
+    made = {"steps": steps, **provenance}
+    card = card.model_copy(update={"golden": golden, "recipe": {**card.recipe, "compression": made}})
     (out / CARD_FILE).write_text(json.dumps(card.wire(), indent=1, ensure_ascii=False), encoding="utf-8")
 
 

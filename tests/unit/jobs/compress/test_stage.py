@@ -79,7 +79,9 @@ def test_an_accepted_model_is_an_artifact_with_lineage_evidence_and_golden_examp
 
     classifier = OnnxTextClassifier(files, 1)
     assert artifact.manifest.model is not None and classifier.card.golden == artifact.manifest.model.golden
-    assert classifier.card.recipe["compression"]["steps"]
+    made = classifier.card.recipe["compression"]
+    assert made["steps"] and made["seed"] == 0
+    assert (made["teacher"], made["dataset"]) == (trained.artifact.digest, dataset.artifact.digest)
     for example in classifier.card.golden:
         (probabilities,) = classifier.probabilities([example.text])
         assert np.abs(probabilities - np.asarray(example.probabilities)).max() < 1e-5
@@ -90,6 +92,10 @@ def test_an_accepted_model_is_an_artifact_with_lineage_evidence_and_golden_examp
     document = json.loads((files / "report.json").read_text())
     assert document["verdict"] == "Accepted" and document["final"]["split"] == "test"
     assert {trial["split"] for trial in document["trials"]} == {"validation"}
+    assert document["finalSpeed"]["p99Ms"]["low"] <= document["finalSpeed"]["p99Ms"]["high"]
+    assert {item["finding"] for item in document["decisions"]} == {"kept"}
+    assert document["attribution"][-1]["sizeBytes"] == document["final"]["sizeBytes"]
+    assert document["baseline"]["ece"] is not None and document["evaluation"]["ece"] is not None
     html = (files / "report.html").read_text()
     assert "Verdict: Accepted" in html and "<svg" in html and "<script" not in html and "http" not in html
 
