@@ -135,7 +135,7 @@ def interval_lines(lines: Sequence[tuple[str, Interval, float | None]], unit: st
     parts = [f'<line x1="{at(0):.1f}" y1="4" x2="{at(0):.1f}" y2="{bottom}" stroke="var(--line)"/>']
     for index, (name, found, bound) in enumerate(lines):
         y = 16 + 20 * index
-        parts.append(f'<text x="{_NAMES - 60}" y="{y + 4}" text-anchor="end">{escape(name[:28])}</text>')
+        parts.append(f'<text x="{_NAMES - 10}" y="{y + 4}" text-anchor="end">{escape(name[:28])}</text>')
         parts.append(
             f'<line x1="{at(found.low):.1f}" y1="{y}" x2="{at(found.high):.1f}" y2="{y}" stroke="var(--bar)" '
             'stroke-width="3" stroke-opacity=".5"/>'
@@ -150,6 +150,8 @@ def interval_lines(lines: Sequence[tuple[str, Interval, float | None]], unit: st
                 f'<line x1="{x:.1f}" y1="{y - 8}" x2="{x:.1f}" y2="{y + 8}" stroke="var(--two)" stroke-width="2"/>'
             )
     parts.append(f'<text x="{at(0):.1f}" y="{bottom + 13}" text-anchor="middle">0</text>')
+    if at(0) - at(low) > 60:
+        parts.append(f'<text x="{at(low):.1f}" y="{bottom + 13}" text-anchor="middle">{low:.3g}</text>')
     parts.append(f'<text x="{at(high):.1f}" y="{bottom + 13}" text-anchor="middle">{high:.3g} {escape(unit)}</text>')
     return _svg(bottom + 18, parts)
 
