@@ -90,9 +90,9 @@ def chance_of_passing(budget: Budget, pairs: Pairs, test_support: Weights, seed:
 
 def _keeps_as_measured(budget: Budget, pairs: Pairs) -> bool:
     """The lenient policy: a model passes on the drops as measured."""
-    drops = (pairs.of_classes(pairs.weights * pairs.lost) - pairs.of_classes(pairs.weights * pairs.won))[
-        pairs.support > 0
-    ] / pairs.support[pairs.support > 0]
+    there = pairs.support > 0
+    net = pairs.of_classes(pairs.weights * pairs.lost) - pairs.of_classes(pairs.weights * pairs.won)
+    drops = net[there] / pairs.support[there]
     return all(
         bound is None or float(drop) <= bound + _LAST_BIT
         for drop, bound in (

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from kaon_jobs.compress import limits
 from kaon_jobs.compress.pairs import Pairs
 
-MOST = 20
-"""Times as many rows as there are: beyond that nobody collects them, and the estimate means little."""
+MOST, MOST_OF_FEW = 20, 1000
+"""Times as many rows as there are, or rows where there are few: beyond that the estimate means little."""
 CLASSES_TRIED = 8
 _DRAWS = 2000
 
@@ -87,8 +87,10 @@ def _rows_without_loss(bound: float, confidence: float) -> int | None:
 
 
 def _more(rows: int, decides: Callable[[int], bool], at_most: int | None = None) -> int | None:
-    """About the fewest rows on top of `rows` that decide; None when neither `at_most` nor MOST times `rows` do."""
-    limit = rows * MOST if at_most is None else min(rows * MOST, rows + at_most)
+    """About the fewest rows on top of `rows` that decide; None when `at_most`, or as many as are near, do not."""
+    limit = max(rows * MOST, MOST_OF_FEW)
+    if at_most is not None:
+        limit = min(limit, rows + at_most)
     low, high = rows, rows + 1
     while high > limit or not decides(high):
         if high >= limit:

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from operator import attrgetter
 
 from kaon.api.compressionjob import Budget
 from kaon_jobs.compress.decisions import QUALITY_FIELDS
@@ -74,20 +75,26 @@ def contender(name: str, measured: Measured, budget: Budget, objective: str, see
     return Contender(name, measured, standing, tuple(violations(budget, objective, at_their_word)), likely)
 
 
-def choose(contenders: Sequence[Contender], objective: str, passing: Passing) -> Contender | None:
+def choose(
+    contenders: Sequence[Contender], objective: str, passing: Passing = attrgetter("chance")
+) -> Contender | None:
     """The one to judge on the test split, or None when none may keep the budget."""
     keeping = [item for item in contenders if item.standing is Standing.KEEPS]
     doubtful = [item for item in contenders if item.standing is Standing.DOUBTFUL]
     candidates = keeping or doubtful
-    if not candidates:
-        return None
-    passes = {item.name: passing(item) for item in candidates}
-    likely = [item for item in candidates if passes[item.name] >= LIKELY_TO_PASS]
-    if likely:
-        return _best(likely, objective)
-    highest = max(passes.values())
-    # Chances are drawn: what lies within a few draws of the highest is not shown to be less likely.
-    return _best([item for item in candidates if passes[item.name] >= highest - 0.05], objective)
+    passes: dict[str, float] = {}
+    left = list(candidates)
+    # The best first, so that those behind it need not be asked: each question is a hundred test splits.
+    while left:
+        best = _best(left, objective)
+        passes[best.name] = passing(best)
+        if passes[best.name] >= LIKELY_TO_PASS:
+            return best
+        left.remove(best)
+    highest = max(passes.values(), default=0.0)
+    # Chances are drawn: one that is within a few draws of the highest is not shown to be less likely.
+    likeliest = [item for item in candidates if passes[item.name] >= highest - 0.05]
+    return _best(likeliest, objective) if likeliest else None
 
 
 def nearest(contenders: Sequence[Contender]) -> Contender | None:
