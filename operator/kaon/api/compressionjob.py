@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -54,41 +55,190 @@ class Budget(ApiModel):
     )
 
 
+class Vocabulary(ApiModel):
+    """Leave out the tokens that the training texts do not need. Every text stays readable: single characters stay."""
+
+    min_count: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="A token stays when the training texts hold it so often. Default: 1.",
+    )
+    max_tokens: int | None = Field(
+        default=None, ge=1, le=10_000_000, description="Of those, at most the most frequent. Default: all."
+    )
+
+
+class Prune(ApiModel):
+    """Take away what the model needs least."""
+
+    cel_rules: ClassVar[Rules] = {
+        Rule(
+            "has(self.ratio) != has(self.keepLayers)",
+            "prune takes either ratio or, with method: layers, keepLayers",
+        ): lambda self: (self.ratio is None) != (self.keep_layers is None),
+        Rule("!has(self.keepLayers) || self.method == 'layers'", "keepLayers belongs to method: layers"): lambda self: (
+            self.keep_layers is None or self.method == "layers"
+        ),
+    }
+
+    method: Literal["layers", "ffn", "heads", "magnitude"] = Field(
+        description="Whole layers; neurons of the feed-forward parts; attention heads; or single weights, set to zero."
+    )
+    ratio: float | None = Field(default=None, gt=0, lt=1, description="The share that goes.")
+    keep_layers: list[Annotated[int, Field(ge=0, le=1000)]] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="The layers that stay, counted from 0.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    finetune_epochs: int | None = Field(
+        default=None, ge=1, le=1000, description="Recovery on the training labels. Default: none."
+    )
+
+
+class Student(ApiModel):
+    """A shape of its own, trained from nothing. What is left out is as in the teacher."""
+
+    layers: int | None = Field(default=None, ge=1, le=1000)
+    hidden_size: int | None = Field(default=None, ge=1, le=65_536)
+    intermediate_size: int | None = Field(default=None, ge=1, le=262_144)
+    attention_heads: int | None = Field(default=None, ge=1, le=1024)
+
+
+class Training(ApiModel):
+    """What the steps that train share."""
+
+    epochs: int | None = Field(default=None, ge=1, le=1000)
+    learning_rate: float | None = Field(default=None, gt=0, le=1)
+    batch_size: int | None = Field(default=None, ge=1, le=4096, description="Default: 32.")
+    seed: int | None = Field(default=None, ge=0, le=2**31 - 1, description="Default: search.seed.")
+    quantization_aware: Literal["int8", "int4"] | None = Field(
+        default=None,
+        description="Train with weights rounded as the later quantize step will (quantization-aware training).",
+    )
+
+
+class Distill(Training):
+    """Learn from the original model's answers. Without layers or student the model teaches its own present form."""
+
+    cel_rules: ClassVar[Rules] = {
+        Rule(
+            "!(has(self.keepLayers) && has(self.student))", "distill takes keepLayers or student, not both"
+        ): lambda self: self.keep_layers is None or self.student is None
+    }
+
+    keep_layers: list[Annotated[int, Field(ge=0, le=1000)]] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="The student is the model with these layers, counted from 0.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    student: Student | None = None
+    temperature: float | None = Field(default=None, gt=0, le=100, description="Softens both answers. Default: 2.")
+    alpha: float | None = Field(
+        default=None, ge=0, le=1, description="Weight of the true labels; the rest is the teacher's. Default: 0.1."
+    )
+    hidden_loss: float | None = Field(
+        default=None, ge=0, le=1000, description="Weight of the distance of hidden states. Default: 0."
+    )
+    attention_loss: float | None = Field(
+        default=None, ge=0, le=1000, description="Weight of the distance of attention maps. Default: 0."
+    )
+    views: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="Forms of each training text: as it is, and with words left out. Default: 4.",
+    )
+
+
+class Finetune(Training):
+    """Train on the labels once more."""
+
+
+class LowRank(ApiModel):
+    """Store matrices as products of two thinner ones, where that is smaller."""
+
+    energy: float = Field(gt=0, lt=1, description="Share of the squared singular values that stays.")
+
+
 class Quantize(ApiModel):
     """Fewer bits for weights and activations."""
 
-    scheme: Literal["int8-dynamic", "int8-static", "fp16"]
-    per_channel: bool | None = Field(default=None, description="Default: true.")
+    cel_rules: ClassVar[Rules] = {
+        Rule(
+            "!has(self.blockSize) || self.blockSize in [16, 32, 64, 128]", "blockSize is one of: 16, 32, 64, 128"
+        ): lambda self: self.block_size in (None, 16, 32, 64, 128)
+    }
+
+    scheme: Literal["int8-dynamic", "int8-static", "int4-weight-only", "fp16", "bf16"]
+    per_channel: bool | None = Field(default=None, description="int8. Default: true.")
     calibration_samples: int | None = Field(
         default=None, ge=8, le=10_000, description="int8-static: training rows for ranges. Default: 256."
     )
     calibration_method: Literal["minmax", "entropy", "percentile"] | None = Field(
         default=None, description="int8-static. Default: minmax."
     )
+    block_size: int | None = Field(
+        default=None,
+        ge=16,
+        le=128,
+        description="int4-weight-only: weights that share a scale; 16, 32, 64 or 128. Default: 32.",
+    )
+    only: Literal["embeddings", "products"] | None = Field(
+        default=None, description="int4-weight-only: embedding tables or matrix products alone. Default: both."
+    )
     exclude: list[Annotated[str, Field(max_length=256)]] = Field(
         default_factory=list, max_length=64, description="Name parts of nodes that stay in full precision."
     )
+
+
+STEP_FIELDS = ("vocabulary", "prune", "distill", "finetune", "optimize", "lowRank", "quantize")
+"""The steps in the order in which they make sense: the trained form first, then the exported one."""
 
 
 class Step(ApiModel):
     """One step of an ordered pipeline. Exactly one field is set."""
 
     cel_rules: ClassVar[Rules] = {
-        Rule("has(self.quantize) != has(self.optimize)", "a step is exactly one of: optimize, quantize"): lambda self: (
-            (self.quantize is None) != (self.optimize is None)
-        )
+        Rule(
+            f"[{', '.join(f'has(self.{name})' for name in STEP_FIELDS)}].filter(set, set).size() == 1",
+            f"a step is exactly one of: {', '.join(STEP_FIELDS)}",
+        ): lambda self: len(_set_fields(self)) == 1
     }
 
+    vocabulary: Vocabulary | None = None
+    prune: Prune | None = None
+    distill: Distill | None = None
+    finetune: Finetune | None = None
     optimize: Literal["transformer-fusion"] | None = Field(
         default=None, description="Fuse attention, layer norm and GELU into single operators; no change of precision."
     )
+    low_rank: LowRank | None = None
     quantize: Quantize | None = None
+
+    @property
+    def kind(self) -> str:
+        """The field that is set, as it is written."""
+        return _set_fields(self)[0]
+
+    @property
+    def trains(self) -> bool:
+        """Whether it works on the trained form (weights and tokenizer); the others work on the exported graph."""
+        return self.kind in STEP_FIELDS[:4]
+
+
+def _set_fields(step: Step) -> list[str]:
+    return [name for name in STEP_FIELDS if name in step.wire()]
 
 
 class SearchLimits(ApiModel):
     """How long `strategy: auto` may look."""
 
-    max_trials: int = Field(default=12, ge=1, le=1000)
+    max_trials: int = Field(default=24, ge=1, le=1000)
     max_duration_seconds: Seconds = 3600
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
 
@@ -100,6 +250,12 @@ class Target(ApiModel):
     threads: int = Field(default=2, ge=1, le=256, description="Threads of the runtime while timing and serving.")
 
 
+def in_order(steps: Sequence[Step]) -> bool:
+    """Whether steps on the trained model come first, then optimize, lowRank, quantize."""
+    ranks = [0 if step.trains else STEP_FIELDS.index(step.kind) for step in steps]
+    return ranks == sorted(ranks)
+
+
 class CompressionJobSpec(StageSpec):
     """What may be lost, and what to win for it."""
 
@@ -107,7 +263,13 @@ class CompressionJobSpec(StageSpec):
         Rule(
             "(has(self.strategy) && self.strategy == 'steps') == has(self.steps)",
             "strategy: steps needs the list `steps`, and `steps` needs strategy: steps; strategy: auto takes none",
-        ): lambda self: (self.strategy == "steps") == (self.steps is not None)
+        ): lambda self: (self.strategy == "steps") == (self.steps is not None),
+        Rule(
+            "!has(self.steps) || self.steps.map(step, has(step.quantize) ? 3 : has(step.lowRank) ? 2 "
+            ": has(step.optimize) ? 1 : 0).isSorted()",
+            "steps must stand in this order: those on the trained model (vocabulary, prune, distill, finetune), "
+            "then optimize, lowRank, quantize",
+        ): lambda self: in_order(self.steps or []),
     }
 
     model_ref: TrainedModelReference

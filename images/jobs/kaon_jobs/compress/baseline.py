@@ -15,6 +15,7 @@ from kaon.api.evaluation import Evaluation
 from kaon.contract.jobspec import CompressWork
 from kaon.contract.manifest import Manifest
 from kaon_jobs.artifact import Artifact, fetch
+from kaon_jobs.compress.forms import TRAINED_FILES
 from kaon_jobs.compress.leak import check_held_out
 from kaon_jobs.compress.pairs import Classes
 from kaon_jobs.context import Context
@@ -26,8 +27,6 @@ from kaon_jobs.onnx_text import Floats, OnnxTextClassifier
 
 VALIDATION_ROWS = 2000
 """Enough to choose by; a larger validation split is sampled, seeded. The test split is always asked in full."""
-DESCRIPTIONS = ("config.json", "tokenizer_config.json")
-"""Not needed to serve; they say what the model is made of, and stay with it where there are any."""
 PROGRESS_ROWS = 256
 ROWS_THAT_MAY_DIFFER = 2
 """Rounding on another processor may turn a row that lies on the fence."""
@@ -107,7 +106,8 @@ def load_baseline(work: CompressWork, context: Context, threads: int) -> Baselin
 
 def _wanted(manifest: Manifest) -> list[str]:
     there = {file.path for file in manifest.files}
-    return [*serving_files(manifest), *(name for name in DESCRIPTIONS if name in there)]
+    # Not needed to serve: what the model is made of, and can be trained further from, where there is any.
+    return list(dict.fromkeys([*serving_files(manifest), *(name for name in TRAINED_FILES if name in there)]))
 
 
 def check_lineage(artifact: Artifact, work: CompressWork) -> None:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 from kaon.api.common import Checkpoint
 from kaon.api.compressionjob import Step
-from kaon_jobs.compress.search import Done, Pipeline, Question, Scan, Tried, Try, ladder, next_move
+from kaon_jobs.compress import timing
+from kaon_jobs.compress.moves import Done, Pipeline, Probe, Probed, Question, Scan, Seen, Tried, Try
+from kaon_jobs.compress.search import next_move
 from kaon_jobs.compress.selection import Contender, contender
 from kaon_jobs.compress.sensitivity import Sensitivity, scan
 from kaon_jobs.compress.trials import TrialRecord
@@ -22,6 +24,8 @@ from kaon_jobs.errors import StageFailure
 log = logging.getLogger(__name__)
 
 START_PERCENT, END_PERCENT = 10.0, 75.0
+USUAL_TRIALS = 14
+"""What a search takes when no limit ends it sooner; only a progress figure depends on it."""
 JUDGE_IN_TRIALS = 2.5
 """The judgement, the report and the upload take about as long as this many trials."""
 
@@ -34,7 +38,10 @@ class Explored:
     records: dict[Pipeline, TrialRecord] = field(default_factory=dict)
     reused: set[Pipeline] = field(default_factory=set)
     sensitivity: list[Sensitivity] = field(default_factory=list)
+    probed: list[Probed] = field(default_factory=list)
     ended: str = ""
+    bound: str | None = None
+    """Which budget cannot be met, and why, where the search has found that out."""
 
     @property
     def contenders(self) -> list[Contender]:
@@ -56,14 +63,16 @@ def explore(bench: Workbench, question: Question, context: Context, threads: int
     explored = Explored()
     start = time.monotonic()
     sensitive: list[tuple[str, ...]] | None = None
-    expected = min(question.limits.max_trials, 1 if question.impossible else len(ladder(question, fusible=True)))
+    expected = min(question.limits.max_trials, 1 if question.impossible else USUAL_TRIALS)
     while True:
         reused = sum(explored.records[item].seconds for item in explored.reused)
-        move = next_move(question, explored.tried, sensitive, reused + time.monotonic() - start)
-        match move:
-            case Done(reason):
-                explored.ended = reason
+        elapsed = reused + time.monotonic() - start
+        match next_move(question, Seen(explored.tried, explored.probed, sensitive, elapsed)):
+            case Done(reason, bound):
+                explored.ended, explored.bound = reason, bound
                 return explored
+            case Probe(pipeline):
+                explored.probed.append(_probe(bench, pipeline, context, len(explored.probed)))
             case Scan(prefix):
                 explored.sensitivity = _scan(bench, prefix, context, threads, len(explored.tried))
                 sensitive = [item.nodes for item in explored.sensitivity]
@@ -92,10 +101,17 @@ def _trial(
     bench: Workbench, pipeline: Pipeline, explored: Explored, question: Question, context: Context, expected: int
 ) -> None:
     number = len(explored.tried) + 1
+
+    def percent(share: float) -> float:
+        return START_PERCENT + (END_PERCENT - START_PERCENT) * (number - 1 + share) / expected
+
+    bench.data.progress = lambda phase, share: context.reporter.progress(
+        f"trial {number}/{expected}: {phase}"[:128], percent(share), step=number, total_steps=expected
+    )
     mean = explored.seconds / len(explored.records) if explored.records else None
     context.reporter.progress(
         f"trial {number}/{expected}: {pipeline.name}"[:128],
-        START_PERCENT + (END_PERCENT - START_PERCENT) * (number - 1) / expected,
+        percent(0.0),
         step=number,
         total_steps=expected,
         eta_seconds=None if mean is None else mean * (expected - number + 1 + JUDGE_IN_TRIALS),
@@ -114,7 +130,20 @@ def _trial(
     if record.failure is None:
         found = contender(pipeline.name, bench.measured(record), question.budget, question.objective)
         _log(found)
-    explored.tried.append(Tried(pipeline, found))
+    explored.tried.append(Tried(pipeline, found, record.seconds))
+
+
+def _probe(bench: Workbench, pipeline: Pipeline, context: Context, number: int) -> Probed:
+    context.reporter.progress(f"probe {number + 1}: {pipeline.name}"[:128], START_PERCENT)
+    bench.data.progress = lambda phase, share: None
+    found = bench.probe(pipeline)
+    if found is None:
+        return Probed(pipeline)
+    size, timed = found
+    ratio = bench.baseline_bytes / size
+    speedup = timing.speedup(timed, seed=0)
+    log.info("%s: %.1f times smaller, %s", pipeline.name, ratio, f"{speedup.value:.2f} times faster" if speedup else "")
+    return Probed(pipeline, ratio, speedup.value if speedup else None)
 
 
 def _scan(bench: Workbench, prefix: Pipeline, context: Context, threads: int, tried: int) -> list[Sensitivity]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from kaon.api.compressionjob import Step
 from kaon_jobs.compress.explore import Explored
 from kaon_jobs.compress.figures import Measured
-from kaon_jobs.compress.search import Pipeline
+from kaon_jobs.compress.moves import Pipeline
 from kaon_jobs.compress.workbench import Workbench
 
 log = logging.getLogger(__name__)

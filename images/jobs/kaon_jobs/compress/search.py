@@ -1,137 +1,189 @@
-"""`strategy: auto`: which pipeline to try next, from what the trials so far have shown. Pure, and the same each time.
+"""`strategy: auto`: what to do next, from what the trials so far have shown. Pure, and the same each time.
 
-First a short ladder of pipelines that measured well. When none of them keeps the quality budget, rescue: a scan says
-which nodes suffer most under INT8, and the best pipeline is tried with them left in full precision, a few more each
-time; then other calibrations; then storage in FP16. Pipelines that a size or speed budget rules out are not tried.
+Of a model with its trained form: plain INT8 first, as the candidate to beat; then a few structures are built and timed
+untrained, and from them it is known which structures can keep the budgets on size and speed at all (shape.py). Of
+those, some are trained by successive halving (students.py), and around the best Optuna looks further (widen.py).
+Without a trained form, or when no structure keeps its quality: a short ladder of quantizations, then rescue: a scan
+says which nodes suffer most under INT8, and the best pipeline is tried with them left in full precision.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from kaon.api.compressionjob import Budget, Quantize, SearchLimits, Step
-from kaon.contract.digest import digest_of
-from kaon_jobs.compress.selection import Contender, Standing
-from kaon_jobs.compress.techniques import step_name
+from kaon.api.compressionjob import Quantize, Step
+from kaon_jobs.compress.moves import (
+    DYNAMIC,
+    FUSION,
+    HALF,
+    STATIC,
+    Done,
+    Move,
+    Pipeline,
+    Probe,
+    Question,
+    Scan,
+    Seen,
+    Tried,
+    Try,
+)
+from kaon_jobs.compress.selection import Standing
+from kaon_jobs.compress.shape import Costs, Point, Shape, Structure, learn, probes, spread, structures
+from kaon_jobs.compress.students import FIRST_MIN_COUNT, MIN_COUNTS, by_weight, next_student, on_rung, student_of
+from kaon_jobs.compress.widen import best_gain, widen, within
 
 QUALITY_FIELDS = ("maxAccuracyDrop", "maxMacroF1Drop", "maxClassRecallDrop")
 EXCLUDED_GROUPS = (1, 2, 4)
 """How many of the most sensitive groups stay in full precision, trial by trial."""
 MAX_EXCLUDED = 64
 """Bound of Quantize.exclude."""
-
-FUSION = Step(optimize="transformer-fusion")
-DYNAMIC = Step(quantize=Quantize(scheme="int8-dynamic"))
-STATIC = Step(quantize=Quantize(scheme="int8-static"))
-HALF = Step(quantize=Quantize(scheme="fp16"))
+PATIENCE = 6
+"""Trials without a better one that keeps its budget, after which looking further is given up."""
+MEASURED_DOUBT = 1.1
+"""A speed-up of an untrained structure, timed briefly, may be off by this factor."""
 
 # What a pipeline can reach at best: without eight-bit weights, this much smaller.
 _SIZE_RATIO_AT_BEST = {"": 1.1, "fp16": 2.1}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Pipeline:
-    """Steps in their order: what one trial tries. Equal when they declare the same."""
-
-    steps: tuple[Step, ...]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Pipeline) and self.steps == other.steps
-
-    def __hash__(self) -> int:
-        # Steps hold lists, which have no hash of their own.
-        return hash(digest_of([step.declared() for step in self.steps]))
-
-    @property
-    def before(self) -> Pipeline:
-        """All but the last step."""
-        return Pipeline(self.steps[:-1])
-
-    @property
-    def name(self) -> str:
-        """As it stands in a status, e.g. `fusion+int8-dynamic`."""
-        return "+".join(step_name(step) for step in self.steps)[:256]
-
-    @property
-    def quantize(self) -> Quantize | None:
-        """The quantization in it, the last one."""
-        return next((step.quantize for step in reversed(self.steps) if step.quantize is not None), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """A finished trial; `contender` is None when a technique failed."""
-
-    pipeline: Pipeline
-    contender: Contender | None
-
-
-@dataclass(frozen=True, slots=True)
-class Try:
-    """Try this one."""
-
-    pipeline: Pipeline
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """Find out which nodes suffer most under INT8, in the model that `prefix` makes."""
-
-    prefix: Pipeline
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The search is over."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What does not change during a search."""
-
-    budget: Budget
-    objective: str
-    limits: SearchLimits
-    baseline_bytes: int
-    impossible: bool = False
-    """A bound has proved the budget impossible: one trial, for the nearest candidate's figures."""
-
-    @property
-    def size_ratio(self) -> float:
-        """The size ratio that the budget demands, 1 when it demands none."""
-        by_bytes = self.baseline_bytes / self.budget.max_size_bytes if self.budget.max_size_bytes else 1.0
-        return max(self.budget.min_size_ratio or 1.0, by_bytes)
-
-
-def next_move(
-    question: Question, tried: Sequence[Tried], sensitive: Sequence[Sequence[str]] | None, elapsed_seconds: float
-) -> Try | Scan | Done:
-    """The next trial.
-
-    Args:
-        sensitive: groups of node names, the most sensitive first; None before the scan.
-    """
+def next_move(question: Question, seen: Seen) -> Move:
+    """The next thing to do."""
+    tried = seen.tried
     if question.impossible and any(item.contender for item in tried):
         return Done("a bound proves the budget impossible")
     if len(tried) >= question.limits.max_trials:
         return Done(f"search.maxTrials {question.limits.max_trials} is reached")
-    if tried and elapsed_seconds >= question.limits.max_duration_seconds:
+    # A trial that would end after the time is up is not begun.
+    next_seconds = max((item.seconds for item in tried[-3:]), default=0.0)
+    if tried and seen.elapsed_seconds + next_seconds >= question.limits.max_duration_seconds:
         return Done(f"search.maxDurationSeconds {question.limits.max_duration_seconds} is reached")
-    done = {item.pipeline for item in tried}
-    fusible = not any(item.contender is None and item.pipeline.steps[:1] == (FUSION,) for item in tried)
+    if question.shape is None or question.impossible:
+        return _quantizations(question, seen)
+    return _students(question, seen, question.shape)
+
+
+def _students(question: Question, seen: Seen, shape: Shape) -> Move:
+    done = {item.pipeline for item in seen.tried}
+    tail = (FUSION, DYNAMIC) if _fusible(seen.tried) else (DYNAMIC,)
+    if Pipeline(tail) not in done:
+        return Try(Pipeline(tail))
+    probed = {item.pipeline: item for item in seen.probed}
+    points = []
+    for structure in _probes(shape):
+        pipeline = Pipeline((*structure.steps(shape), *tail))
+        if pipeline not in probed:
+            return Probe(pipeline)
+        found = probed[pipeline]
+        if found.size_ratio is not None and found.speedup is not None:
+            points.append(Point(structure, found.size_ratio, found.speedup))
+    if len(points) < 2:
+        return _quantizations(question, seen)
+    bound = _bound(question, points)
+    if bound is not None:
+        return Done("no structure is small and fast enough", bound)
+    costs = learn(points, shape)
+    allowed = [item for item in structures(shape, FIRST_MIN_COUNT) if within(question, costs, item)]
+    allowed = allowed or [item for item in structures(shape, MIN_COUNTS[-1]) if within(question, costs, item)]
+    if not allowed:
+        allowed = [_smallest(shape)]
+    for field in by_weight(allowed, shape):
+        student = next_student(field, seen.tried, costs, question.objective, tail)
+        if student is not None:
+            return Try(student)
+        if _may_keep(seen.tried, reshaped=True):
+            break
+    if not _may_keep(seen.tried):
+        if within(question, costs, Structure(tuple(range(shape.depth)), 0.0, 1)):
+            return _quantizations(question, seen)
+        return Done("the students that were trained lose too much", _too_lossy(question, allowed[0], shape, tail))
+    if _idle(question, costs, seen.tried) >= PATIENCE:
+        return Done(f"{PATIENCE} trials in a row found nothing better")
+    wider = widen(question, costs, seen.tried, tail)
+    return Try(wider) if wider is not None else Done("nothing smaller or faster is left to try")
+
+
+def _may_keep(tried: Sequence[Tried], *, reshaped: bool = False) -> bool:
+    """Whether a candidate, or one of those that change the model's shape, may keep its budget."""
+    return any(
+        item.contender is not None
+        and item.contender.standing is not Standing.BREAKS
+        and (item.pipeline.reshapes or not reshaped)
+        for item in tried
+    )
+
+
+def _probes(shape: Shape) -> list[Structure]:
+    return [_smallest(shape), *probes(shape, FIRST_MIN_COUNT)]
+
+
+def _smallest(shape: Shape) -> Structure:
+    return Structure(spread(shape.depth, 1), 0.875, MIN_COUNTS[-1])
+
+
+def _bound(question: Question, points: Sequence[Point]) -> str | None:
+    """Which budget even the smallest structure breaks, untrained as it is."""
+    small = max(point.size_ratio for point in points)
+    if small < question.size_ratio:
+        return (
+            f"The size budget cannot be met: it asks for a model {question.size_ratio:.3g} times smaller, and the "
+            f"smallest structure, one narrow layer in INT8, is {small:.3g} times smaller"
+        )
+    fast = max(point.speedup for point in points)
+    if fast * MEASURED_DOUBT < question.speedup:
+        return (
+            f"The speed budget cannot be met: it asks for a model {question.speedup:.3g} times faster, and the "
+            f"smallest structure, one narrow layer in INT8, is {fast:.3g} times faster"
+        )
+    return None
+
+
+def _too_lossy(question: Question, largest: Structure, shape: Shape, tail: Sequence[Step]) -> str:
+    wanted = []
+    if question.size_ratio > 1:
+        wanted.append(f"{question.size_ratio:.3g} times smaller")
+    if question.speedup > 1:
+        wanted.append(f"{question.speedup:.3g} times faster")
+    name = on_rung(largest, 0).pipeline(shape, tail).name
+    return (
+        f"The quality budget cannot be met in a model {' and '.join(wanted) or 'that is not slower'}: each structure "
+        f"that is loses too much after its training, the largest included ({name})"
+    )
+
+
+def _idle(question: Question, costs: Costs, tried: Sequence[Tried]) -> int:
+    """How many trials there were since the best student that keeps its budget."""
+    best = best_gain(question, costs, tried)
+    if best is None:
+        # Nothing keeps its budget yet: that much patience from the end of halving on.
+        return sum(1 for item in tried if _widened(item, costs.shape))
+    for count in range(1, len(tried) + 1):
+        if best_gain(question, costs, tried[:count]) == best:
+            return sum(1 for item in tried[count:] if _widened(item, costs.shape))
+    return 0
+
+
+def _widened(item: Tried, shape: Shape) -> bool:
+    student = student_of(item.pipeline, shape)
+    return student is not None and student.lessons[0].learning_rate is not None
+
+
+def _fusible(tried: Sequence[Tried]) -> bool:
+    return not any(item.contender is None and item.pipeline.steps[:1] == (FUSION,) for item in tried)
+
+
+def _quantizations(question: Question, seen: Seen) -> Move:
+    done = {item.pipeline for item in seen.tried}
+    fusible = _fusible(seen.tried)
     for pipeline in ladder(question, fusible):
         if pipeline not in done:
             return Try(pipeline)
-    if not _rescue_helps(tried):
+    if not _rescue_helps(seen.tried):
         return Done("the ladder is tried")
-    base = _best_int8(tried)
+    base = _best_int8(seen.tried)
     if base is not None:
-        if sensitive is None:
+        if seen.sensitive is None:
             return Scan(Pipeline(tuple(step for step in base.steps if step.quantize is None)))
-        for pipeline in exclusions(base, sensitive):
+        for pipeline in exclusions(base, seen.sensitive):
             if pipeline not in done:
                 return Try(pipeline)
     for pipeline in _last_resorts(question, fusible):
@@ -204,6 +256,7 @@ def _best_int8(tried: Sequence[Tried]) -> Pipeline | None:
         if item.contender is not None
         and item.pipeline.quantize is not None
         and item.pipeline.quantize.scheme.startswith("int8")
+        and not item.pipeline.reshapes
         and not item.pipeline.quantize.exclude
     ]
     return min(plain, key=lambda entry: entry[:2])[2] if plain else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,18 +23,20 @@ from kaon_jobs.artifact import publish
 from kaon_jobs.compress import evidence as documents
 from kaon_jobs.compress import graph, message
 from kaon_jobs.compress.attribution import attribution
-from kaon_jobs.compress.baseline import DESCRIPTIONS, Baseline, load_baseline
-from kaon_jobs.compress.calibration import Calibration
+from kaon_jobs.compress.baseline import Baseline, load_baseline
 from kaon_jobs.compress.conclusion import Conclusion, conclude
 from kaon_jobs.compress.explore import Explored, explore, follow
 from kaon_jobs.compress.figures import Measured
+from kaon_jobs.compress.forms import DESCRIPTIONS, is_trained_form
 from kaon_jobs.compress.judge import Judged, baseline_evaluation, judge
+from kaon_jobs.compress.lessons import Lessons
 from kaon_jobs.compress.likelihood import chance_of_passing
+from kaon_jobs.compress.moves import Question
 from kaon_jobs.compress.page import page
 from kaon_jobs.compress.prefixes import measured_prefixes
 from kaon_jobs.compress.reload import check_reload
-from kaon_jobs.compress.search import Question
 from kaon_jobs.compress.selection import Contender, Passing, choose, nearest, pareto
+from kaon_jobs.compress.students import MIN_COUNTS
 from kaon_jobs.compress.trials import TrialStore
 from kaon_jobs.compress.workbench import Question as Asked
 from kaon_jobs.compress.workbench import Workbench
@@ -79,7 +81,7 @@ def run(job: JobSpec, work: CompressWork, context: Context) -> Result:
     threads = min(work.target.threads, cpu_limit())
     baseline = load_baseline(work, context, threads)
     trials = TrialStore(
-        open_store(job.output.uri, job.output.secret),
+        open_store(job.output.uri.rstrip("/").rsplit("/", 1)[0], job.output.secret),
         {
             "model": work.model.digest,
             "dataset": work.dataset.digest,
@@ -93,7 +95,7 @@ def run(job: JobSpec, work: CompressWork, context: Context) -> Result:
         baseline.directory,
         context.workdir / "candidates",
         Asked(baseline.validation.texts, baseline.validation.label_ids, baseline.validation_classes),
-        Calibration(baseline.train.texts, work.search.seed),
+        Lessons(baseline.train, work.search.seed, baseline.directory, threads=cpu_limit(), shelf=trials),
         trials,
         threads=threads,
         seed=work.search.seed,
@@ -126,9 +128,9 @@ def run(job: JobSpec, work: CompressWork, context: Context) -> Result:
         progress=lambda done, total: context.reporter.progress("publishing", 95 + 5 * done / total),
     )
     try:
-        trials.clear()
+        trials.forget_models()
     except StageFailure as failure:
-        log.warning("trials stay in the store: %s", failure.message)
+        log.warning("models of trials stay in the store: %s", failure.message)
     return published
 
 
@@ -139,9 +141,13 @@ def _outcome(
         baseline.directory, [name for name in bench.card.serving_files if name != MODEL_FILE]
     )
     question = Question(work.budget, work.objective, work.search, bench.baseline_bytes)
-    bound = message.bound_sentence(question.size_ratio, bench.baseline_bytes, smallest)
-    if bound is not None:
-        question = Question(work.budget, work.objective, work.search, bench.baseline_bytes, impossible=True)
+    # Where structures can go, the bound on a graph's bytes bounds nothing; the search then finds its own.
+    reshapes = is_trained_form(baseline.directory) and (
+        work.strategy == "auto" or any(step.trains for step in work.steps or [])
+    )
+    bound = None if reshapes else message.bound_sentence(question.size_ratio, bench.baseline_bytes, smallest)
+    shape = bench.shape(MIN_COUNTS) if reshapes and work.strategy == "auto" else None
+    question = replace(question, impossible=bound is not None, shape=shape)
     if work.strategy == "steps":
         explored = follow(bench, work.steps or [], question, context)
         chosen = explored.contenders[-1]
@@ -149,6 +155,7 @@ def _outcome(
         explored = explore(bench, question, context, threads)
         found = choose(explored.contenders, work.objective, _passing(work, baseline))
         chosen = found or _nearest(explored)
+        bound = bound or (explored.bound if found is None else None)
         if found is None and bound is None:
             bound = ""
     if bound is not None:
@@ -239,8 +246,10 @@ def _finish(out: Path, outcome: Outcome, baseline: Baseline, threads: int) -> Mo
     recorded = [example.probabilities for example in card.golden]
     expected = np.concatenate([np.asarray(recorded, dtype=np.float32), outcome.judged.probabilities[:RELOADED_TEXTS]])
     check_reload(out, texts, expected, threads)
-    for name in set(DESCRIPTIONS) & {path.name for path in baseline.directory.iterdir()}:
-        shutil.copyfile(baseline.directory / name, out / name)
+    for name in DESCRIPTIONS:
+        # A candidate of another structure has brought its own.
+        if (baseline.directory / name).is_file() and not (out / name).exists():
+            shutil.copyfile(baseline.directory / name, out / name)
     return card
 
 

@@ -1,11 +1,14 @@
-"""Finished trials, kept in the stage's folder of the store, so that a pod that was killed repeats none of them.
+"""Finished work, kept in the store beside the stages' folders, so that nobody repeats it.
 
-A trial is addressed by the digest of all that can change its outcome. Its record is written after its model, and names
-the model's SHA-256: a half-written trial is none. Touches the store only.
+A trial is addressed by the digest of all that can change its outcome, and so is a trained model in the middle of a
+pipeline, which several trials start from. Budget and limits are not part of it: a pod that was killed, a search that is
+widened and a budget that is edited find the trials that were made for the same model. Records are written after their
+files, and name each file's SHA-256: half-written work is none. Touches the store only.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -13,14 +16,20 @@ from pydantic import Field, ValidationError
 from kaon.api.base import ApiModel
 from kaon.api.compressionjob import Step
 from kaon.contract.digest import digest_of, short
+from kaon_jobs.compress.forms import CONFIG_FILE, DESCRIPTIONS, WEIGHTS_FILE
 from kaon_jobs.errors import ObjectNotFound
-from kaon_jobs.onnx_text import MODEL_FILE
-from kaon_jobs.store import Store, sha256_file
+from kaon_jobs.onnx_text import CARD_FILE, MODEL_FILE, TOKENIZER_FILE
+from kaon_jobs.store import Store, safe_path, sha256_file
 
-FORMAT = 1
+FORMAT = 2
 """Part of every trial's digest: raise it when a technique or a measurement changes what it means."""
 FOLDER = "trials"
 RECORD = "trial.json"
+TRAINED = "trained.json"
+SHARED = "shared"
+"""What all trials of a question share, like the teacher's answers."""
+KEPT = (MODEL_FILE, TOKENIZER_FILE, CARD_FILE, CONFIG_FILE)
+"""Of a trial's model: what serves, and what it is made of."""
 
 
 class TrialRecord(ApiModel):
@@ -29,7 +38,7 @@ class TrialRecord(ApiModel):
     name: str
     steps: list[Step]
     failure: str | None = Field(default=None, description="Why a technique could not do it; then nothing below is set.")
-    model_sha256: str | None = None
+    files: dict[str, str] = Field(default_factory=dict, description="SHA-256 of each file of the model.")
     size_bytes: int = 0
     predictions: list[int] = Field(default_factory=list, description="Class of each validation row used.")
     baseline_ms: list[float] = Field(default_factory=list)
@@ -41,9 +50,10 @@ class TrialRecord(ApiModel):
 class TrialStore:
     """The trials of one question: these inputs, this processor, this seed."""
 
-    def __init__(self, folder: Store, question: dict[str, str | int]) -> None:
-        self._folder = folder
+    def __init__(self, stages: Store, question: dict[str, str | int]) -> None:
+        """`stages` is the folder that holds the stages' own folders."""
         self._question = {**question, "format": FORMAT}
+        self._folder = stages.child(f"{FOLDER}/{short(digest_of(self._question), 16)}")
 
     def find(self, steps: list[Step]) -> TrialRecord | None:
         """The record of a finished trial, or None."""
@@ -54,25 +64,63 @@ class TrialStore:
             return None
 
     def put(self, record: TrialRecord, model: Path | None) -> str:
-        """Keeps a trial; returns where."""
+        """Keeps a trial with its model directory, if it has one; returns where."""
         path = self._path(record.steps)
         if model is not None:
-            self._folder.upload(f"{path}/{MODEL_FILE}", model)
+            record = record.model_copy(update={"files": self._upload(path, model, KEPT)})
         self._folder.write(f"{path}/{RECORD}", record.model_dump_json(by_alias=True, exclude_none=True).encode())
         return f"{self._folder.uri}/{path}"
 
     def fetch_model(self, record: TrialRecord, target: Path) -> bool:
-        """Copies a trial's model to a file. False when the store has none, or another one."""
-        try:
-            self._folder.download(f"{self._path(record.steps)}/{MODEL_FILE}", target)
-        except ObjectNotFound:
-            return False
-        return sha256_file(target) == record.model_sha256
+        """Copies a trial's model into a directory. False when the store has none, or another one."""
+        return self._download(self._path(record.steps), record.files, target)
 
-    def clear(self) -> None:
-        """Deletes all trials: after the artifact is there, their figures lie in its report."""
-        self._folder.delete([f"{FOLDER}/{entry.path}" for entry in self._folder.entries(FOLDER)])
+    def keep_trained(self, steps: list[Step], model: Path) -> None:
+        """Keeps the trained model that these steps make."""
+        path = self._path(steps)
+        files = self._upload(path, model, (WEIGHTS_FILE, CARD_FILE, *DESCRIPTIONS))
+        self._folder.write(f"{path}/{TRAINED}", json.dumps(files).encode())
+
+    def fetch_trained(self, steps: list[Step], target: Path) -> bool:
+        """Copies the trained model of these steps into a directory. False when no attempt has finished it."""
+        path = self._path(steps)
+        try:
+            files = json.loads(self._folder.read(f"{path}/{TRAINED}"))
+        except (ObjectNotFound, ValueError):
+            return False
+        return self._download(path, files, target)
+
+    def read(self, name: str) -> bytes | None:
+        """What all trials share under a name, None when there is nothing."""
+        try:
+            return self._folder.read(f"{SHARED}/{name}")
+        except ObjectNotFound:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Shares bytes under a name."""
+        self._folder.write(f"{SHARED}/{name}", data)
+
+    def forget_models(self) -> None:
+        """Deletes the models of all trials, which are large; what was found out about them stays."""
+        found = [entry.path for entry in self._folder.entries()]
+        self._folder.delete([path for path in found if not path.endswith(f"/{RECORD}") and not path.startswith(SHARED)])
+
+    def _upload(self, path: str, model: Path, names: tuple[str, ...]) -> dict[str, str]:
+        there = [name for name in names if (model / name).is_file()]
+        for name in there:
+            self._folder.upload(f"{path}/{name}", model / name)
+        return {name: sha256_file(model / name) for name in there}
+
+    def _download(self, path: str, files: dict[str, str], target: Path) -> bool:
+        for name, digest in files.items():
+            try:
+                self._folder.download(f"{path}/{name}", target / safe_path(name))
+            except ObjectNotFound:
+                return False
+            if sha256_file(target / name) != digest:
+                return False
+        return bool(files)
 
     def _path(self, steps: list[Step]) -> str:
-        digest = digest_of({**self._question, "steps": [step.declared() for step in steps]})
-        return f"{FOLDER}/{short(digest, 16)}"
+        return short(digest_of({**self._question, "steps": [step.declared() for step in steps]}), 16)

@@ -5,33 +5,40 @@ Touches the scratch directory, the trial store and onnxruntime. Decides nothing:
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from kaon.api.compressionjob import Step
+from kaon.contract.digest import digest_of, short
 from kaon_jobs.compress import timing
-from kaon_jobs.compress.calibration import Calibration
 from kaon_jobs.compress.figures import Measured
+from kaon_jobs.compress.forms import DESCRIPTIONS, is_trained_form
+from kaon_jobs.compress.lessons import Lessons
+from kaon_jobs.compress.moves import Pipeline
 from kaon_jobs.compress.quality import Classes, compare
-from kaon_jobs.compress.search import Pipeline
+from kaon_jobs.compress.shape import Shape
 from kaon_jobs.compress.techniques import TechniqueFailed, technique_of
 from kaon_jobs.compress.trials import TrialRecord, TrialStore
 from kaon_jobs.errors import StageFailure, Terminated
 from kaon_jobs.evaluate.measure import serving_size
 from kaon_jobs.evaluate.speed import peak_memory
 from kaon_jobs.onnx_text import MODEL_FILE, OnnxTextClassifier
-from kaon_jobs.store import sha256_file
 
 log = logging.getLogger(__name__)
 
 TIMED_ROUNDS = 120
 TIMED_SECONDS = 10.0
+PROBE_ROUNDS = 60
+PROBE_SECONDS = 4.0
+EXPORT_TEXTS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,7 @@ class Workbench:
         source: Path,
         scratch: Path,
         question: Question,
-        data: Calibration,
+        data: Lessons,
         trials: TrialStore,
         *,
         threads: int,
@@ -69,6 +76,7 @@ class Workbench:
         self._threads = threads
         self._seed = seed
         self._measure_memory = measure_memory
+        self._count = 0
         self._built: dict[Pipeline, Path] = {Pipeline(()): source}
 
     def find(self, pipeline: Pipeline) -> TrialRecord | None:
@@ -96,7 +104,6 @@ class Workbench:
         record = TrialRecord(
             name=pipeline.name,
             steps=list(pipeline.steps),
-            model_sha256=sha256_file(directory / MODEL_FILE),
             size_bytes=serving_size(directory, self.card.serving_files),
             predictions=[int(value) for value in predictions],
             baseline_ms=[round(value, 4) for value in timed.baseline_ms],
@@ -104,7 +111,9 @@ class Workbench:
             peak_memory_bytes=peak_memory(directory, texts, self._threads) if self._measure_memory else None,
             seconds=_since(start),
         )
-        return record, self._trials.put(record, directory / MODEL_FILE)
+        where = self._trials.put(record, directory)
+        self._tidy(pipeline)
+        return record, where
 
     def measured(self, record: TrialRecord) -> Measured:
         """The figures of a trial that did not fail."""
@@ -125,39 +134,121 @@ class Workbench:
             peak_memory_bytes=record.peak_memory_bytes,
         )
 
+    def probe(self, pipeline: Pipeline) -> tuple[int, timing.Timing] | None:
+        """Bytes and time of a structure whose weights do not matter; None when it cannot be built."""
+        name = f"probe-{short(digest_of([step.declared() for step in pipeline.steps]), 16)}.json"
+        kept = self._trials.read(name)
+        if kept is not None:
+            return probe_of(kept)
+        try:
+            directory = self.build(pipeline)
+        except TechniqueFailed as error:
+            log.info("%s: %s", pipeline.name, error)
+            self._trials.write(name, b"null")
+            return None
+        timed = timing.interleave(
+            predictor(self.baseline),
+            predictor(OnnxTextClassifier(directory, self._threads)),
+            self._question.texts,
+            rounds=PROBE_ROUNDS,
+            max_seconds=PROBE_SECONDS,
+        )
+        size = serving_size(directory, self.card.serving_files)
+        found = {"sizeBytes": size, "baselineMs": timed.baseline_ms, "candidateMs": timed.candidate_ms}
+        self._trials.write(name, json.dumps(found).encode())
+        return size, timed
+
+    def shape(self, min_counts: Sequence[int]) -> Shape | None:
+        """The shape of the trained form; None when there is none, or none that can be reshaped."""
+        if not is_trained_form(self._source):
+            return None
+        from kaon_jobs.compress.encoder import shape_of
+
+        return shape_of(self._source, self.data.rows.texts, min_counts)
+
     def model(self, record: TrialRecord) -> Path:
         """The model directory of a finished trial: made in this process, else from the store, else made again."""
         pipeline = Pipeline(tuple(record.steps))
         if pipeline not in self._built:
-            directory = self._directory()
-            if self._trials.fetch_model(record, directory / MODEL_FILE):
+            directory = self._directory(self._source)
+            if self._trials.fetch_model(record, directory):
                 self._built[pipeline] = directory
         return self.build(pipeline)
 
     def build(self, pipeline: Pipeline) -> Path:
-        """The model directory that the pipeline makes; what its first steps made before is used again.
+        """The model directory that the pipeline makes, exported; what its first steps made before is used again.
 
         Raises:
             TechniqueFailed: a step cannot be done.
         """
+        directory = self._made(pipeline)
+        if not (directory / MODEL_FILE).exists():
+            from kaon_jobs.compress.encoder import export
+
+            self.data.progress("exporting", 1.0)
+            with _failures_of_tools():
+                export(directory, self.data.draw(EXPORT_TEXTS))
+        return directory
+
+    def _made(self, pipeline: Pipeline) -> Path:
+        """The same, of the trained form perhaps, and then not exported before it is asked for."""
         if pipeline not in self._built:
-            source = self.build(pipeline.before)
-            directory = self._directory()
-            _apply(pipeline.steps[-1], source, directory, self.data)
+            step = pipeline.steps[-1]
+            if learns(step):
+                kept = self._directory(self._source)
+                if self._trials.fetch_trained(list(pipeline.steps), kept):
+                    self._built[pipeline] = kept
+                    return kept
+            source = self._made(pipeline.before) if step.trains else self.build(pipeline.before)
+            directory = self._directory(source)
+            with _failures_of_tools():
+                technique_of(step).apply(source, directory, self.data)
+                if not step.trains:
+                    # A graph that does not load is noticed here rather than in the timing.
+                    OnnxTextClassifier(directory, threads=1).probabilities(self.data.draw(1))
+            if learns(step):
+                self._trials.keep_trained(list(pipeline.steps), directory)
             self._built[pipeline] = directory
         return self._built[pipeline]
 
-    def _directory(self) -> Path:
-        """A new model directory that holds all but the model."""
+    def _tidy(self, pipeline: Pipeline) -> None:
+        """Deletes what was exported on the way to a measured model: it is large, and made again in seconds."""
+        for length in range(1, len(pipeline.steps)):
+            prefix = Pipeline(pipeline.steps[:length])
+            directory = self._built.get(prefix)
+            if directory is None:
+                continue
+            if prefix.steps[-1].trains:
+                (directory / MODEL_FILE).unlink(missing_ok=True)
+            else:
+                shutil.rmtree(directory)
+                del self._built[prefix]
+
+    def _directory(self, source: Path) -> Path:
+        """A new model directory that holds all of `source` but the model."""
         self._scratch.mkdir(parents=True, exist_ok=True)
-        directory = self._scratch / f"candidate-{len(list(self._scratch.iterdir()))}"
+        self._count += 1
+        directory = self._scratch / f"candidate-{self._count}"
         directory.mkdir()
-        for name in self.card.serving_files:
-            if name != MODEL_FILE:
+        for name in dict.fromkeys([*self.card.serving_files, *DESCRIPTIONS]):
+            if name != MODEL_FILE and (source / name).is_file():
                 target = directory / name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(self._source / name, target)
+                shutil.copyfile(source / name, target)
         return directory
+
+
+def learns(step: Step) -> bool:
+    """Whether a step takes minutes of training, so that what it made is worth keeping."""
+    return bool(step.distill or step.finetune or (step.prune and step.prune.finetune_epochs))
+
+
+def probe_of(kept: bytes) -> tuple[int, timing.Timing] | None:
+    """What a probe found, as it was kept."""
+    found = json.loads(kept)
+    if found is None:
+        return None
+    return int(found["sizeBytes"]), timing.Timing(tuple(found["baselineMs"]), tuple(found["candidateMs"]))
 
 
 def predictor(classifier: OnnxTextClassifier) -> timing.Predict:
@@ -165,13 +256,17 @@ def predictor(classifier: OnnxTextClassifier) -> timing.Predict:
     return lambda text: classifier.run(classifier.encode([text]))
 
 
-def _apply(step: Step, source: Path, target: Path, data: Calibration) -> None:
+@contextmanager
+def _failures_of_tools() -> Iterator[None]:
     try:
-        technique_of(step).apply(source, target, data)
-        # A graph that does not load is a failure of the technique, and is noticed here rather than in the timing.
-        OnnxTextClassifier(target, threads=1).probabilities(data.draw(1))
-    except (TechniqueFailed, Terminated, StageFailure, MemoryError, OSError):
+        yield
+    except (TechniqueFailed, Terminated, MemoryError, OSError):
         raise
+    except StageFailure as failure:
+        # The parity check of an export: about this structure, not about the job.
+        if failure.reason != "ParityFailed":
+            raise
+        raise TechniqueFailed(failure.message) from failure
     except Exception as error:
         # onnxruntime's tools raise whatever comes (AssertionError, ValueError, InferenceError …) on a graph that they
         # do not know; that is an answer about this technique, and other techniques may do.

@@ -1,4 +1,4 @@
-"""The search against models of the world in which techniques succeed, fail, or lose too much."""
+"""The search of a model without its trained form, in worlds where techniques succeed, fail, or lose too much."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 
 from kaon.api.compressionjob import Budget, SearchLimits
 from kaon_jobs.compress.figures import Measured
-from kaon_jobs.compress.search import FUSION, Done, Pipeline, Question, Scan, Tried, Try, next_move
+from kaon_jobs.compress.moves import FUSION, Done, Pipeline, Question, Scan, Seen, Tried, Try
+from kaon_jobs.compress.search import next_move
 from kaon_jobs.compress.selection import contender
 
 from .figures_of import measured, quality
@@ -29,7 +30,7 @@ def _search(question: Question, world: World) -> tuple[list[Tried], int, str]:
     sensitive: Sequence[Sequence[str]] | None = None
     scans = 0
     for _ in range(100):
-        move = next_move(question, tried, sensitive, elapsed_seconds=0)
+        move = next_move(question, Seen(tried, sensitive=sensitive))
         match move:
             case Done(reason):
                 return tried, scans, reason
@@ -125,9 +126,12 @@ def test_max_trials_bounds_every_search(most: int) -> None:
 
 def test_time_that_is_up_ends_the_search_after_the_first_trial() -> None:
     question = _question(limits={"maxDurationSeconds": 10})
-    assert isinstance(next_move(question, [], None, elapsed_seconds=11), Try)
-    first = Tried(Pipeline((FUSION,)), contender("fusion", measured(), question.budget, "latency"))
-    assert next_move(question, [first], None, elapsed_seconds=11) == Done("search.maxDurationSeconds 10 is reached")
+    assert isinstance(next_move(question, Seen(elapsed_seconds=11)), Try)
+    first = Tried(Pipeline((FUSION,)), contender("fusion", measured(), question.budget, "latency"), seconds=4)
+    over = Done("search.maxDurationSeconds 10 is reached")
+    assert next_move(question, Seen([first], elapsed_seconds=11)) == over
+    assert next_move(question, Seen([first], elapsed_seconds=7)) == over, "the next one would end too late"
+    assert next_move(question, Seen([first], elapsed_seconds=3)) != over
 
 
 def test_the_same_world_is_searched_in_the_same_way() -> None:

@@ -1,7 +1,9 @@
 """The techniques: one file each, all with one face. A technique reads one model directory and writes another.
 
-Adding one: a file here with a class that has `name` and `apply`, a line in `technique_of`, and, when the search shall
-use it by itself, a line in search.py.
+Those of the trained form (vocabulary, prune, distill, finetune) read and write weights and tokenizer; the workbench
+exports what they leave, when it is asked for. Those of the exported form (optimize, lowRank, quantize) read and write
+model.onnx. Adding one: a file here with a class that has `apply`, a line in `technique_of` and in naming.py, and, when
+the search shall use it by itself, a line in search.py.
 """
 
 from __future__ import annotations
@@ -9,8 +11,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from kaon.api.compressionjob import Step
-from kaon_jobs.compress.calibration import Calibration
+from kaon.api.compressionjob import STEP_FIELDS, Quantize, Step
+from kaon_jobs.compress.lessons import Lessons
+from kaon_jobs.compress.naming import step_name
+
+__all__ = ["Technique", "TechniqueFailed", "step_name", "technique_of"]
 
 
 class TechniqueFailed(Exception):
@@ -18,15 +23,12 @@ class TechniqueFailed(Exception):
 
 
 class Technique(Protocol):
-    """One transformation of an exported model."""
+    """One transformation of a model."""
 
-    @property
-    def name(self) -> str:
-        """As it stands in a candidate's name, parameters that are not the default included."""
-        ...
+    def apply(self, source: Path, target: Path, data: Lessons) -> None:
+        """Writes into `target` what it made of `source`. The files that it does not write lie in both directories.
 
-    def apply(self, source: Path, target: Path, data: Calibration) -> None:
-        """Writes target/model.onnx, made of source/model.onnx. The other files of a model lie in both directories.
+        A technique of the trained form leaves no model.onnx; it is exported anew.
 
         Raises:
             TechniqueFailed: it does not apply to this model, or what it made is not sound.
@@ -36,39 +38,55 @@ class Technique(Protocol):
 
 def technique_of(step: Step) -> Technique:
     """The technique that a step asks for."""
-    # Each imports onnxruntime's tools, which take seconds; a pure caller needs only the names below.
+    # Each imports torch's or onnxruntime's tools, which take seconds; a pure caller needs only the names above.
+    if step.quantize is not None:
+        return _quantization(step.quantize)
     if step.optimize is not None:
         from kaon_jobs.compress.techniques.fusion import TransformerFusion
 
         return TransformerFusion()
-    if step.quantize is None:
-        raise TechniqueFailed("the step is empty: it must be exactly one of optimize, quantize")
-    match step.quantize.scheme:
+    if step.low_rank is not None:
+        from kaon_jobs.compress.techniques.low_rank import LowRankFactorization
+
+        return LowRankFactorization(step.low_rank)
+    if step.vocabulary is not None:
+        from kaon_jobs.compress.techniques.vocabulary import VocabularyTrimming
+
+        return VocabularyTrimming(step.vocabulary)
+    if step.distill is not None:
+        from kaon_jobs.compress.techniques.distillation import Distillation
+
+        return Distillation(step.distill)
+    if step.finetune is not None:
+        from kaon_jobs.compress.techniques.distillation import Finetuning
+
+        return Finetuning(step.finetune)
+    if step.prune is not None:
+        from kaon_jobs.compress.techniques.pruning import Pruning
+
+        return Pruning(step.prune)
+    raise TechniqueFailed(f"the step is empty: it must be exactly one of {', '.join(STEP_FIELDS)}")
+
+
+def _quantization(parameters: Quantize) -> Technique:
+    match parameters.scheme:
         case "int8-dynamic":
             from kaon_jobs.compress.techniques.int8_dynamic import Int8Dynamic
 
-            return Int8Dynamic(step.quantize)
+            return Int8Dynamic(parameters)
         case "int8-static":
             from kaon_jobs.compress.techniques.int8_static import Int8Static
 
-            return Int8Static(step.quantize)
+            return Int8Static(parameters)
+        case "int4-weight-only":
+            from kaon_jobs.compress.techniques.int4 import Int4WeightOnly
+
+            return Int4WeightOnly(parameters)
         case "fp16":
-            from kaon_jobs.compress.techniques.fp16 import Float16Storage
+            from kaon_jobs.compress.techniques.half import HalfStorage
 
-            return Float16Storage(step.quantize)
+            return HalfStorage(parameters)
+        case "bf16":
+            from kaon_jobs.compress.techniques.half import HalfStorage
 
-
-def step_name(step: Step) -> str:
-    """A step in a few words, e.g. `int8-static(entropy, exclude 3)`; parameters at their default are not named."""
-    if step.quantize is None:
-        return "fusion" if step.optimize is not None else "nothing"
-    quantize, said = step.quantize, []
-    if quantize.calibration_method not in (None, "minmax"):
-        said.append(str(quantize.calibration_method))
-    if quantize.calibration_samples not in (None, 256):
-        said.append(f"{quantize.calibration_samples} rows")
-    if quantize.per_channel is False:
-        said.append("per tensor")
-    if quantize.exclude:
-        said.append(f"exclude {len(quantize.exclude)}")
-    return quantize.scheme + (f"({', '.join(said)})" if said else "")
+            return HalfStorage(parameters)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kaon.api.compressionjob import Quantize, Step
+from kaon.api.compressionjob import Quantize
 from kaon_jobs.compress import graph
 from kaon_jobs.compress.calibration import Calibration
-from kaon_jobs.compress.techniques import step_name
 from kaon_jobs.compress.techniques.ort import left_alone, quantize_nodes_dynamically
 
 
@@ -16,11 +15,6 @@ class Int8Dynamic:
 
     def __init__(self, parameters: Quantize) -> None:
         self._parameters = parameters
-
-    @property
-    def name(self) -> str:
-        """See Technique."""
-        return step_name(Step(quantize=self._parameters))
 
     def apply(self, source: Path, target: Path, data: Calibration) -> None:
         """See Technique."""

@@ -13,10 +13,9 @@ from onnxruntime.quantization import (  # type: ignore[import-untyped]
     quantize_static,
 )
 
-from kaon.api.compressionjob import Quantize, Step
+from kaon.api.compressionjob import Quantize
 from kaon_jobs.compress import graph
 from kaon_jobs.compress.calibration import Calibration, Reader, batches
-from kaon_jobs.compress.techniques import step_name
 from kaon_jobs.compress.techniques.ort import (
     OPTIONS,
     also_as_products,
@@ -54,11 +53,6 @@ class Int8Static:
 
     def __init__(self, parameters: Quantize) -> None:
         self._parameters = parameters
-
-    @property
-    def name(self) -> str:
-        """See Technique."""
-        return step_name(Step(quantize=self._parameters))
 
     def apply(self, source: Path, target: Path, data: Calibration) -> None:
         """See Technique."""

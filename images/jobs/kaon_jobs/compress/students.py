@@ -1,0 +1,110 @@
+"""Which student is trained next: successive halving over structures (Jamieson and Talwalkar 2016). Pure.
+
+All entrants are trained shortly; the better half goes on from where it is. A student is a structure with the training
+it has had, and both stand in its pipeline, so that a longer training starts from the shorter one's cached result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kaon.api.compressionjob import Distill, Step
+from kaon_jobs.compress.moves import Pipeline, Tried
+from kaon_jobs.compress.selection import Contender, Standing
+from kaon_jobs.compress.shape import Costs, Shape, Structure
+
+RUNGS = (4, 10)
+"""Epochs that each rung adds."""
+ENTRANTS = 6
+LIGHT = 0.4
+"""Structures of at most this share of the whole model's work come first: heavier ones win little over plain INT8, and
+take longest to train."""
+MIN_COUNTS = (1, 2, 3, 5, 8)
+FIRST_MIN_COUNT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Student:
+    """A structure and its trainings."""
+
+    structure: Structure
+    lessons: tuple[Distill, ...]
+
+    def pipeline(self, shape: Shape, tail: Sequence[Step]) -> Pipeline:
+        """How it is made and exported."""
+        return Pipeline((*self.structure.steps(shape), *(Step(distill=lesson) for lesson in self.lessons), *tail))
+
+
+def on_rung(structure: Structure, rung: int) -> Student:
+    """A structure after the trainings of that rung and of those before."""
+    return Student(structure, tuple(Distill(epochs=epochs) for epochs in RUNGS[: rung + 1]))
+
+
+def student_of(pipeline: Pipeline, shape: Shape) -> Student | None:
+    """What a pipeline trains; None when it trains nothing."""
+    steps = pipeline.steps
+    lessons = tuple(step.distill for step in steps if step.distill is not None)
+    if not lessons:
+        return None
+    layers, narrowed, min_count = tuple(range(shape.depth)), 0.0, 1
+    for step in steps:
+        if step.vocabulary is not None:
+            min_count = step.vocabulary.min_count or 1
+        if step.prune is not None and step.prune.keep_layers is not None:
+            layers = tuple(step.prune.keep_layers)
+        if step.prune is not None and step.prune.method == "ffn":
+            narrowed = step.prune.ratio or 0.0
+    return Student(Structure(layers, narrowed, min_count), lessons)
+
+
+def by_weight(allowed: Sequence[Structure], shape: Shape) -> tuple[list[Structure], list[Structure]]:
+    """The light structures, and the heavy ones that are trained only when no light one will do."""
+    whole = Structure(tuple(range(shape.depth)), 0.0, MIN_COUNTS[0]).work(shape)
+    light = [item for item in allowed if item.work(shape) <= LIGHT * whole]
+    return light, [item for item in allowed if item not in light]
+
+
+def entrants(allowed: Sequence[Structure]) -> list[Structure]:
+    """At most ENTRANTS of the structures, both ends and evenly between, in the order given."""
+    if len(allowed) <= ENTRANTS:
+        return list(allowed)
+    places = {round(index * (len(allowed) - 1) / (ENTRANTS - 1)) for index in range(ENTRANTS)}
+    return [allowed[place] for place in sorted(places)]
+
+
+def next_student(
+    allowed: Sequence[Structure], tried: Sequence[Tried], costs: Costs, objective: str, tail: Sequence[Step]
+) -> Pipeline | None:
+    """The student that halving trains next; None when the last rung is done."""
+    shape = costs.shape
+    results = {item.pipeline: item for item in tried}
+    field = entrants(allowed)
+    for rung in range(len(RUNGS)):
+        waiting = [on_rung(structure, rung).pipeline(shape, tail) for structure in field]
+        for pipeline in waiting:
+            if pipeline not in results:
+                return pipeline
+        ranked = _ranked(field, [results[pipeline].contender for pipeline in waiting], costs, objective)
+        field = ranked[: -(-len(ranked) // 2)]
+    return None
+
+
+def _ranked(
+    field: Sequence[Structure], found: Sequence[Contender | None], costs: Costs, objective: str
+) -> list[Structure]:
+    """The structures that could be trained: those that keep their budget first, the cheapest of them at the head; then
+    by how far they are from it, and the cheaper one of two that are about as far."""
+
+    def key(pair: tuple[Structure, Contender]) -> tuple[float, float]:
+        structure, contender = pair
+        keeps = contender.standing is Standing.KEEPS
+        return 0.0 if keeps else 1 + round(contender.excess, 1), -gain(costs, structure, objective)
+
+    known = [(structure, item) for structure, item in zip(field, found, strict=True) if item is not None]
+    return [structure for structure, _ in sorted(known, key=key)]
+
+
+def gain(costs: Costs, structure: Structure, objective: str) -> float:
+    """What a structure wins by the objective, expected."""
+    return costs.size_ratio(structure) if objective == "size" else costs.speedup(structure)

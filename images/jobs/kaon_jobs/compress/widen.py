@@ -1,0 +1,124 @@
+"""After halving: Optuna looks around the best students, in shape and in training, for something smaller or faster.
+
+A pure function of what was tried: the study is built anew from it each time, and its sampler is seeded by the search's
+seed and the number of trials. Two objectives: what a structure costs, and how far it is from its budgets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kaon.api.compressionjob import Distill, Step
+from kaon_jobs.compress.moves import Pipeline, Question, Tried
+from kaon_jobs.compress.selection import Standing
+from kaon_jobs.compress.shape import Costs, Structure, depths, spread
+from kaon_jobs.compress.students import MIN_COUNTS, Student, gain, student_of
+
+NARROWED = (0.0, 0.25, 0.5, 0.625, 0.75, 0.875)
+EPOCHS = (12, 20, 30)
+RATES = (1e-4, 2e-4, 3e-4, 5e-4, 8e-4)
+TEMPERATURES = (1.0, 2.0, 4.0)
+ALPHAS = (0.0, 0.1, 0.5)
+SEEDS = (0, 1, 2)
+ASKED = 200
+"""Proposals that are looked at before the space counts as used up."""
+LEAP = 1.5
+"""A structure that is expected to win so many times more than the best one is not tried yet."""
+
+
+def widen(question: Question, costs: Costs, tried: Sequence[Tried], tail: Sequence[Step]) -> Pipeline | None:
+    """The next student to try, or None when nothing that could win is left."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    space = _space(costs)
+    sampler = optuna.samplers.TPESampler(seed=question.limits.seed + len(tried), n_startup_trials=4, multivariate=True)
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
+    known = {item.pipeline for item in tried}
+    best = best_gain(question, costs, tried)
+    for item in tried:
+        student = student_of(item.pipeline, costs.shape)
+        if student is None or item.contender is None:
+            continue
+        parameters = _parameters(student, costs)
+        if all(value in space[name].choices for name, value in parameters.items()):
+            values = [1 / gain(costs, student.structure, question.objective), item.contender.excess]
+            study.add_trial(optuna.trial.create_trial(params=parameters, distributions=space, values=values))
+    for _ in range(ASKED):
+        trial = study.ask(space)
+        student = _student(trial.params, costs)
+        pipeline = student.pipeline(costs.shape, tail)
+        wins = gain(costs, student.structure, question.objective)
+        reaches = within(question, costs, student.structure)
+        if pipeline not in known and reaches and (best is None or best < wins <= LEAP * best):
+            return pipeline
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    return None
+
+
+def best_gain(question: Question, costs: Costs, tried: Sequence[Tried]) -> float | None:
+    """The largest expected gain of a student that keeps its budget; None when none does."""
+    gains = []
+    for item in tried:
+        student = student_of(item.pipeline, costs.shape)
+        if student is not None and item.contender is not None and item.contender.standing is Standing.KEEPS:
+            gains.append(gain(costs, student.structure, question.objective))
+    return max(gains, default=None)
+
+
+def within(question: Question, costs: Costs, structure: Structure) -> bool:
+    """Whether the structure is expected to keep the budgets on size and speed, give or take the lines' error."""
+    return (
+        costs.size_ratio(structure) * SIZE_DOUBT >= question.size_ratio
+        and costs.speedup(structure) * SPEED_DOUBT >= question.speedup
+    )
+
+
+SIZE_DOUBT = 1.03
+SPEED_DOUBT = 1.15
+
+
+def _space(costs: Costs) -> dict[str, Any]:
+    from optuna.distributions import CategoricalDistribution
+
+    return {
+        "layers": CategoricalDistribution(depths(costs.shape.depth)),
+        "narrowed": CategoricalDistribution(NARROWED),
+        "minCount": CategoricalDistribution(MIN_COUNTS),
+        "epochs": CategoricalDistribution(EPOCHS),
+        "rate": CategoricalDistribution(RATES),
+        "temperature": CategoricalDistribution(TEMPERATURES),
+        "alpha": CategoricalDistribution(ALPHAS),
+        "seed": CategoricalDistribution(SEEDS),
+    }
+
+
+def _parameters(student: Student, costs: Costs) -> dict[str, Any]:
+    """A student of halving counts as one that was trained for as many epochs at once, the next number of EPOCHS."""
+    lesson = student.lessons[-1]
+    epochs = sum(one.epochs or 0 for one in student.lessons)
+    return {
+        "layers": len(student.structure.layers),
+        "narrowed": student.structure.narrowed,
+        "minCount": student.structure.min_count,
+        "epochs": min(EPOCHS, key=lambda choice: abs(choice - epochs)),
+        "rate": lesson.learning_rate or 3e-4,
+        "temperature": lesson.temperature or 2.0,
+        "alpha": 0.1 if lesson.alpha is None else lesson.alpha,
+        "seed": lesson.seed or 0,
+    }
+
+
+def _student(parameters: dict[str, Any], costs: Costs) -> Student:
+    structure = Structure(
+        spread(costs.shape.depth, parameters["layers"]), parameters["narrowed"], parameters["minCount"]
+    )
+    lesson = Distill(
+        epochs=parameters["epochs"],
+        learning_rate=parameters["rate"],
+        temperature=parameters["temperature"],
+        alpha=parameters["alpha"],
+        seed=parameters["seed"],
+    )
+    return Student(structure, (lesson,))

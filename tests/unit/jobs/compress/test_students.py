@@ -1,0 +1,192 @@
+"""The search over structures, in worlds whose quality depends on what is left of the model and how long it learnt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kaon.api.compressionjob import Budget, SearchLimits
+from kaon_jobs.compress.moves import DYNAMIC, FUSION, Done, Pipeline, Probe, Probed, Question, Seen, Tried, Try
+from kaon_jobs.compress.search import next_move
+from kaon_jobs.compress.selection import choose, contender
+from kaon_jobs.compress.shape import Point, Shape, Structure, learn, spread, structures
+from kaon_jobs.compress.students import MIN_COUNTS, student_of
+
+from .figures_of import measured, quality
+
+SHAPE = Shape(6, 384, 1536, 48, tuple(zip(MIN_COUNTS, (10_000, 8000, 7000, 6000, 5000), strict=True)))
+WHOLE = Structure(tuple(range(6)), 0.0, 1)
+
+
+def _structure(pipeline: Pipeline) -> Structure:
+    """The structure of a pipeline, trained or not."""
+    layers, narrowed, count = WHOLE.layers, 0.0, 1
+    for step in pipeline.steps:
+        if step.vocabulary is not None:
+            count = step.vocabulary.min_count or 1
+        if step.prune is not None:
+            layers = tuple(step.prune.keep_layers or layers)
+            narrowed = step.prune.ratio or narrowed
+    return Structure(layers, narrowed, count)
+
+
+def _costs(structure: Structure) -> tuple[float, float]:
+    """(times smaller, times faster): INT8, and a fixed part that nothing takes away."""
+    size = 0.02 + 0.23 * structure.weights(SHAPE) / WHOLE.weights(SHAPE)
+    time = 0.04 + 0.40 * structure.work(SHAPE) / WHOLE.work(SHAPE)
+    return 1 / size, 1 / time
+
+
+class World:
+    """Students with at least `enough` of the work lose nothing after `epochs` of training, others too much."""
+
+    def __init__(self, enough: float, epochs: int = 10, budget: dict[str, Any] | None = None, **limits: Any) -> None:
+        self.enough, self.epochs = enough, epochs
+        self.question = Question(
+            Budget.model_validate({"maxAccuracyDrop": 0.01, **(budget or {})}),
+            "latency",
+            SearchLimits.model_validate({"maxTrials": 60, **limits}),
+            91_000_000,
+            shape=SHAPE,
+        )
+        self.tried: list[Tried] = []
+        self.probed: list[Probed] = []
+
+    def lost(self, pipeline: Pipeline) -> int:
+        student = student_of(pipeline, SHAPE)
+        if student is None:
+            return 0
+        learnt = sum(lesson.epochs or 0 for lesson in student.lessons)
+        share = student.structure.work(SHAPE) / WHOLE.work(SHAPE)
+        return int(400 * max(0.0, self.enough - share)) + (0 if learnt >= self.epochs else 20)
+
+    def run(self) -> Done:
+        for _ in range(200):
+            move = next_move(self.question, Seen(self.tried, self.probed))
+            match move:
+                case Done():
+                    return move
+                case Probe(pipeline):
+                    assert pipeline not in [item.pipeline for item in self.probed]
+                    assert not any(step.distill for step in pipeline.steps), "a probe trains nothing"
+                    self.probed.append(Probed(pipeline, *_costs(_structure(pipeline))))
+                case Try(pipeline):
+                    assert pipeline not in [item.pipeline for item in self.tried], "nothing is tried twice"
+                    ratio, speed = _costs(_structure(pipeline))
+                    figures = measured(
+                        quality(lost_big=self.lost(pipeline)),
+                        speed=(speed, speed * 0.98, speed * 1.02),
+                        size_bytes=int(91_000_000 / ratio),
+                        size_ratio=ratio,
+                    )
+                    held = contender(pipeline.name, figures, self.question.budget, "latency")
+                    self.tried.append(Tried(pipeline, held))
+                case _:
+                    raise AssertionError(move)
+        raise AssertionError("the search does not end")
+
+    @property
+    def chosen(self) -> Structure:
+        best = choose([item.contender for item in self.tried if item.contender], "latency")
+        assert best is not None
+        return _structure(next(item.pipeline for item in self.tried if item.contender is best))
+
+
+def test_plain_int8_is_tried_first_and_structures_are_timed_before_any_is_trained() -> None:
+    world = World(0.0)
+    world.run()
+    assert world.tried[0].pipeline == Pipeline((FUSION, DYNAMIC))
+    assert 3 <= len(world.probed) <= 5
+
+
+@pytest.mark.parametrize("enough", [0.02, 0.1, 0.25, 0.5])
+def test_the_smallest_structure_that_is_good_enough_is_found_within_a_fifth(enough: float) -> None:
+    world = World(enough)
+    world.run()
+    work = world.chosen.work(SHAPE) / WHOLE.work(SHAPE)
+    possible = min(
+        item.work(SHAPE) / WHOLE.work(SHAPE)
+        for item in structures(SHAPE, 2)
+        if item.work(SHAPE) / WHOLE.work(SHAPE) >= enough - 0.02
+    )
+    assert work <= possible * 1.2
+
+
+def test_the_better_half_is_trained_longer_and_goes_on_from_where_it_is() -> None:
+    world = World(0.1)
+    world.run()
+    trained = [item.pipeline for item in world.tried if student_of(item.pipeline, SHAPE)]
+    short = [item for item in trained if len(student_of(item, SHAPE).lessons) == 1]  # type: ignore[union-attr]
+    long = [item for item in trained if len(student_of(item, SHAPE).lessons) == 2]  # type: ignore[union-attr]
+    first = {
+        item for item in short if all(step.distill is None or step.distill.learning_rate is None for step in item.steps)
+    }
+    assert len(first) == 6 and len(long) == 3
+    for pipeline in long:
+        lessons = [index for index, step in enumerate(pipeline.steps) if step.distill]
+        prefix = Pipeline((*pipeline.steps[: lessons[-1]], *pipeline.steps[lessons[-1] + 1 :]))
+        assert prefix in first
+
+
+def test_a_budget_rules_out_structures_before_they_are_trained() -> None:
+    world = World(0.0, budget={"minSpeedup": 8})
+    world.run()
+    trained = [_structure(item.pipeline) for item in world.tried if student_of(item.pipeline, SHAPE)]
+    assert trained and all(_costs(item)[1] > 6.9 for item in trained)
+
+
+@pytest.mark.parametrize("budget", [{"minSizeRatio": 500}, {"minSpeedup": 200}])
+def test_a_budget_beyond_the_smallest_structure_is_impossible_before_anything_is_trained(
+    budget: dict[str, float],
+) -> None:
+    world = World(0.0, budget=budget)
+    done = world.run()
+    assert done.bound is not None and "cannot be met" in done.bound
+    assert len(world.tried) == 1
+
+
+def test_quality_that_no_allowed_structure_keeps_ends_the_search_in_less_than_half_of_its_trials() -> None:
+    hopeless = World(2.0, budget={"minSizeRatio": 8})
+    done = hopeless.run()
+    assert done.bound is not None and "8 times smaller" in done.bound
+    full = World(0.1, budget={"minSizeRatio": 8})
+    full.run()
+    assert len(hopeless.tried) <= 10 and full.chosen is not None
+
+
+def test_without_a_bound_on_size_lossy_students_leave_plain_int8_as_the_choice() -> None:
+    world = World(2.0)
+    world.run()
+    assert world.chosen == WHOLE
+
+
+def test_the_limit_on_trials_holds() -> None:
+    world = World(0.1, maxTrials=5)
+    assert "maxTrials" in world.run().reason
+    assert len(world.tried) == 5
+
+
+def test_the_same_world_is_searched_in_the_same_way() -> None:
+    one, other = World(0.1), World(0.1)
+    one.run()
+    other.run()
+    assert [item.pipeline.name for item in one.tried] == [item.pipeline.name for item in other.tried]
+
+
+def test_a_structure_that_cannot_be_built_is_no_reason_to_stop() -> None:
+    world = World(0.1)
+    world.probed = [Probed(Pipeline((*item.steps(SHAPE), FUSION, DYNAMIC))) for item in structures(SHAPE, 2)]
+    assert world.run().reason
+
+
+def test_lines_through_a_few_structures_tell_what_the_others_cost() -> None:
+    known = [Structure(spread(6, count), narrowed, 2) for count, narrowed in ((1, 0.75), (3, 0.5), (6, 0.0))]
+    costs = learn([Point(item, *_costs(item)) for item in known], SHAPE)
+    for structure in structures(SHAPE, 2):
+        assert costs.size_ratio(structure) == pytest.approx(_costs(structure)[0], rel=0.01)
+        assert costs.speedup(structure) == pytest.approx(_costs(structure)[1], rel=0.01)
+
+
+def test_layers_that_stay_are_spread_and_hold_the_first_and_the_last() -> None:
+    assert [spread(6, count) for count in (1, 2, 3, 6)] == [(0,), (0, 5), (0, 2, 5), (0, 1, 2, 3, 4, 5)]
