@@ -80,7 +80,7 @@ lint: venv ## style, types, and that nothing derived is stale
 # -- tests -----------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: lint ## all but the exhaustive ones: lint, unit, golden, cluster and scale (real API server), e2e (real node; root)
+test: lint ## everything, faults, hostile inputs and small worlds at a reduced size (root; half an hour)
 	$(BIN)/pytest --numprocesses 2 --no-loadscope-reorder $(PYTEST)
 
 .PHONY: test-unit

@@ -12,6 +12,7 @@ from localcluster import Cluster, processes
 
 STAGES = Path(__file__).with_name("stages.yaml")
 LEASE_SECONDS = 40
+NODE_LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 PARALLEL_PODS = 16
 """How many pods kwok moves on at the same time; its own 4 would be what a burst waits for."""
 
@@ -50,6 +51,8 @@ class FakeNodes:
         config = layout.config / "kwok.yaml"
         config.write_text(yaml.safe_dump_all([_options(), *_stages(self._delays)]))
         command = [str(self._cluster.tool("kwok")), "--kubeconfig", str(layout.kubeconfig), "--config", str(config)]
+        # A kwok before this one may hold their leases still: pods would wait for these to run out.
+        self._cluster.api().request("DELETE", NODE_LEASES)
         # With the cluster's marker, so that taking the cluster down ends it even if this process is killed.
         self._process = processes.spawn(layout.state, "kwok", [*command, "--manage-all-nodes"], self._cluster.env)
         try:

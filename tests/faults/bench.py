@@ -14,8 +14,8 @@ from localcluster import Cluster
 
 CRDS = Path(__file__).resolve().parents[2] / "crds"
 RUN_SECONDS = 0.3
-SLOW_SECONDS = 1.5
-"""For tests in which something happens while a stage runs."""
+SLOW_SECONDS = 4.0
+"""For tests in which something happens while a stage runs: long enough for "Running" to be told, which is no news."""
 
 
 class Pods(JobSide):

@@ -44,12 +44,11 @@ class JobCensus:
     async def follow(self, client: Client, namespace: str) -> None:
         """Watch the Jobs of a namespace until cancelled; the namespace is new, so that none was there before."""
         path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
-        jobs, version = await client.listing(path)
-        for job in jobs:
-            self.take("ADDED", job)
+        version: str | None = None
         while True:
             # A watch that ends goes on where it was: no Job is missed.
             try:
+                version = version or await self._list(client, path)
                 async for event, job in client.watch(path, version):
                     if event == "ERROR":
                         raise Refused("WATCH", path, job.get("code", 0), job.get("message", ""))
@@ -60,8 +59,17 @@ class JobCensus:
                 pass  # the API server is away for a while
             except Refused as refusal:
                 if refusal.status == 410:
-                    raise
+                    # An API server that was started anew knows no past. Jobs that came and went meanwhile are missed.
+                    version = None
             await asyncio.sleep(RETRY_SECONDS)
+
+    async def _list(self, client: Client, path: str) -> str:
+        jobs, version = await client.listing(path)
+        for gone in self._living.keys() - {job["metadata"]["uid"] for job in jobs}:
+            del self._living[gone]
+        for job in jobs:
+            self.take("ADDED", job)
+        return version
 
 
 def _ended(job: Object) -> bool:

@@ -73,11 +73,18 @@ def test_it_ends_so_when_the_api_server_is_killed_and_is_away_for_a_minute(edite
     run(edited, lambda ground: _without(ground, "kube-apiserver", FULL_AWAY_SECONDS))
 
 
+async def nudge_nodes(stand: Stand) -> None:
+    """Let the simulated nodes look at every pod again: unlike a kubelet, kwok gives a pod up when a write fails."""
+    for pod in await stand.listed("Pod"):
+        await stand.patch("Pod", {"metadata": {"annotations": {"nudged": "yes"}}}, pod["metadata"]["name"])
+
+
 async def _without(ground: Ground, component: str, seconds: float) -> None:
     async with Stand(ground.first(1)) as stand:
         await stand.act(ground.steps[0])
         await working(stand)
         await kill_component(ground.cluster, component, seconds)
+        await nudge_nodes(stand)
         await stand.rests(0)
         judged(stand)
 

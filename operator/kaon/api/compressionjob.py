@@ -42,6 +42,17 @@ class Budget(ApiModel):
         default=None, gt=0, description="Baseline p50 / candidate p50, lower end of its 95 % interval."
     )
     max_peak_memory_bytes: Count | None = Field(default=None, ge=1)
+    confidence: float = Field(
+        default=0.95,
+        ge=0.5,
+        le=0.999,
+        description="How sure the test rows must make us that no more quality is lost than allowed; one-sided.",
+    )
+    on_inconclusive: Literal["Reject", "Accept"] = Field(
+        default="Reject",
+        description="What becomes of a model of which the test rows are too few to tell. Accept: it is accepted when "
+        "the drops as measured keep the budget.",
+    )
 
 
 class Vocabulary(ApiModel):
@@ -273,7 +284,7 @@ class CompressionJobSpec(StageSpec):
 
 
 class Interval(ApiModel):
-    """A ratio with its 95 % confidence interval."""
+    """A figure with its limits: of a speed-up its 95 % interval, of a drop one-sided limits at budget.confidence."""
 
     value: Figure
     low: Figure
@@ -294,10 +305,40 @@ class Candidate(ApiModel):
     violations: list[Annotated[str, Field(max_length=256)]] = Field(default_factory=list, max_length=16)
 
 
+Verdict = Literal["Accepted", "Rejected", "Inconclusive", "Infeasible"]
+
+
+class Undecided(ApiModel):
+    """A budget of which the test rows show neither that it is kept nor that it is broken."""
+
+    budget: str = Field(max_length=64, description="The field of the budget.")
+    class_name: Annotated[str | None, Field(alias="class")] = Field(
+        default=None, max_length=256, description="The class that leaves the most doubt; absent: the split as a whole."
+    )
+    rows: Count = Field(description="Test rows of that class.")
+    more_rows: Count | None = Field(
+        default=None,
+        description="About how many more of them would decide, answered like those that are there. Absent: they alone "
+        "would not.",
+    )
+    more_rows_of_all: Count | None = Field(
+        default=None,
+        description="About how many more test rows of all classes would decide, where one class is not enough.",
+    )
+    certainty: Figure = Field(description="How sure the rows make us that the budget is kept, 0 to 1.")
+
+
 class CompressionJobStatus(StageStatus):
     """The verdict and its evidence."""
 
-    verdict: Literal["Accepted", "Rejected", "Infeasible"] | None = None
+    verdict: Verdict | None = Field(
+        default=None,
+        description="Accepted: shown, with the budget's confidence, to keep it. Rejected: shown to break it. "
+        "Inconclusive: too few test rows to show either. Infeasible: nothing that was tried may keep it.",
+    )
+    undecided: list[Undecided] = Field(
+        default_factory=list, max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"}
+    )
     baseline: Evaluation | None = None
     evaluation: Evaluation | None = Field(default=None, description="Of the chosen candidate, on the test split.")
     chosen: str | None = Field(default=None, max_length=256)

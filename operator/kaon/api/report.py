@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from kaon.api.base import ApiModel
 from kaon.api.common import ArtifactStatus, Checkpoint, Cost, Progress
-from kaon.api.compressionjob import Candidate, Interval
+from kaon.api.compressionjob import Candidate, Interval, Undecided, Verdict
 from kaon.api.dataset import DataQuality, Rows
 from kaon.api.evaluation import Evaluation
 from kaon.api.types import Count, Digest, Figure
@@ -42,7 +42,7 @@ class TrainingResult(ApiModel):
 class CompressionResult(ApiModel):
     """What a compression stage reached: the verdict with its evidence."""
 
-    verdict: Literal["Accepted", "Rejected", "Infeasible"]
+    verdict: Verdict
     message: str = Field(
         max_length=2048, description="One sentence for a person; names the budget and the nearest candidate."
     )
@@ -56,6 +56,7 @@ class CompressionResult(ApiModel):
     class_recall_drop: Figure | None = None
     flip_rate: Figure | None = None
     candidates: list[Candidate] = Field(default_factory=list, max_length=10)
+    undecided: list[Undecided] = Field(default_factory=list, max_length=16)
     source_digest: Digest
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from kaon.api import conditions
-from kaon.api.compressionjob import CompressionJobStatus, Interval
+from kaon.api.compressionjob import CompressionJobStatus, Interval, Undecided
 from kaon.api.evaluation import Evaluation
 from kaon.api.trainingrun import TrainingRunStatus
 from kaon.cli import figures, pipeline
@@ -54,12 +54,24 @@ def compare(run: Object, job: Object) -> Comparison:
     remarks = ["Latency of one request at a time; both models timed alternately in one process."]
     if trained.artifact and status.source_digest and trained.artifact.digest != status.source_digest:
         remarks.append(f"{run_name} has been trained anew since: these figures are of {status.source_digest[:19]}….")
+    remarks += [_undecided(item) for item in status.undecided[:5]]
     return Comparison(
         _rows(status.baseline, status.evaluation, status),
         status.verdict or "–",
         accepted.message if accepted else "",
         remarks,
     )
+
+
+def _undecided(item: Undecided) -> str:
+    of = f"{item.class_name} has {item.rows:,} test rows" if item.class_name else f"there are {item.rows:,} test rows"
+    if item.more_rows is not None:
+        need = f"about {item.more_rows:,} more would decide"
+    elif item.more_rows_of_all is not None:
+        need = f"about {item.more_rows_of_all:,} more of all classes would decide"
+    else:
+        need = "no number of rows near would decide"
+    return f"{item.budget}: {item.certainty:.0%} certain to be kept; {of}, {need}."
 
 
 def _in_namespace(obj: Object) -> str:

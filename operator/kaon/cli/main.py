@@ -102,7 +102,7 @@ def version() -> None:
 def show_comparison(console: Console, comparison: comparing.Comparison) -> None:
     """The comparison with its verdict, as `kaon compare` prints it."""
     console.print(comparing.table(comparison))
-    style = "green" if comparison.verdict == "Accepted" else "red"
+    style = {"Accepted": "green", "Inconclusive": "yellow"}.get(comparison.verdict, "red")
     console.print(Text(f"\n{comparison.verdict}", style=style).append(f"  {comparison.message}", style="default"))
     for remark in comparison.remarks:
         console.print(Text(remark, style="dim"), soft_wrap=True)

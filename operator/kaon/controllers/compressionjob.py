@@ -21,10 +21,10 @@ from kaon.controllers.stage import (
 )
 from kaon.controllers.upstream import artifact_of, secret_of
 
-REASONS = {"Rejected": "BudgetNotMet", "Infeasible": "BudgetInfeasible"}
+REASONS = {"Rejected": "BudgetNotMet", "Inconclusive": "BudgetInconclusive", "Infeasible": "BudgetInfeasible"}
 REPORTED = (
     "verdict", "baseline", "evaluation", "chosen", "sizeRatio", "speedup", "accuracyDrop", "macroF1Drop",
-    "classRecallDrop", "flipRate", "candidates", "sourceDigest",
+    "classRecallDrop", "flipRate", "candidates", "undecided", "sourceDigest",
 )  # fmt: skip
 
 
@@ -52,16 +52,21 @@ def resolve(observed: Observed, spec: CompressionJobSpec, store: StoreAccess) ->
 
 
 def judge(spec: CompressionJobSpec, result: Result) -> Verdict:
-    """Ready when the verdict is Accepted; any other verdict stalls with the pod's sentence."""
+    """Ready when the verdict is Accepted, or Inconclusive and the budget says that this is enough.
+
+    Any other verdict stalls with the pod's sentence. The pod publishes a model only when it may be used, so that both,
+    verdict and artifact, must be there.
+    """
     found = result.compression
     if found is None:
         return Verdict(failed("ResultIncomplete", "The Report has no compression result."), {}, artifact=False)
     told = found.wire()
     fields = {name: told[name] for name in REPORTED if name in told}
-    if found.verdict == "Accepted" and result.artifact is not None:
-        accepted = Claim(True, "BudgetMet", found.message)
-        return Verdict(succeeded(_sentence(found), **{c.ACCEPTED: accepted}), fields)
     reason = REASONS.get(found.verdict, "ResultIncomplete")
+    tolerated = found.verdict == "Inconclusive" and spec.budget.on_inconclusive == "Accept"
+    if result.artifact is not None and (found.verdict == "Accepted" or tolerated):
+        accepted = Claim(True, reason if tolerated else "BudgetMet", found.message)
+        return Verdict(succeeded(_sentence(found), **{c.ACCEPTED: accepted}), fields)
     refused = Claim(False, reason, found.message)
     return Verdict(failed(reason, found.message, **{c.ACCEPTED: refused}), fields, artifact=False)
 
@@ -70,7 +75,8 @@ def _sentence(found: CompressionResult) -> str:
     size = f"{found.size_ratio:.1f}x smaller" if found.size_ratio is not None else None
     speed = f"{found.speedup.value:.2f}x faster" if found.speedup is not None else None
     drop = f"accuracy drop {found.accuracy_drop:.4f}" if found.accuracy_drop is not None else None
-    return f"Accepted {found.chosen or ''}: {', '.join(part for part in (size, speed, drop) if part)}."
+    doubt = "" if found.verdict == "Accepted" else "though the test rows are too few to be sure, "
+    return f"Accepted {found.chosen or ''}: {doubt}{', '.join(part for part in (size, speed, drop) if part)}."
 
 
 STAGE = Stage(KIND, "compressionjobs", "cjob", CompressionJobSpec, resolve, judge)

@@ -3,27 +3,41 @@
 One `on.event` handler a kind puts the object into the cache, which wakes whom it concerns. No create or update
 handlers, timers or daemons: they would put finalizers and annotations on users' objects. After a 410 kopf lists again
 but reports no deletions; the listed objects come without an event type, which here asks for a resync of the kind.
+
+kopf runs in a thread with an event loop of its own. An answer that it does not expect (a watch that is refused with 410
+when it opens, an error in the middle of one) ends all of kopf, and with it every task of its loop, whosoever they are.
+Here that is the end of a round, and the next one begins with a list.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Iterable
+import threading
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import kopf
+import uvloop
 
-from kaon.controllers.base import key_of
+from kaon.controllers.base import Object, key_of
 from kaon.engine.cache import Cache
 from kaon.engine.client import Client
+from kaon.engine.queue import backoff
 from kaon.engine.resources import Resource
 
 log = logging.getLogger("kaon.kopf")
 
 TOKEN_SECONDS = 600
 """How often kopf looks for a renewed token; it is renewed on disk well before it expires."""
+ROUNDS = 5
+"""So many rounds that ended young, one after the other, and the cluster is not usable as it is."""
+YOUNG_SECONDS = 60.0
+STOP_SECONDS = 5.0
+CANCELS = 10
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):
@@ -75,32 +89,53 @@ class CustomResources:
         self.relisted: Callable[[], None] = lambda: None
         """Called for each object that kopf lists."""
 
-    async def run(self, ready: asyncio.Event) -> None:
-        """Watch until cancelled. Ends by an error when the API server refuses for good."""
-        await kopf.operator(
-            registry=self._registry(),
+    async def run(self) -> None:
+        """Watch until cancelled, in one round after the other.
+
+        Raises:
+            Exception: what ended the last of too many rounds; a new process begins with a look at what is wrong.
+        """
+        failures = 0
+        while True:
+            began = time.monotonic()
+            cause = await _Round(self._tasks).run()
+            failures = failures + 1 if time.monotonic() - began < YOUNG_SECONDS else 1
+            if failures > ROUNDS:
+                raise cause
+            delay = backoff(failures)
+            log.warning(
+                "the watches of the custom resources ended; listing again",
+                extra={"cause": repr(cause), "retry_in": round(delay, 1)},
+            )
+            await asyncio.sleep(delay)
+
+    async def _tasks(self, engine: asyncio.AbstractEventLoop) -> Collection[asyncio.Task[None]]:
+        """kopf's tasks in the running event loop; what they see is said in the engine's."""
+        return await kopf.spawn_tasks(
+            registry=self._registry(engine),
             settings=_settings(),
             clusterwide=not self._namespaces,
             namespaces=self._namespaces,
             standalone=True,
-            ready_flag=ready,
         )
 
-    def _registry(self) -> kopf.OperatorRegistry:
+    def _registry(self, engine: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
+        async def hand_over(event: Any, **unused: Any) -> None:
+            engine.call_soon_threadsafe(self._take, event["type"], event["object"])
+
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry, id="kaon")(self._login)
         for resource in self._resources:
             group, _, version = resource.api_version.partition("/")
-            kopf.on.event(group, version, resource.plural, registry=registry, id="kaon")(self._event)
+            kopf.on.event(group, version, resource.plural, registry=registry, id="kaon")(hand_over)
         return registry
 
-    async def _event(self, event: Any, **unused: Any) -> None:
-        obj = event["object"]
-        if event["type"] == "DELETED":
+    def _take(self, event: str | None, obj: Object) -> None:
+        if event == "DELETED":
             self._cache.remove(key_of(obj), obj["metadata"]["uid"])
             return
         self._cache.put(obj)
-        if event["type"] is None:
+        if event is None:
             self.relisted()
 
     async def _login(self, **unused: Any) -> kopf.ConnectionInfo:
@@ -119,6 +154,65 @@ class CustomResources:
             proxy_url=configuration.proxy,
             expiration=datetime.now(UTC) + timedelta(seconds=TOKEN_SECONDS) if token else None,
         )
+
+
+class _Round:
+    """One life of kopf: it ends with the first of its tasks that ends, and all others are cancelled then."""
+
+    def __init__(self, spawn: Callable[[asyncio.AbstractEventLoop], Awaitable[Collection[asyncio.Task[None]]]]) -> None:
+        """spawn: starts the tasks, in the thread's event loop; it is given the engine's."""
+        self._spawn = spawn
+        self._engine = asyncio.get_running_loop()
+        self._loop = uvloop.new_event_loop()
+        self._stop = self._loop.create_future()
+        self._ended: asyncio.Future[Exception] = self._engine.create_future()
+
+    async def run(self) -> Exception:
+        """Until it ends by itself, or is cancelled. Returns what it ended by."""
+        # A daemon: the process may end though kopf does not.
+        thread = threading.Thread(target=self._live, name="kopf", daemon=True)
+        thread.start()
+        try:
+            return await self._ended
+        except asyncio.CancelledError:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended by itself
+                self._loop.call_soon_threadsafe(self._stop.cancel)
+            await asyncio.to_thread(thread.join, STOP_SECONDS)
+            raise
+
+    def _live(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            try:
+                error = self._loop.run_until_complete(self._until_one_ends())
+            except Exception as unexpected:
+                error = unexpected
+            self._engine.call_soon_threadsafe(self._say, error)
+            self._loop.run_until_complete(_cancel_all())
+        finally:
+            self._loop.close()
+
+    async def _until_one_ends(self) -> Exception:
+        tasks = await self._spawn(self._engine)
+        done, _ = await asyncio.wait([self._stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        errors = [task.exception() for task in done if not task.cancelled()]
+        return next((error for error in errors if isinstance(error, Exception)), RuntimeError("kopf ended"))
+
+    def _say(self, error: Exception) -> None:
+        if not self._ended.done():
+            self._ended.set_result(error)
+
+
+async def _cancel_all() -> None:
+    """Cancel every other task of the running event loop. Again and again: a kopf watch that is cancelled together with
+    what would pause it takes the one for the other, and goes on."""
+    for _ in range(CANCELS):
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if not others:
+            return
+        for task in others:
+            task.cancel()
+        await asyncio.wait(others, timeout=STOP_SECONDS / CANCELS)
 
 
 def _settings() -> kopf.OperatorSettings:

@@ -74,3 +74,6 @@ def configure(form: str, level: str) -> None:
     for noisy in ("kopf", "aiohttp.access", "asyncio"):
         # kopf reports each handled event at INFO; the engine's own lines say what matters.
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    for told_by_the_engine in ("kopf._core.reactor.orchestration", "kopf._core.reactor.running"):
+        # Why kopf ended: custom.py says it in a line.
+        logging.getLogger(told_by_the_engine).setLevel(logging.CRITICAL)

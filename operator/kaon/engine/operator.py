@@ -78,9 +78,12 @@ class Operator:
         except OSError as error:
             log.critical(f"A port cannot be listened on: {error.strerror}. Choose --health-port and --metrics-port.")
             return 1
-        kopf_ready = asyncio.Event()
+        self._kopf.relisted = self._ask_for_resync
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
         background = [
-            self._start("kopf", self._kopf.run(kopf_ready)),
+            self._start("custom resources", self._kopf.run()),
             self._start("event loop lag", self._lag.measure()),
             self._start("events", self._recorder.work()),
         ]
@@ -91,11 +94,6 @@ class Operator:
             self._start("resync", self._resync()),
             self._start("leader", self._lead()),
         ]
-        await kopf_ready.wait()
-        # kopf has its own handler, which would end the watches first. Workers and the lease come before them.
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
         stop = self._start("stop", self._wait_for_signal())
         done, _ = await asyncio.wait([stop, *background], return_when=asyncio.FIRST_COMPLETED)
         failed = [task for task in done if task is not stop]
@@ -182,7 +180,6 @@ class Operator:
 
     async def _resync(self) -> None:
         """Now and then, and after kopf listed again, list everything and take the difference in."""
-        self._kopf.relisted = self._ask_for_resync
         while True:
             asked = await self._wait_for_relist(self._options.resync_seconds * random.uniform(0.9, 1.1))
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from cli_objects import OTHER_DIGEST, artifact, conditions, job, run
 
-from kaon.api.compressionjob import Interval
+from kaon.api.compressionjob import Interval, Undecided
 from kaon.cli.compare import compare
 from kaon.cli.errors import CliError
 
@@ -37,6 +37,27 @@ def test_a_verdict_without_a_candidate_shows_the_baseline_alone() -> None:
     found = compare(run(), infeasible)
     assert ("size", "91.0 MB", "–", "") in found.rows
     assert (found.verdict, found.message) == ("Infeasible", "minSizeRatio 9 is out of reach")
+
+
+def test_an_inconclusive_verdict_says_of_which_class_how_many_rows_are_missing() -> None:
+    found = compare(
+        run(),
+        job(
+            verdict="Inconclusive",
+            undecided=[
+                Undecided(budget="maxMacroF1Drop", class_name="grain", rows=10, more_rows=24, certainty=0.82),
+                Undecided(budget="maxAccuracyDrop", rows=2189, more_rows_of_all=400, certainty=0.9),
+                Undecided(budget="maxClassRecallDrop", class_name="ship", rows=36, certainty=0.4),
+            ],
+        ),
+    )
+    assert found.verdict == "Inconclusive"
+    assert found.remarks[1:] == [
+        "maxMacroF1Drop: 82% certain to be kept; grain has 10 test rows, about 24 more would decide.",
+        "maxAccuracyDrop: 90% certain to be kept; there are 2,189 test rows, about 400 more of all classes would "
+        "decide.",
+        "maxClassRecallDrop: 40% certain to be kept; ship has 36 test rows, no number of rows near would decide.",
+    ]
 
 
 def test_a_job_that_compresses_another_run_is_refused_with_the_right_command() -> None:

@@ -11,7 +11,7 @@ import pytest
 from kaon.api import conditions as c
 from kaon.controllers import compressionjob, dataset, trainingrun
 from kaon.controllers.base import Key, Object
-from kaon.controllers.conditions import is_true, timestamp
+from kaon.controllers.conditions import condition, is_true, timestamp
 from kaon.resources import labels
 
 from .world import (
@@ -20,6 +20,7 @@ from .world import (
     NAMESPACE,
     TRAINING_SPEC,
     World,
+    artifact,
     compression_result,
     dataset_result,
     training_result,
@@ -221,7 +222,10 @@ def test_an_edited_budget_runs_only_the_compression_again(world: World) -> None:
     assert len(created) == 1 and created[0].startswith("small-cjob-")
 
 
-@pytest.mark.parametrize(("verdict", "reason"), [("Rejected", "BudgetNotMet"), ("Infeasible", "BudgetInfeasible")])
+@pytest.mark.parametrize(
+    ("verdict", "reason"),
+    [("Rejected", "BudgetNotMet"), ("Infeasible", "BudgetInfeasible"), ("Inconclusive", "BudgetInconclusive")],
+)
 def test_a_compression_that_is_not_accepted_stalls_with_the_pods_sentence(
     world: World, verdict: str, reason: str
 ) -> None:
@@ -236,6 +240,55 @@ def test_a_compression_that_is_not_accepted_stalls_with_the_pods_sentence(
     assert not is_true(obj, c.ACCEPTED)
     assert "artifact" not in obj["status"]
     assert obj["status"]["verdict"] == verdict
+
+
+def _inconclusive(world: World, policy: str, *, published: bool) -> Object:
+    """A CompressionJob with this policy whose pod has found that two classes have too few rows."""
+    finish_training(world)
+    budget = {**COMPRESSION_SPEC["budget"], "onInconclusive": policy}
+    world.apply("CompressionJob", "small", {**COMPRESSION_SPEC, "budget": budget})
+    world.settle()
+    told = compression_result("Inconclusive")
+    told["compression"] |= {
+        "message": "x is inconclusive on the test split: about 24 more test rows of 'grain' (it has 10) would decide.",
+        "undecided": [
+            {"budget": "maxMacroF1Drop", "class": "grain", "rows": 10, "moreRows": 24, "certainty": 0.82},
+            {"budget": "maxAccuracyDrop", "rows": 2189, "moreRowsOfAll": 400, "certainty": 0.9},
+        ],
+    }
+    world.run(world.jobs("small")[0], told | ({"artifact": artifact("c")} if published else {}))
+    world.settle()
+    return world.objects[Key("CompressionJob", NAMESPACE, "small")]
+
+
+def test_an_inconclusive_compression_is_not_ready_and_says_of_which_class_how_many_rows_are_missing(
+    world: World,
+) -> None:
+    obj = _inconclusive(world, "Reject", published=False)
+    assert stalled(world, "CompressionJob", "small")["reason"] == "BudgetInconclusive"
+    assert "24 more test rows of 'grain'" in stalled(world, "CompressionJob", "small")["message"]
+    assert not is_true(obj, c.READY) and not is_true(obj, c.ACCEPTED) and "artifact" not in obj["status"]
+    assert obj["status"]["undecided"][0] == {
+        "budget": "maxMacroF1Drop", "class": "grain", "rows": 10, "moreRows": 24, "certainty": 0.82,
+    }  # fmt: skip
+
+
+def test_an_inconclusive_compression_is_ready_where_the_policy_says_that_it_is_enough(world: World) -> None:
+    obj = _inconclusive(world, "Accept", published=True)
+    assert is_true(obj, c.READY) and obj["status"]["artifact"]
+    accepted = condition(obj, c.ACCEPTED)
+    assert accepted is not None and (accepted["status"], accepted["reason"]) == ("True", "BudgetInconclusive")
+    assert obj["status"]["verdict"] == "Inconclusive"
+    ready = condition(obj, c.READY)
+    assert ready is not None and "too few to be sure" in ready["message"]
+
+
+@pytest.mark.parametrize(("policy", "published"), [("Accept", False), ("Reject", True)])
+def test_policy_and_pod_must_agree_before_an_inconclusive_model_may_be_used(
+    world: World, policy: str, published: bool
+) -> None:
+    obj = _inconclusive(world, policy, published=published)
+    assert not is_true(obj, c.READY) and not is_true(obj, c.ACCEPTED) and "artifact" not in obj["status"]
 
 
 def test_a_failed_job_stalls_with_what_the_pod_reported_and_is_not_run_again(world: World) -> None:

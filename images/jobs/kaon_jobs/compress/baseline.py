@@ -16,7 +16,8 @@ from kaon.contract.jobspec import CompressWork
 from kaon.contract.manifest import Manifest
 from kaon_jobs.artifact import Artifact, fetch
 from kaon_jobs.compress.forms import TRAINED_FILES
-from kaon_jobs.compress.quality import Classes
+from kaon_jobs.compress.leak import check_held_out
+from kaon_jobs.compress.pairs import Classes
 from kaon_jobs.context import Context
 from kaon_jobs.data.splits import Rows, classes_of, fetch_dataset, read_split
 from kaon_jobs.errors import StageFailure
@@ -55,7 +56,8 @@ def load_baseline(work: CompressWork, context: Context, threads: int) -> Baselin
 
     Raises:
         StageFailure: DatasetMismatch (the model was trained on another dataset), LabelsMismatch, SplitEmpty,
-            EvaluationMissing, or ParityFailed (the stored model does not answer as it was recorded).
+            TestSplitLeaked (a test row was trained on), EvaluationMissing,
+            or ParityFailed (the stored model does not answer as it was recorded).
     """
     report = context.reporter
     report.progress("fetching", 0)
@@ -75,6 +77,7 @@ def load_baseline(work: CompressWork, context: Context, threads: int) -> Baselin
             raise StageFailure(
                 "SplitEmpty", f"the {name} split of {work.dataset.uri} has no rows; compression needs all three splits"
             )
+    check_held_out(test, {"train": train, "validation": validation})
     validation = sample(validation, VALIDATION_ROWS, work.search.seed)
     classifier = OnnxTextClassifier(directory, threads)
     if classifier.labels != labels:

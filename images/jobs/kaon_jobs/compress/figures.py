@@ -1,21 +1,18 @@
-"""The figures of a candidate, and the three ways to look at them: as a judge, as a selector, and with hope. Pure.
+"""The figures of a candidate, and the three ways to look at them: as a judge, as measured, and with hope. Pure.
 
-The verdict looks strictly: point estimates of quality on the test split, the lower end of the speed-up. Selection
-happens on a validation split whose smallest class may have four rows, where one row is 0.25 of a recall. So it looks
-twice: `but_one_row` puts the one most harmful row back before it compares (a split cannot resolve less than a row), and
-`hopeful` takes the friendly end of the 95 % intervals. A candidate that fails even hopefully is out.
+The verdict looks strictly: the lower end of the speed-up. Selection times in few rounds, so it looks twice: at the
+figures as measured, and with the friendly end of what they may be. Of quality all three hold the drops as measured; how
+sure these are is the matter of decisions.py (to judge by) and of likelihood.py (to choose by).
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from kaon.api.compressionjob import Interval
 from kaon.api.evaluation import Latency
 from kaon_jobs.compress.quality import ClassChange, Quality
 
-Z95 = 1.96
 LATENCY_DOUBT = 1.25
 """An absolute time measured in a few rounds on a shared machine may be off by this factor."""
 
@@ -31,6 +28,8 @@ class Measured:
     baseline_latency: Latency | None = None
     speedup: Interval | None = None
     peak_memory_bytes: int | None = None
+    unanswered: int = 0
+    """Rows for which the candidate gave no finite probabilities: then it has no quality."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,86 +49,39 @@ class Figures:
     p50_ms: float | None = None
     p99_ms: float | None = None
     peak_memory_bytes: float | None = None
+    unanswered: int = 0
 
 
 def strict(measured: Measured) -> Figures:
     """As the verdict sees it."""
-    quality = measured.quality
-    worst = quality.worst_class if quality else None
-    return _figures(
-        measured,
-        accuracy=quality.accuracy_drop.value if quality else None,
-        macro_f1=quality.macro_f1_drop.value if quality else None,
-        recall=worst.drop if worst else None,
-        unmeasured=quality.unmeasured if quality else (),
-        speedup=measured.speedup.low if measured.speedup else None,
-    )
+    return _figures(measured, measured.speedup.low if measured.speedup else None)
 
 
-def but_one_row(measured: Measured) -> Figures:
-    """As selection sees it: the most harmful row put back, the speed-up as measured."""
-    quality = measured.quality
-    return _figures(
-        measured,
-        accuracy=quality.accuracy_drop.value - min(1, _lost(quality)) / quality.rows if quality else None,
-        macro_f1=quality.macro_f1_drop_but_one if quality else None,
-        recall=_worst([(item.lost - min(1, item.lost) - item.won) / item.support for item in _known(quality)]),
-        speedup=measured.speedup.value if measured.speedup else None,
-    )
+def as_measured(measured: Measured) -> Figures:
+    """As selection sees it."""
+    return _figures(measured, measured.speedup.value if measured.speedup else None)
 
 
 def hopeful(measured: Measured) -> Figures:
-    """As good as the 95 % intervals allow."""
-    quality = measured.quality
-    return _figures(
-        measured,
-        accuracy=quality.accuracy_drop.low if quality else None,
-        macro_f1=min(quality.macro_f1_drop.low, quality.macro_f1_drop_but_one) if quality else None,
-        recall=_worst(
-            [
-                (item.lost - item.won - max(Z95 * math.sqrt(item.lost + item.won), min(1, item.lost))) / item.support
-                for item in _known(quality)
-            ]
-        ),
-        speedup=measured.speedup.high if measured.speedup else None,
-        doubt=LATENCY_DOUBT,
-    )
+    """As fast as it may be."""
+    return _figures(measured, measured.speedup.high if measured.speedup else None, LATENCY_DOUBT)
 
 
-def _figures(
-    measured: Measured,
-    *,
-    accuracy: float | None,
-    macro_f1: float | None,
-    recall: float | None,
-    speedup: float | None,
-    unmeasured: tuple[str, ...] = (),
-    doubt: float = 1.0,
-) -> Figures:
+def _figures(measured: Measured, speedup: float | None, doubt: float = 1.0) -> Figures:
     quality, latency = measured.quality, measured.latency
+    worst = quality.worst_class if quality else None
     return Figures(
         size_bytes=measured.size_bytes,
         size_ratio=measured.size_ratio,
-        accuracy_drop=accuracy,
-        macro_f1_drop=macro_f1,
-        class_recall_drop=recall,
-        worst_class=quality.worst_class if quality else None,
-        unmeasured=unmeasured,
+        accuracy_drop=quality.accuracy_drop.value if quality else None,
+        macro_f1_drop=quality.macro_f1_drop.value if quality else None,
+        class_recall_drop=worst.drop if worst else None,
+        worst_class=worst,
+        unmeasured=quality.unmeasured if quality else (),
         speedup=speedup,
         speedup_interval=measured.speedup,
         p50_ms=latency.p50 / doubt if latency else None,
         p99_ms=latency.p99 / doubt if latency else None,
         peak_memory_bytes=measured.peak_memory_bytes,
+        unanswered=measured.unanswered,
     )
-
-
-def _known(quality: Quality | None) -> list[ClassChange]:
-    return [item for item in quality.classes if item.support] if quality else []
-
-
-def _lost(quality: Quality) -> int:
-    return sum(item.lost for item in quality.classes)
-
-
-def _worst(drops: list[float]) -> float | None:
-    return max(drops, default=None)

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from kaon.api.compressionjob import Interval
 from kaon.api.evaluation import Evaluation, Latency
 from kaon_jobs.compress import timing
 from kaon_jobs.compress.baseline import Baseline
 from kaon_jobs.compress.figures import Measured
-from kaon_jobs.compress.quality import compare
+from kaon_jobs.compress.quality import Quality, compare
+from kaon_jobs.compress.speeds import Speeds, memory, percentile, throughput
 from kaon_jobs.compress.workbench import predictor
 from kaon_jobs.data.splits import Rows
 from kaon_jobs.evaluate.measure import BATCH_SIZE, serving_size
@@ -26,7 +28,8 @@ from kaon_jobs.onnx_text import Floats, OnnxTextClassifier
 
 TIMED_ROUNDS = 400
 TIMED_SECONDS = 30.0
-THROUGHPUT_BATCHES = 12
+THROUGHPUT_BATCHES = 24
+MEMORY_PROCESSES = 3
 PROGRESS_ROWS = 128
 
 Progress = Callable[[float], None]
@@ -40,9 +43,13 @@ class Judged:
     baseline: Evaluation
     evaluation: Evaluation
     probabilities: Floats
+    speeds: tuple[Speeds, Speeds]
+    """Of the baseline and of the candidate."""
 
 
-def judge(baseline: Baseline, directory: Path, *, threads: int, seed: int, progress: Progress) -> Judged:
+def judge(
+    baseline: Baseline, directory: Path, *, threads: int, seed: int, confidence: float, progress: Progress
+) -> Judged:
     """Measures the candidate in `directory` and the baseline on the whole test split. `progress` hears 0 to 1."""
     old, new = OnnxTextClassifier(baseline.directory, threads), OnnxTextClassifier(directory, threads)
     texts = baseline.test.texts
@@ -50,44 +57,61 @@ def judge(baseline: Baseline, directory: Path, *, threads: int, seed: int, progr
     spread = timed_texts(texts, TIMED_ROUNDS)
     timed = timing.interleave(predictor(old), predictor(new), spread, rounds=TIMED_ROUNDS, max_seconds=TIMED_SECONDS)
     progress(0.8)
-    throughputs = _throughputs(old, new, spread)
+    throughputs = _throughputs(old, new, spread, seed)
     progress(0.9)
-    memory = [peak_memory(folder, texts, threads) for folder in (baseline.directory, directory)]
+    folders = (baseline.directory, directory)
+    # The processes take turns too: what else the machine does meets both.
+    peaks = [tuple(peak_memory(folder, texts, threads) for folder in folders) for _ in range(MEMORY_PROCESSES)]
     files = new.card.serving_files
-    sizes = [serving_size(folder, files) for folder in (baseline.directory, directory)]
+    sizes = [serving_size(folder, files) for folder in folders]
     progress(1.0)
-    predicted = np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
+    before = _speeds(timed.baseline_ms, throughputs[0], [peak for peak, _ in peaks], seed)
+    after = _speeds(timed.candidate_ms, throughputs[1], [peak for _, peak in peaks], seed)
     return Judged(
         measured=Measured(
             size_bytes=sizes[1],
             size_ratio=sizes[0] / sizes[1],
-            quality=compare(baseline.test.label_ids, baseline.test_classes, predicted, baseline.labels, seed),
+            quality=answers_of(baseline, probabilities, seed, confidence),
             latency=timed.candidate,
             baseline_latency=timed.baseline,
             speedup=timing.speedup(timed, seed),
-            peak_memory_bytes=memory[1],
+            peak_memory_bytes=int(after.peak_memory_bytes.high),
+            unanswered=unanswered(probabilities),
         ),
-        baseline=_evaluation(
-            baseline, baseline.test_probabilities, timed.baseline, throughputs[0], memory[0], sizes[0], threads
-        ),
-        evaluation=_evaluation(baseline, probabilities, timed.candidate, throughputs[1], memory[1], sizes[1], threads),
+        baseline=_evaluation(baseline, baseline.test_probabilities, before, sizes[0], threads),
+        evaluation=_evaluation(baseline, probabilities, after, sizes[1], threads),
         probabilities=probabilities,
+        speeds=(before, after),
     )
 
 
-def baseline_evaluation(baseline: Baseline, threads: int) -> Evaluation:
+def unanswered(probabilities: Floats) -> int:
+    """Rows whose probabilities are not all finite. Their largest one would name a class all the same."""
+    return int((~np.isfinite(probabilities).all(axis=1)).sum())
+
+
+def answers_of(baseline: Baseline, probabilities: Floats, seed: int, confidence: float) -> Quality | None:
+    """The candidate's quality on the test split; None when it does not answer every row."""
+    if unanswered(probabilities):
+        return None
+    predicted = np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
+    return compare(baseline.test.label_ids, baseline.test_classes, predicted, baseline.labels, seed, confidence)
+
+
+def baseline_evaluation(baseline: Baseline, threads: int, seed: int) -> Evaluation:
     """The baseline's evaluation when there is no candidate to time it against."""
     classifier = OnnxTextClassifier(baseline.directory, threads)
     texts = timed_texts(baseline.test.texts, 100)
-    return _evaluation(
-        baseline,
-        baseline.test_probabilities,
-        latency(classifier, texts),
-        _throughputs(classifier, classifier, texts)[0],
-        peak_memory(baseline.directory, baseline.test.texts, threads),
-        serving_size(baseline.directory, classifier.card.serving_files),
-        threads,
+    timed = latency(classifier, texts)
+    peak = peak_memory(baseline.directory, baseline.test.texts, threads)
+    speeds = Speeds(
+        _exactly(timed.p50),
+        _exactly(timed.p99),
+        _throughputs(classifier, classifier, texts, seed)[0],
+        memory([peak]),
     )
+    size = serving_size(baseline.directory, classifier.card.serving_files)
+    return _evaluation(baseline, baseline.test_probabilities, speeds, size, threads)
 
 
 def timed_texts(texts: Sequence[str], count: int) -> list[str]:
@@ -97,34 +121,41 @@ def timed_texts(texts: Sequence[str], count: int) -> list[str]:
     return [texts[index * len(texts) // count] for index in range(count)]
 
 
-def _evaluation(
-    baseline: Baseline,
-    probabilities: Floats,
-    speed: Latency,
-    throughput: float,
-    memory: int,
-    size: int,
-    threads: int,
-) -> Evaluation:
+def _evaluation(baseline: Baseline, probabilities: Floats, speeds: Speeds, size: int, threads: int) -> Evaluation:
     rows: Rows = baseline.test
-    found = quality(rows.label_ids, probabilities, baseline.labels)
-    return Evaluation(
+    speed = Evaluation(
         split="test",
         rows=len(rows),
-        accuracy=found.accuracy,
-        precision=found.precision,
-        recall=found.recall,
-        f1=found.f1,
-        macro_f1=found.macro_f1,
-        ece=found.ece,
-        latency_ms=Latency(p50=round(speed.p50, 3), p99=round(speed.p99, 3)),
-        throughput_per_second=throughput,
-        peak_memory_bytes=memory,
+        latency_ms=Latency(p50=round(speeds.p50_ms.value, 3), p99=round(speeds.p99_ms.value, 3)),
+        throughput_per_second=round(speeds.throughput_per_second.value, 1),
+        peak_memory_bytes=round(speeds.peak_memory_bytes.value),
         size_bytes=size,
-        per_class=found.per_class,
         device=f"cpu, {threads} thread{'s' if threads != 1 else ''}",
         isa=instruction_sets(),
     )
+    if unanswered(probabilities):
+        return speed
+    found = quality(rows.label_ids, probabilities, baseline.labels)
+    return speed.model_copy(
+        update={
+            "accuracy": found.accuracy,
+            "precision": found.precision,
+            "recall": found.recall,
+            "f1": found.f1,
+            "macro_f1": found.macro_f1,
+            "ece": found.ece,
+            "per_class": found.per_class,
+        }
+    )
+
+
+def _speeds(times_ms: Sequence[float], texts_per_second: Interval, peaks: Sequence[int], seed: int) -> Speeds:
+    return Speeds(percentile(times_ms, 0.5, seed), percentile(times_ms, 0.99, seed), texts_per_second, memory(peaks))
+
+
+def _exactly(value: float) -> Interval:
+    """A figure that was measured once, for want of anything to compare it with."""
+    return Interval(value=value, low=value, high=value)
 
 
 def _one_by_one(classifier: OnnxTextClassifier, texts: Sequence[str], progress: Progress) -> Floats:
@@ -136,13 +167,18 @@ def _one_by_one(classifier: OnnxTextClassifier, texts: Sequence[str], progress: 
     return np.concatenate(found)
 
 
-def _throughputs(old: OnnxTextClassifier, new: OnnxTextClassifier, texts: Sequence[str]) -> tuple[float, float]:
-    """Texts a second in batches, the two taking turns batch by batch."""
-    chosen = texts[: THROUGHPUT_BATCHES * BATCH_SIZE]
-    seconds = [0.0, 0.0]
-    for start in range(0, len(chosen), BATCH_SIZE):
-        for index, classifier in enumerate((old, new)):
+def _throughputs(
+    old: OnnxTextClassifier, new: OnnxTextClassifier, texts: Sequence[str], seed: int
+) -> tuple[Interval, Interval]:
+    """Texts a second in batches, the two taking turns batch by batch, in an order that alternates."""
+    batches = [texts[start : start + BATCH_SIZE] for start in range(0, len(texts), BATCH_SIZE)]
+    batches = [batches[index % len(batches)] for index in range(THROUGHPUT_BATCHES)]
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for number, batch in enumerate(batches):
+        order = ((old, seconds[0]), (new, seconds[1]))
+        for classifier, times in order if number % 2 == 0 else reversed(order):
             begin = time.perf_counter()
-            classifier.probabilities(chosen[start : start + BATCH_SIZE], BATCH_SIZE)
-            seconds[index] += time.perf_counter() - begin
-    return round(len(chosen) / seconds[0], 1), round(len(chosen) / seconds[1], 1)
+            classifier.probabilities(batch, BATCH_SIZE)
+            times.append(time.perf_counter() - begin)
+    sizes = [len(batch) for batch in batches]
+    return throughput(sizes, seconds[0], seed), throughput(sizes, seconds[1], seed)

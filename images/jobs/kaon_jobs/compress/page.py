@@ -6,28 +6,31 @@ from html import escape
 
 from kaon.api.compressionjob import Interval
 from kaon_jobs import html
-from kaon_jobs.compress.evidence import CandidateEvidence, Evidence
+from kaon_jobs.compress.charts import front_chart, interval_lines, step_bars
+from kaon_jobs.compress.evidence import CandidateEvidence, DecisionEvidence, Evidence
 
-WIDTH, HEIGHT = 660, 330
-_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 20, 16, 40
+RECALL = "maxClassRecallDrop"
 
 
 def page(evidence: Evidence) -> str:
     """The whole document, self-contained."""
     final = evidence.final
-    sections = [
-        ("Verdict: " + evidence.verdict, html.paragraph(evidence.message) + _budget(evidence)),
-        ("Size and time of every candidate", front_chart(evidence)),
-        ("Candidates", _candidates(evidence)),
-    ]
+    sections = [("Verdict: " + evidence.verdict, html.paragraph(evidence.message) + _budget(evidence))]
+    if evidence.decisions:
+        sections.append((f"What the {evidence.baseline.rows:,} test rows show", _decisions(evidence)))
+    if evidence.attribution:
+        sections.append(("What each step bought and cost", _steps(evidence)))
+    sections.append(("Size and time of every candidate", front_chart(evidence)))
+    sections.append(("Candidates", _candidates(evidence)))
     if final is not None:
-        sections.append((f"The chosen one on the test split ({final.rows:,} rows)", _final(evidence, final)))
-        sections.append(("Recall by class, on the test split", _classes(final)))
+        rows = f" ({final.rows:,} rows)" if final.rows is not None else ""
+        sections.append((f"The chosen one on the test split{rows}", _final(evidence, final)))
+        sections.append(("Recall by class, on the test split", _classes(evidence, final)))
     if evidence.sensitivity:
-        rows = [(", ".join(item.nodes), item.divergence) for item in evidence.sensitivity]
-        sections.append(("What suffers most under INT8", html.table(("nodes", "divergence"), rows)))
+        table = [(", ".join(item.nodes), item.divergence) for item in evidence.sensitivity]
+        sections.append(("What suffers most under INT8", html.table(("nodes", "divergence"), table)))
     facts = [
-        ("model", evidence.model_digest),
+        ("model (teacher)", evidence.model_digest),
         ("dataset", evidence.dataset_digest),
         ("measured with", f"{evidence.threads} threads, batch 1, {evidence.isa}"),
         ("seed", evidence.seed),
@@ -39,85 +42,14 @@ def page(evidence: Evidence) -> str:
 
 
 _METHOD = (
-    "Candidates are chosen on the validation split; the chosen one is judged once on the test split. The baseline and "
-    "a candidate are timed in turns in one process on the same texts, tokenizer included; intervals of speed-ups come "
-    "from a bootstrap over blocks of rounds, those of drops from a paired bootstrap over rows. Peak memory is that of "
-    "a fresh process. A figure that is missing breaks its budget."
+    "Candidates are chosen on the validation split, by how likely they are to pass; the chosen one is judged once on "
+    "the test split. Both models answer the same rows, and limits of drops come from the rows on which they differ: "
+    "they are those of a Bayesian bootstrap within each class with one more row lost where that harms most. For a "
+    "single class this is the exact limit of Clopper and Pearson, for a budget of 0 the exact test of McNemar. The "
+    "baseline and a candidate are timed in turns in one process on the same texts, tokenizer included; intervals of "
+    "times and speed-ups are 95 % and come from a bootstrap over blocks of rounds. Peak memory is that of fresh "
+    "processes. A figure that is missing breaks its budget."
 )
-
-
-def front_chart(evidence: Evidence) -> str:
-    """Candidates by size and time, baseline = 1, with the budget's lines; hollow: breaks its budget."""
-    shown = [item for item in evidence.trials if item.speedup is not None and item.size_bytes]
-    if not shown:
-        return html.paragraph("no candidate could be measured", note=True)
-    baseline_mb = (evidence.baseline.size_bytes or 0) / 1e6
-    x_top = 1.1 * max([baseline_mb, *((item.size_bytes or 0) / 1e6 for item in shown)])
-    y_top = 1.15 * max([1.0, *(1 / item.speedup.value for item in shown if item.speedup)])
-
-    def at(mb: float, time: float) -> tuple[float, float]:
-        return (
-            _LEFT + (WIDTH - _LEFT - _RIGHT) * mb / x_top,
-            HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * time / y_top,
-        )
-
-    left, bottom = at(0, 0)
-    right, top = at(x_top, y_top)
-    parts = [
-        f'<path d="M{left} {top}V{bottom}H{right}" fill="none" stroke="var(--line)"/>',
-        f'<text x="{right}" y="{bottom + 30}" text-anchor="end">size, MB (0 to {x_top:.0f})</text>',
-        f'<text x="{left + 4}" y="{top + 10}">time of one prediction, baseline = 1 (0 to {y_top:.1f})</text>',
-    ]
-    limit_mb = _size_limit(evidence)
-    if limit_mb is not None and limit_mb <= x_top:
-        x, _ = at(limit_mb, 0)
-        parts.append(
-            f'<line x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{bottom}" stroke="var(--two)" stroke-dasharray="5 4"/>'
-        )
-        parts.append(f'<text x="{x + 3:.1f}" y="{bottom - 5}">size budget</text>')
-    if evidence.budget.min_speedup is not None:
-        _, y = at(0, 1 / evidence.budget.min_speedup)
-        parts.append(
-            f'<line x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" stroke="var(--two)" stroke-dasharray="5 4"/>'
-        )
-        parts.append(f'<text x="{right}" y="{y - 4:.1f}" text-anchor="end">speed budget</text>')
-    points = [("baseline", baseline_mb, 1.0, True)]
-    points += [
-        (item.name, (item.size_bytes or 0) / 1e6, 1 / item.speedup.value, not item.violations)
-        for item in shown
-        if item.speedup
-    ]
-    taken: list[float] = []
-    # From the top down, so that labels that give way to each other stay in order.
-    for name, mb, time, kept in sorted(points, key=lambda point: -point[2]):
-        x, y = at(mb, time)
-        colour = "var(--two)" if name == "baseline" else "var(--bar)"
-        chosen = evidence.final if evidence.final is not None and evidence.final.name == name else None
-        fill = colour if kept and not (chosen and chosen.violations) else "none"
-        parts.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{7 if chosen else 5}" fill="{fill}" stroke="{colour}" '
-            'stroke-width="2">'
-            f"<title>{escape(name)}: {mb:.1f} MB, {time:.2f}</title></circle>"
-        )
-        # Labels of points that lie close together would cover each other.
-        label = y + 4
-        while any(abs(label - other) < 12 for other in taken):
-            label += 12
-        taken.append(label)
-        end = x > WIDTH / 2
-        parts.append(
-            f'<text x="{x - 10 if end else x + 10:.1f}" y="{label:.1f}" text-anchor="{"end" if end else "start"}">'
-            f"{escape(name[:60])}{' (chosen)' if chosen else ''}</text>"
-        )
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" role="img">{"".join(parts)}</svg>'
-
-
-def _size_limit(evidence: Evidence) -> float | None:
-    budget, baseline = evidence.budget, evidence.baseline.size_bytes
-    limits = [float(budget.max_size_bytes)] if budget.max_size_bytes else []
-    if budget.min_size_ratio and baseline:
-        limits.append(baseline / budget.min_size_ratio)
-    return min(limits) / 1e6 if limits else None
 
 
 def _budget(evidence: Evidence) -> str:
@@ -127,11 +59,72 @@ def _budget(evidence: Evidence) -> str:
     return html.table(("budget", "limit"), rows) + (f"<ul>{listed}</ul>" if listed else "")
 
 
+def _decisions(evidence: Evidence) -> str:
+    confidence = f"{100 * evidence.budget.confidence:.3g} %"
+    rows = [
+        (
+            _what(item),
+            f"{item.bound:g}",
+            *(("no rows", "", "") if item.drop is None else _three(item.drop)),
+            f"{item.certainty:.1%}",
+            item.finding.value,
+            _doubt(item),
+        )
+        for item in evidence.decisions
+    ]
+    header = (
+        "drop of", "at most", "measured", "for sure above", "for sure below", "surely kept", "it is", "because",
+    )  # fmt: skip
+    lines = [(_what(item), item.drop, item.bound) for item in evidence.decisions if item.drop is not None]
+    note = (
+        f"For sure: with {confidence} confidence, each by itself. A budget is kept when the true drop is for sure "
+        "below its bound, broken when it is for sure above it, else undecided. Orange marks are the bounds."
+    )
+    return interval_lines(lines, "lost") + html.table(header, rows) + html.paragraph(note, note=True)
+
+
+def _what(item: DecisionEvidence) -> str:
+    names = {"maxAccuracyDrop": "accuracy", "maxMacroF1Drop": "macro-F1", RECALL: "recall"}
+    return names[item.budget] + (f" of {item.class_name}" if item.budget == RECALL else "")
+
+
+def _doubt(item: DecisionEvidence) -> str:
+    if item.finding != "undecided":
+        return ""
+    if item.more_rows is not None:
+        return f"{item.class_name or 'the split'} has {item.rows:,} rows; about {item.more_rows:,} more would decide"
+    most = f"most of the doubt lies in {item.class_name} ({item.rows:,} rows); " if item.class_name else ""
+    if item.more_rows_of_all is not None:
+        return f"{most}about {item.more_rows_of_all:,} more rows of all classes would decide"
+    return f"{most}it lies too close to its bound for any number of rows near"
+
+
+def _steps(evidence: Evidence) -> str:
+    final, steps = evidence.final, evidence.attribution
+    then = final.baseline_latency_ms.p50 if final and final.baseline_latency_ms else None
+    rows = [
+        (
+            item.name,
+            f"{item.size_bytes / 1e6:.2f}",
+            f"{item.saved_bytes / 1e6:+.2f}",
+            "" if item.p50_ms is None else f"{item.p50_ms:.2f}",
+            "" if item.saved_ms is None else f"{item.saved_ms:+.2f}",
+            "" if item.accuracy_cost is None else f"{item.accuracy_cost:+.4f}",
+            "" if item.macro_f1_cost is None else f"{item.macro_f1_cost:+.4f}",
+        )
+        for item in steps
+    ]
+    header = ("step", "MB after it", "MB saved", "ms after it", "ms saved", "accuracy lost", "macro-F1 lost")
+    note = "On the validation split, one step after the other. Steps that cannot be measured alone stand together."
+    chart = step_bars(steps, evidence.baseline.size_bytes or 0, then)
+    return chart + html.table(header, rows) + html.paragraph(note, note=True)
+
+
 def _candidates(evidence: Evidence) -> str:
     rows = []
     for item in evidence.trials:
         if item.failure is not None:
-            rows.append((item.name, "", "", "", "", "", "", f"failed: {item.failure}"))
+            rows.append((item.name, "", "", "", "", "", "", "", f"failed: {item.failure}"))
             continue
         rows.append(
             (
@@ -141,46 +134,94 @@ def _candidates(evidence: Evidence) -> str:
                 _shown(item.speedup, 2),
                 _shown(item.accuracy_drop, 4),
                 _shown(item.macro_f1_drop, 4),
+                "" if item.chance is None else f"{item.chance:.0%}",
                 f"{item.seconds:.0f} s{', earlier attempt' if item.reused else ''}" if item.seconds else "",
                 "; ".join([str(item.standing), *item.violations]),
             )
         )
-    header = ("steps", "MB", "times smaller", "times faster", "accuracy drop", "macro-F1 drop", "took", "on validation")
-    note = "Figures of the validation split, with 95 % intervals. With `strategy: steps` each line adds one step."
+    header = (
+        "steps", "MB", "times smaller", "times faster", "accuracy drop", "macro-F1 drop", "likely to keep", "took",
+        "on validation",
+    )  # fmt: skip
+    note = (
+        "Figures of the validation split. Likely to keep: the chance that the true drops keep the budget; classes with "
+        "few rows are thought to be like the others until their rows say otherwise. With `strategy: steps` each line "
+        "adds one step."
+    )
     return html.table(header, rows) + html.paragraph(note, note=True)
 
 
 def _final(evidence: Evidence, final: CandidateEvidence) -> str:
-    old, then, now = evidence.baseline, final.baseline_latency_ms, final.latency_ms
+    old, new = evidence.baseline, evidence.evaluation
+    before, after = evidence.baseline_speed, evidence.final_speed
     rows = [
-        ("accuracy drop", _shown(final.accuracy_drop, 4)),
-        ("macro-F1 drop", _shown(final.macro_f1_drop, 4)),
+        ("accuracy", _figure(old.accuracy), _figure(new.accuracy if new else None), _shown(final.accuracy_drop, 4)),
+        ("macro-F1", _figure(old.macro_f1), _figure(new.macro_f1 if new else None), _shown(final.macro_f1_drop, 4)),
+        ("largest recall drop of a class", "", "", _figure(final.class_recall_drop)),
+        ("calibration error (ECE)", _figure(old.ece), _figure(new.ece if new else None), ""),
+        ("rows whose class changed", "", "", f"{final.flip_rate:.2%}" if final.flip_rate is not None else ""),
         (
-            "largest recall drop of a class",
-            f"{final.class_recall_drop:.4f}" if final.class_recall_drop is not None else "",
+            "size, MB",
+            f"{(old.size_bytes or 0) / 1e6:.2f}",
+            f"{(final.size_bytes or 0) / 1e6:.2f}",
+            f"{final.size_ratio:.2f} times smaller" if final.size_ratio else "",
         ),
-        ("rows whose class changed", f"{final.flip_rate:.2%}" if final.flip_rate is not None else ""),
-        ("size, MB", f"{(old.size_bytes or 0) / 1e6:.2f} to {(final.size_bytes or 0) / 1e6:.2f}"),
-        ("times faster", _shown(final.speedup, 2)),
-        ("p50, ms", f"{then.p50:.2f} to {now.p50:.2f}" if then and now else ""),
-        ("p99, ms", f"{then.p99:.2f} to {now.p99:.2f}" if then and now else ""),
-        ("peak memory, MB", f"{(old.peak_memory_bytes or 0) / 1e6:.0f} to {(final.peak_memory_bytes or 0) / 1e6:.0f}"),
     ]
-    return html.table(("figure", "value"), rows)
+    if before is not None and after is not None:
+        faster = f"{_shown(final.speedup, 2)} times faster"
+        rows += [
+            ("p50, ms", _shown(before.p50_ms, 2), _shown(after.p50_ms, 2), faster),
+            ("p99, ms", _shown(before.p99_ms, 2), _shown(after.p99_ms, 2), ""),
+            (
+                "texts a second, batches of 32",
+                _shown(before.throughput_per_second, 0),
+                _shown(after.throughput_per_second, 0),
+                "",
+            ),
+            (
+                "peak memory, MB",
+                _shown(_in_mb(before.peak_memory_bytes), 0),
+                _shown(_in_mb(after.peak_memory_bytes), 0),
+                "",
+            ),
+        ]
+    return html.table(("figure", "before", "after", "change"), rows)
 
 
-def _classes(final: CandidateEvidence) -> str:
+def _classes(evidence: Evidence, final: CandidateEvidence) -> str:
+    classes = sorted(final.classes, key=lambda one: -(one.drop.value if one.drop is not None else 2.0))
     rows = [
-        (item.label, item.rows, _or_dash(item.baseline_recall), _or_dash(item.recall), _or_dash(item.drop))
-        for item in sorted(final.classes, key=lambda one: -(one.drop if one.drop is not None else 2.0))
+        (
+            item.label,
+            item.rows,
+            _or_dash(item.baseline_recall),
+            _or_dash(item.recall),
+            "no rows" if item.drop is None else _shown(item.drop, 4),
+        )
+        for item in classes
     ]
-    return html.table(("class", "rows", "recall before", "recall after", "drop"), rows)
+    bound = evidence.budget.max_class_recall_drop
+    lines = [(f"{item.label} ({item.rows:,})", item.drop, bound) for item in classes[:40] if item.drop is not None]
+    chart = interval_lines(lines, "recall lost") if lines else ""
+    return chart + html.table(("class", "rows", "recall before", "recall after", "drop"), rows)
+
+
+def _three(interval: Interval) -> tuple[str, str, str]:
+    return f"{interval.value:.4f}", f"{interval.low:.4f}", f"{interval.high:.4f}"
 
 
 def _shown(interval: Interval | None, digits: int) -> str:
     if interval is None:
         return "not measured"
     return f"{interval.value:.{digits}f} ({interval.low:.{digits}f} to {interval.high:.{digits}f})"
+
+
+def _in_mb(interval: Interval) -> Interval:
+    return Interval(value=interval.value / 1e6, low=interval.low / 1e6, high=interval.high / 1e6)
+
+
+def _figure(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.4f}"
 
 
 def _or_dash(value: float | None) -> str:

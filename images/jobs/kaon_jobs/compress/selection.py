@@ -1,20 +1,30 @@
 """Which candidate goes to the test split, and which was nearest when none may. Pure.
 
-A candidate's standing on the validation split: it *keeps* its budget (the one most harmful row forgiven), it is
-*doubtful* (its 95 % intervals allow that it does), or it *breaks* it. Those that keep it compete by the objective; a
-doubtful one is sent only when none keeps it; the test split then decides, strictly.
+A candidate's standing on the validation split: it *keeps* its budget (its bounds on size and speed as measured, and
+those on quality more likely than not), it is *doubtful* (it may still keep it), or it *breaks* it. Few rows are no hard
+gate: likelihood.py says how likely a candidate is to keep its budgets of quality. The test split is looked at once, for
+one candidate. So of those that keep their budget the best by the objective is sent that is likely enough to pass there;
+when none is, the one that is likeliest.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from operator import attrgetter
 
 from kaon.api.compressionjob import Budget
-from kaon_jobs.compress.figures import Measured, but_one_row, hopeful, strict
+from kaon_jobs.compress.decisions import QUALITY_FIELDS
+from kaon_jobs.compress.figures import Figures, Measured, as_measured, hopeful, strict
+from kaon_jobs.compress.likelihood import chance
 from kaon_jobs.compress.verdict import Violation, violations
+
+MORE_LIKELY_THAN_NOT = 0.5
+STILL_POSSIBLE = 0.05
+LIKELY_TO_PASS = 0.7
+"""The chance of passing on the test split at which the objective decides: a failed look costs the whole search."""
 
 
 class Standing(StrEnum):
@@ -33,6 +43,8 @@ class Contender:
     measured: Measured
     standing: Standing
     violations: tuple[Violation, ...]
+    chance: float = 0.0
+    """That the true drops keep every budget of quality, 0 to 1, as far as this split tells."""
 
     @property
     def excess(self) -> float:
@@ -40,26 +52,49 @@ class Contender:
         return sum(violation.excess for violation in self.violations)
 
 
-def contender(name: str, measured: Measured, budget: Budget, objective: str) -> Contender:
+Passing = Callable[[Contender], float]
+"""The chance, 0 to 1, that a candidate passes on the test split."""
+
+
+def contender(name: str, measured: Measured, budget: Budget, objective: str, seed: int = 0) -> Contender:
     """Holds a candidate's validation figures against the budget."""
-    if not violations(budget, objective, but_one_row(measured)):
+    likely = chance(budget, measured.quality.pairs, seed) if measured.quality is not None else 0.0
+
+    def keeps(figures: Figures) -> bool:
+        found = violations(budget, objective, figures)
+        return not any(measured.quality is None or item.field not in QUALITY_FIELDS for item in found)
+
+    if likely >= MORE_LIKELY_THAN_NOT and keeps(as_measured(measured)):
         standing = Standing.KEEPS
-    elif not violations(budget, objective, hopeful(measured)):
+    elif likely >= STILL_POSSIBLE and keeps(hopeful(measured)):
         standing = Standing.DOUBTFUL
     else:
         standing = Standing.BREAKS
     # A class without a validation row is the test split's matter.
     at_their_word = replace(strict(measured), unmeasured=())
-    return Contender(name, measured, standing, tuple(violations(budget, objective, at_their_word)))
+    return Contender(name, measured, standing, tuple(violations(budget, objective, at_their_word)), likely)
 
 
-def choose(contenders: Sequence[Contender], objective: str) -> Contender | None:
+def choose(
+    contenders: Sequence[Contender], objective: str, passing: Passing = attrgetter("chance")
+) -> Contender | None:
     """The one to judge on the test split, or None when none may keep the budget."""
     keeping = [item for item in contenders if item.standing is Standing.KEEPS]
-    if keeping:
-        return _best(keeping, objective)
     doubtful = [item for item in contenders if item.standing is Standing.DOUBTFUL]
-    return min(doubtful, key=lambda item: (item.excess, item.measured.size_bytes, item.name), default=None)
+    candidates = keeping or doubtful
+    passes: dict[str, float] = {}
+    left = list(candidates)
+    # The best first, so that those behind it need not be asked: each question is a hundred test splits.
+    while left:
+        best = _best(left, objective)
+        passes[best.name] = passing(best)
+        if passes[best.name] >= LIKELY_TO_PASS:
+            return best
+        left.remove(best)
+    highest = max(passes.values(), default=0.0)
+    # Chances are drawn: one that is within a few draws of the highest is not shown to be less likely.
+    likeliest = [item for item in candidates if passes[item.name] >= highest - 0.05]
+    return _best(likeliest, objective) if likeliest else None
 
 
 def nearest(contenders: Sequence[Contender]) -> Contender | None:
@@ -77,15 +112,15 @@ def pareto(contenders: Sequence[Contender]) -> list[Contender]:
     return front
 
 
-def _best(keeping: Sequence[Contender], objective: str) -> Contender:
+def _best(candidates: Sequence[Contender], objective: str) -> Contender:
     if objective == "size":
-        smallest = min(item.measured.size_bytes for item in keeping)
+        smallest = min(item.measured.size_bytes for item in candidates)
         # Within a percent it is the same size to anyone who deploys it; then speed counts.
-        tied = [item for item in keeping if item.measured.size_bytes <= 1.01 * smallest]
+        tied = [item for item in candidates if item.measured.size_bytes <= 1.01 * smallest]
         return max(tied, key=lambda item: (_speed(item), -item.measured.size_bytes, item.name))
-    fastest = max(keeping, key=lambda item: (_speed(item), item.name))
+    fastest = max(candidates, key=lambda item: (_speed(item), item.name))
     # Whose interval reaches the fastest's figure is not shown to be slower; among those, the least loss counts.
-    tied = [item for item in keeping if item is fastest or _high(item) >= _speed(fastest)]
+    tied = [item for item in candidates if item is fastest or _high(item) >= _speed(fastest)]
     return min(tied, key=lambda item: (_loss(item), item.measured.size_bytes, item.name))
 
 

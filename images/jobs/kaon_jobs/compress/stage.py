@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from kaon.api.compressionjob import Budget
+from kaon.api.compressionjob import Budget, Verdict
 from kaon.api.evaluation import Evaluation
 from kaon.api.report import CompressionResult, Result
 from kaon.contract.jobspec import CompressWork, JobSpec
@@ -23,19 +22,22 @@ from kaon.contract.manifest import GoldenExample, ModelCard
 from kaon_jobs.artifact import publish
 from kaon_jobs.compress import evidence as documents
 from kaon_jobs.compress import graph, message
+from kaon_jobs.compress.attribution import attribution
 from kaon_jobs.compress.baseline import Baseline, load_baseline
+from kaon_jobs.compress.conclusion import Conclusion, conclude
 from kaon_jobs.compress.explore import Explored, explore, follow
-from kaon_jobs.compress.figures import strict
+from kaon_jobs.compress.figures import Measured
 from kaon_jobs.compress.forms import DESCRIPTIONS, is_trained_form
 from kaon_jobs.compress.judge import Judged, baseline_evaluation, judge
 from kaon_jobs.compress.lessons import Lessons
+from kaon_jobs.compress.likelihood import chance_of_passing
 from kaon_jobs.compress.moves import Question
 from kaon_jobs.compress.page import page
+from kaon_jobs.compress.prefixes import measured_prefixes
 from kaon_jobs.compress.reload import check_reload
-from kaon_jobs.compress.selection import Contender, choose, nearest, pareto
+from kaon_jobs.compress.selection import Contender, Passing, choose, nearest, pareto
 from kaon_jobs.compress.students import MIN_COUNTS
 from kaon_jobs.compress.trials import TrialStore
-from kaon_jobs.compress.verdict import Violation, violations
 from kaon_jobs.compress.workbench import Question as Asked
 from kaon_jobs.compress.workbench import Workbench
 from kaon_jobs.context import Context, now
@@ -51,8 +53,6 @@ log = logging.getLogger(__name__)
 
 RELOADED_TEXTS = 24
 
-Verdict = Literal["Accepted", "Rejected", "Infeasible"]
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -65,7 +65,13 @@ class Outcome:
     smallest_bytes: int
     chosen: Contender | None = None
     judged: Judged | None = None
-    violations: tuple[Violation, ...] = ()
+    conclusion: Conclusion | None = None
+    prefixes: dict[int, Measured] = field(default_factory=dict)
+
+    @property
+    def usable(self) -> bool:
+        """Whether the compressed model may be used."""
+        return self.conclusion is not None and self.conclusion.usable
 
 
 def run(job: JobSpec, work: CompressWork, context: Context) -> Result:
@@ -100,7 +106,7 @@ def run(job: JobSpec, work: CompressWork, context: Context) -> Result:
     log.info("%s: %s", outcome.verdict, outcome.message)
 
     context.reporter.progress("publishing", 95)
-    card = _finish(out, outcome, baseline, threads) if outcome.verdict == "Accepted" else None
+    card = _finish(out, outcome, baseline, threads) if outcome.usable else None
     evidence = _evidence(outcome, work, threads)
     folder = out if card is not None else context.workdir / "verdict"
     folder.mkdir(exist_ok=True)
@@ -147,7 +153,7 @@ def _outcome(
         chosen = explored.contenders[-1]
     else:
         explored = explore(bench, question, context, threads)
-        found = choose(explored.contenders, work.objective)
+        found = choose(explored.contenders, work.objective, _passing(work, baseline))
         chosen = found or _nearest(explored)
         bound = bound or (explored.bound if found is None else None)
         if found is None and bound is None:
@@ -155,26 +161,50 @@ def _outcome(
     if bound is not None:
         text = message.infeasible(bound or None, chosen, len(explored.tried), explored.ended)
         context.reporter.progress("measuring the baseline", 78)
-        return Outcome("Infeasible", text, explored, baseline_evaluation(baseline, threads), smallest, chosen)
+        return Outcome(
+            "Infeasible", text, explored, baseline_evaluation(baseline, threads, work.search.seed), smallest, chosen
+        )
 
     context.reporter.progress(f"judging {chosen.name} on the test split"[:128], 76)
-    _prepare(bench.model(explored.record(chosen.name)), out, explored, chosen, threads)
+    provenance = {"teacher": work.model.digest, "dataset": work.dataset.digest, "seed": work.search.seed}
+    _prepare(bench.model(explored.record(chosen.name)), out, explored, chosen, threads, provenance)
     judged = judge(
         baseline,
         out,
         threads=threads,
         seed=work.search.seed,
+        confidence=work.budget.confidence,
         progress=lambda share: context.reporter.progress(
             f"judging {chosen.name} on the test split"[:128], 76 + 16 * share
         ),
     )
-    broken = tuple(violations(work.budget, work.objective, strict(judged.measured)))
-    if not broken:
-        text = message.accepted(chosen.name, judged.measured)
-        return Outcome("Accepted", text, explored, judged.baseline, smallest, chosen, judged)
+    found_out = conclude(work.budget, work.objective, judged.measured, work.search.seed)
     by = "as the steps say" if work.strategy == "steps" else "chosen on the validation split"
-    text = message.rejected(chosen.name, judged.measured, broken, by)
-    return Outcome("Rejected", text, explored, judged.baseline, smallest, chosen, judged, broken)
+    if found_out.verdict == "Accepted":
+        text = message.accepted(chosen.name, judged.measured, work.budget.confidence)
+    elif found_out.verdict == "Inconclusive":
+        text = message.inconclusive(chosen.name, judged.measured, found_out, work.budget, by)
+    else:
+        text = message.rejected(chosen.name, judged.measured, found_out.violations, by)
+    prefixes = measured_prefixes(
+        bench,
+        explored.record(chosen.name).steps,
+        explored,
+        lambda name: context.reporter.progress(f"measuring {name} alone"[:128], 93),
+    )
+    return Outcome(found_out.verdict, text, explored, judged.baseline, smallest, chosen, judged, found_out, prefixes)
+
+
+def _passing(work: CompressWork, baseline: Baseline) -> Passing:
+    """The chance that a candidate passes on the test split, of which nothing but the sizes of its classes is used."""
+    support = np.bincount(baseline.test.label_ids, minlength=len(baseline.labels)).astype(np.float64)
+
+    def passing(item: Contender) -> float:
+        if item.measured.quality is None:
+            return 0.0
+        return chance_of_passing(work.budget, item.measured.quality.pairs, support, work.search.seed)
+
+    return passing
 
 
 def _nearest(explored: Explored) -> Contender:
@@ -185,8 +215,10 @@ def _nearest(explored: Explored) -> Contender:
     return found
 
 
-def _prepare(candidate: Path, out: Path, explored: Explored, chosen: Contender, threads: int) -> None:
-    """The compressed model as it will be served, its golden examples recorded anew."""
+def _prepare(
+    candidate: Path, out: Path, explored: Explored, chosen: Contender, threads: int, provenance: dict[str, object]
+) -> None:
+    """The compressed model as it will be served, its golden examples recorded anew, and what it was made from."""
     shutil.copytree(candidate, out)
     classifier = OnnxTextClassifier(out, threads)
     card = classifier.card
@@ -201,7 +233,8 @@ def _prepare(candidate: Path, out: Path, explored: Explored, chosen: Contender, 
             )
         )
     steps = [step.wire() for step in explored.record(chosen.name).steps]
-    card = card.model_copy(update={"golden": golden, "recipe": {**card.recipe, "compression": {"steps": steps}}})
+    made = {"steps": steps, **provenance}
+    card = card.model_copy(update={"golden": golden, "recipe": {**card.recipe, "compression": made}})
     (out / CARD_FILE).write_text(json.dumps(card.wire(), indent=1, ensure_ascii=False), encoding="utf-8")
 
 
@@ -233,16 +266,22 @@ def _evidence(outcome: Outcome, work: CompressWork, threads: int) -> documents.E
             sentences = [violation.sentence for violation in item.contender.violations]
             one = documents.candidate_evidence(
                 record.name, record.steps, "validation", item.contender.measured, sentences
-            ).model_copy(update={"standing": item.contender.standing})
+            ).model_copy(update={"standing": item.contender.standing, "chance": round(item.contender.chance, 4)})
         found.append(one.model_copy(update={"seconds": record.seconds, "reused": item.pipeline in explored.reused}))
-    final = None
-    if outcome.judged is not None and outcome.chosen is not None:
+    final, judged, conclusion = None, outcome.judged, outcome.conclusion
+    steps: list[documents.StepEvidence] = []
+    if judged is not None and outcome.chosen is not None:
+        record = explored.record(outcome.chosen.name)
+        latency = judged.measured.baseline_latency
+        steps = attribution(
+            record.steps, outcome.prefixes, outcome.baseline.size_bytes or 0, latency.p50 if latency else None
+        )
         final = documents.candidate_evidence(
             outcome.chosen.name,
-            explored.record(outcome.chosen.name).steps,
+            record.steps,
             "test",
-            outcome.judged.measured,
-            [violation.sentence for violation in outcome.violations],
+            judged.measured,
+            [violation.sentence for violation in conclusion.violations] if conclusion else [],
         )
     return documents.Evidence(
         verdict=outcome.verdict,
@@ -258,6 +297,12 @@ def _evidence(outcome: Outcome, work: CompressWork, threads: int) -> documents.E
         isa=instruction_sets(),
         baseline=outcome.baseline,
         final=final,
+        evaluation=judged.evaluation if judged else None,
+        decisions=[documents.decision_evidence(item) for item in (conclusion.decisions if conclusion else ())],
+        baseline_speed=documents.speed_evidence(judged.speeds[0]) if judged else None,
+        final_speed=documents.speed_evidence(judged.speeds[1]) if judged else None,
+        attribution=steps,
+        front=[item.name for item in pareto(explored.contenders)],
         trials=found,
         search_ended=explored.ended,
         sensitivity=[
@@ -294,5 +339,6 @@ def _result(outcome: Outcome, evidence: documents.Evidence, work: CompressWork) 
         class_recall_drop=final.class_recall_drop if final else None,
         flip_rate=final.flip_rate if final else None,
         candidates=documents.status_candidates(pareto(contenders), contenders, final),
+        undecided=documents.status_undecided(outcome.conclusion),
         source_digest=work.model.digest,
     )

@@ -1,5 +1,6 @@
-"""Does a candidate keep its budget? Each budget is one small check; every one that is set must have its figure. Pure.
+"""Do these figures, taken at their word, keep the budget? Each bound is one small check, and needs its figure. Pure.
 
+How sure the drops of quality are is not asked here: decisions.py does, and conclusion.py puts both together.
 Fail-closed: a figure that is missing or not finite breaks its budget. Two budgets are implied, because a candidate
 that misses its objective is no success: with `objective: latency` and no minSpeedup, the lower end of the speed-up's
 interval must reach 1 (say minSpeedup to allow less); with `objective: size` and no size budget, it must be smaller.
@@ -99,7 +100,21 @@ def _memory(budget: Budget, objective: str, figures: Figures) -> Violation | Non
     )
 
 
-CHECKS: tuple[Check, ...] = (_accuracy, _macro_f1, _class_recall, _size, _size_ratio, _speedup, _p50, _p99, _memory)
+def _answers(budget: Budget, objective: str, figures: Figures) -> Violation | None:
+    if not figures.unanswered:
+        return None
+    rows = f"{figures.unanswered} row{'s' if figures.unanswered != 1 else ''}"
+    return Violation("budget", f"for {rows} it gives probabilities that are no numbers", math.inf)
+
+
+CHECKS: tuple[Check, ...] = (
+    _answers, _accuracy, _macro_f1, _class_recall, _size, _size_ratio, _speedup, _p50, _p99, _memory,
+)  # fmt: skip
+
+
+def would_keep(field: str, value: float) -> str:
+    """The bound that `value` keeps, as an offer."""
+    return f"{field} {_up(value)}"
 
 
 def _at_most(
@@ -113,7 +128,7 @@ def _at_most(
     if figure <= limit + 1e-9:
         return None
     sentence = f"{what} {_number(figure, unit)} exceeds {_number(limit, unit)}"
-    return Violation(field, sentence[:SENTENCE_LENGTH], (figure - limit) / max(limit, slack), f"{field} {_up(figure)}")
+    return Violation(field, sentence[:SENTENCE_LENGTH], (figure - limit) / max(limit, slack), would_keep(field, figure))
 
 
 def _at_least(field: str, what: str, figure: float | None, limit: float | None) -> Violation | None:

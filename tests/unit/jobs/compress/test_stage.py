@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pyarrow.parquet as pq
 import pytest
 
 from kaon.api.evaluation import Evaluation
@@ -80,7 +81,9 @@ def test_an_accepted_model_is_an_artifact_with_lineage_evidence_and_golden_examp
 
     classifier = OnnxTextClassifier(files, 1)
     assert artifact.manifest.model is not None and classifier.card.golden == artifact.manifest.model.golden
-    assert classifier.card.recipe["compression"]["steps"]
+    made = classifier.card.recipe["compression"]
+    assert made["steps"] and made["seed"] == 0
+    assert (made["teacher"], made["dataset"]) == (trained.artifact.digest, dataset.artifact.digest)
     for example in classifier.card.golden:
         (probabilities,) = classifier.probabilities([example.text])
         assert np.abs(probabilities - np.asarray(example.probabilities)).max() < 1e-5
@@ -91,6 +94,10 @@ def test_an_accepted_model_is_an_artifact_with_lineage_evidence_and_golden_examp
     document = json.loads((files / "report.json").read_text())
     assert document["verdict"] == "Accepted" and document["final"]["split"] == "test"
     assert {trial["split"] for trial in document["trials"]} == {"validation"}
+    assert document["finalSpeed"]["p99Ms"]["low"] <= document["finalSpeed"]["p99Ms"]["high"]
+    assert {item["finding"] for item in document["decisions"]} == {"kept"}
+    assert document["attribution"][-1]["sizeBytes"] == document["final"]["sizeBytes"]
+    assert document["baseline"]["ece"] is not None and document["evaluation"]["ece"] is not None
     html = (files / "report.html").read_text()
     assert "Verdict: Accepted" in html and "<svg" in html and "<script" not in html and "http" not in html
 
@@ -198,6 +205,34 @@ def test_a_model_of_another_dataset_is_refused(
     with pytest.raises(StageFailure, match="rows of its training could lie in the test split") as failure:
         _run(shop, context, _work(trained, made))
     assert failure.value.reason == "DatasetMismatch" and not failure.value.retriable
+
+
+def test_a_test_split_that_the_model_was_trained_on_is_refused_with_the_rows(
+    shop: Any, trained: Result, dataset: Result, context: Context, tmp_path: Path
+) -> None:
+    assert trained.artifact is not None and dataset.artifact is not None
+    data, files = tmp_path / "data", tmp_path / "files"
+    whole = fetch(InputArtifact(uri=dataset.artifact.uri, digest=dataset.artifact.digest), data)
+    test, train = (pq.read_table(data / f"{split}.parquet") for split in ("test", "train"))
+    texts = [str(test["text"][5]).upper(), *train["text"].to_pylist()[1:]]
+    pq.write_table(train.set_column(train.schema.get_field_index("text"), "text", [texts]), data / "train.parquet")
+    job = shop.job("datasets", shop.dataset_work(), token=str(data))
+    leaking = publish(job, data, kind="dataset", attempt="attempt-1", result=whole.manifest.result, inputs={})
+    assert leaking.artifact is not None
+    model = fetch(InputArtifact(uri=trained.artifact.uri, digest=trained.artifact.digest), files)
+    of_it = publish(
+        shop.job("trainingruns", shop.train_work(leaking), token=str(files)),
+        files,
+        kind="model",
+        attempt="attempt-1",
+        result=model.manifest.result,
+        inputs={"dataset": leaking.artifact.digest},
+        model=model.manifest.model,
+    )
+    rows = f"train rows {train['row_id'][0]} \\(test {test['row_id'][5]}\\)"
+    with pytest.raises(StageFailure, match=rows) as failure:
+        _run(shop, context, _work(of_it, leaking))
+    assert failure.value.reason == "TestSplitLeaked" and not failure.value.retriable
 
 
 def _changed(
