@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from kaon.api.compressionjob import Distill, Step
 from kaon_jobs.compress.moves import Pipeline, Tried
-from kaon_jobs.compress.selection import Contender, Standing
+from kaon_jobs.compress.selection import LIKELY_TO_PASS, Contender, Standing
 from kaon_jobs.compress.shape import Costs, Shape, Structure
 
 RUNGS = (4, 10)
@@ -98,11 +98,17 @@ def _ranked(
 
     def key(pair: tuple[Structure, Contender]) -> tuple[float, float]:
         structure, contender = pair
-        keeps = contender.standing is Standing.KEEPS
-        return 0.0 if keeps else 1 + round(contender.excess, 1), -gain(costs, structure, objective)
+        # How far it is from its budgets, and how likely it is to be as near as that.
+        away = round(contender.excess + 1 - contender.chance, 1)
+        return 0.0 if is_safe(contender) else 1 + away, -gain(costs, structure, objective)
 
     known = [(structure, item) for structure, item in zip(field, found, strict=True) if item is not None]
     return [structure for structure, _ in sorted(known, key=key)]
+
+
+def is_safe(contender: Contender) -> bool:
+    """Whether it keeps its budget, and would likely be found to on other rows: those that lie here are few."""
+    return contender.standing is Standing.KEEPS and contender.chance >= LIKELY_TO_PASS
 
 
 def gain(costs: Costs, structure: Structure, objective: str) -> float:

@@ -11,9 +11,8 @@ from typing import Any
 
 from kaon.api.compressionjob import Distill, Step
 from kaon_jobs.compress.moves import Pipeline, Question, Tried
-from kaon_jobs.compress.selection import Standing
 from kaon_jobs.compress.shape import Costs, Structure, depths, spread
-from kaon_jobs.compress.students import MIN_COUNTS, Student, gain, student_of
+from kaon_jobs.compress.students import MIN_COUNTS, Student, gain, is_safe, student_of
 
 NARROWED = (0.0, 0.25, 0.5, 0.625, 0.75, 0.875)
 EPOCHS = (12, 20, 30)
@@ -43,7 +42,10 @@ def widen(question: Question, costs: Costs, tried: Sequence[Tried], tail: Sequen
             continue
         parameters = _parameters(student, costs)
         if all(value in space[name].choices for name, value in parameters.items()):
-            values = [1 / gain(costs, student.structure, question.objective), item.contender.excess]
+            values = [
+                1 / gain(costs, student.structure, question.objective),
+                item.contender.excess + 1 - item.contender.chance,
+            ]
             study.add_trial(optuna.trial.create_trial(params=parameters, distributions=space, values=values))
     for _ in range(ASKED):
         trial = study.ask(space)
@@ -62,7 +64,7 @@ def best_gain(question: Question, costs: Costs, tried: Sequence[Tried]) -> float
     gains = []
     for item in tried:
         student = student_of(item.pipeline, costs.shape)
-        if student is not None and item.contender is not None and item.contender.standing is Standing.KEEPS:
+        if student is not None and item.contender is not None and is_safe(item.contender):
             gains.append(gain(costs, student.structure, question.objective))
     return max(gains, default=None)
 
