@@ -137,10 +137,11 @@ def width_field(model: PreTrainedModel) -> str:
     raise TechniqueFailed(f"the config of a {model.config.model_type} names no feed-forward width")
 
 
-def shape_of(directory: Path, texts: Sequence[str], min_counts: Sequence[int]) -> Shape | None:
+def shape_of(directory: Path, rows: Sequence[Sequence[int]], min_counts: Sequence[int]) -> Shape | None:
     """What there is to take away; None when the architecture is not known.
 
     Args:
+        rows: the training texts' token ids.
         min_counts: for each, how many tokens stay when the texts must hold a token so often.
     """
     model = load(directory)
@@ -152,7 +153,7 @@ def shape_of(directory: Path, texts: Sequence[str], min_counts: Sequence[int]) -
     except TechniqueFailed as failure:
         log.info("structures are not searched: %s", failure)
         return None
-    counts = Counter(token for row in encode(directory, texts) for token in row)
+    counts = Counter(token for row in rows for token in row)
     tokens = tuple(
         (least, len(kept_tokens(described, {token for token, number in ids.items() if counts[number] >= least})))
         for least in min_counts

@@ -16,7 +16,8 @@ import numpy as np
 
 from kaon_jobs.compress.calibration import Calibration
 from kaon_jobs.data.splits import Rows
-from kaon_jobs.onnx_text import Floats, OnnxTextClassifier
+from kaon_jobs.onnx_text import TOKENIZER_FILE, Floats, OnnxTextClassifier, load_tokenizer, read_card
+from kaon_jobs.store import sha256_file
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,6 @@ knows by heart (the data augmentation of TinyBERT, Jiao et al. 2020, reduced to 
 SHARE_FROM_THE_MIDDLE = 0.25
 """Share of a view's texts that begin at some other word than the first: more to learn from a text longer than the
 model reads."""
-LONGEST_WORDS = 400
 
 
 class Shelf(Protocol):
@@ -74,6 +74,7 @@ class Lessons(Calibration):
         """Hears what goes on and the share of it that is done."""
         self._shelf = shelf or Forgetful()
         self._answers: dict[int, Floats] = {}
+        self._encoded: dict[tuple[str, int], list[list[int]]] = {}
 
     def drawn_rows(self, count: int) -> Rows:
         """At most `count` training rows: the rows of `draw`."""
@@ -82,7 +83,17 @@ class Lessons(Calibration):
 
     def view(self, number: int) -> list[str]:
         """The training texts as the teacher and a student both see them; view 0 is the texts as they are."""
-        return view(self.rows.texts, number, self.seed)
+        # A token is no more than a word: what lies behind is never read.
+        return view(self.rows.texts, number, self.seed, read_card(self.teacher).max_sequence_length)
+
+    def encoded(self, directory: Path, number: int) -> list[list[int]]:
+        """The token ids of a view as the tokenizer of `directory` reads it; students of one vocabulary share them."""
+        key = (sha256_file(directory / TOKENIZER_FILE), number)
+        if key not in self._encoded:
+            tokenizer = load_tokenizer(directory, read_card(directory).max_sequence_length)
+            tokenizer.no_padding()
+            self._encoded[key] = [encoding.ids for encoding in tokenizer.encode_batch(self.view(number))]
+        return self._encoded[key]
 
     def answers(self, number: int) -> Floats:
         """The teacher's logits [rows, classes] for a view."""
@@ -105,19 +116,24 @@ class Lessons(Calibration):
         return OnnxTextClassifier(self.teacher, self.threads).logits(self.view(number))
 
 
-def view(texts: list[str], number: int, seed: int) -> list[str]:
-    """Texts with words left out, some of them begun in the middle; number 0 changes nothing. The same each time."""
+def view(texts: list[str], number: int, seed: int, longest: int) -> list[str]:
+    """Texts with words left out, some of them begun in the middle, of at most `longest` words. The same each time.
+
+    Number 0 is the texts as they are.
+    """
     if number == 0:
         return list(texts)
     draw = np.random.Generator(np.random.PCG64([seed, number]))
-    return [_vary(text, draw) for text in texts]
+    return [_vary(text, draw, longest) for text in texts]
 
 
-def _vary(text: str, draw: np.random.Generator) -> str:
-    words = text.split()[:LONGEST_WORDS]
+def _vary(text: str, draw: np.random.Generator, longest: int) -> str:
+    words = text.split()
     if len(words) < 3:
         return text
     if draw.random() < SHARE_FROM_THE_MIDDLE:
         words = words[int(draw.integers(len(words) // 2 + 1)) :]
-    kept = [word for word in words if draw.random() >= DROPPED_WORDS]
-    return " ".join(kept or words)
+    # Twice as many as are read: of those that stay, still more than enough.
+    words = words[: 2 * longest]
+    kept = [word for word, chance in zip(words, draw.random(len(words)), strict=True) if chance >= DROPPED_WORDS]
+    return " ".join((kept or words)[:longest])

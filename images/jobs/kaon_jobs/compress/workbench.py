@@ -164,7 +164,7 @@ class Workbench:
             return None
         from kaon_jobs.compress.encoder import shape_of
 
-        return shape_of(self._source, self.data.rows.texts, min_counts)
+        return shape_of(self._source, self.data.encoded(self._source, 0), min_counts)
 
     def model(self, record: TrialRecord) -> Path:
         """The model directory of a finished trial: made in this process, else from the store, else made again."""

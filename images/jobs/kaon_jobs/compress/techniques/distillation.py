@@ -47,7 +47,7 @@ class Distillation:
             student = fresh(student, wanted.student, data.seed if wanted.seed is None else wanted.seed)
         plan = Plan.of(wanted, epochs=EPOCHS, learning_rate=LEARNING_RATE, seed=data.seed)
         views = [
-            View(encoder.encode(source, data.view(number)), torch.as_tensor(data.answers(number)))
+            View(data.encoded(source, number), torch.as_tensor(data.answers(number)))
             for number in range(min(wanted.views or VIEWS, plan.epochs))
         ]
         loss = _logits_loss(wanted.temperature or TEMPERATURE, ALPHA if wanted.alpha is None else wanted.alpha)
@@ -93,7 +93,7 @@ def finetune(model: PreTrainedModel, source: Path, data: Lessons, parameters: Fi
     with rounded_weights(model, parameters.quantization_aware):
         teach(
             model,
-            [View(encoder.encode(source, data.rows.texts))],
+            [View(data.encoded(source, 0))],
             data.rows.label_ids,
             plan,
             lambda found, batch: functional.cross_entropy(found.logits, batch.labels),

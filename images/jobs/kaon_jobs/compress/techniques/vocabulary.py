@@ -37,7 +37,7 @@ class VocabularyTrimming:
         """See Technique."""
         model = encoder.load(source)
         description = json.loads((source / TOKENIZER_FILE).read_text(encoding="utf-8"))
-        counts = Counter(token for row in encoder.encode(source, data.rows.texts) for token in row)
+        counts = Counter(token for row in data.encoded(source, 0) for token in row)
         ids = token_ids(description)
         enough = [token for token, count in counts.most_common() if count >= (self._parameters.min_count or 1)]
         used = set(enough[: self._parameters.max_tokens])
