@@ -143,7 +143,7 @@ class Evidence(ApiModel):
     trials: list[CandidateEvidence]
     search_ended: str
     sensitivity: list[SensitivityEvidence] = Field(default_factory=list)
-    smallest_bytes: int = Field(description="Bound: no technique here stores the model in less.")
+    smallest_bytes: int = Field(description="The least that the graph can take, or the smallest structure took.")
 
 
 def candidate_evidence(

@@ -52,6 +52,11 @@ class Explored:
         """The record of a candidate."""
         return next(record for record in self.records.values() if record.name == name)
 
+    def smallest_bytes(self, baseline_bytes: int) -> list[int]:
+        """Bytes of whatever was built, trained or not."""
+        probed = [int(baseline_bytes / item.size_ratio) for item in self.probed if item.size_ratio]
+        return [*probed, *(item.measured.size_bytes for item in self.contenders)]
+
     @property
     def seconds(self) -> float:
         """What the trials took, those of earlier attempts included."""

@@ -35,7 +35,7 @@ def page(evidence: Evidence) -> str:
         ("measured with", f"{evidence.threads} threads, batch 1, {evidence.isa}"),
         ("seed", evidence.seed),
         ("the search ended because", evidence.search_ended),
-        ("no technique here stores it in less than", f"{evidence.smallest_bytes / 1e6:.2f} MB"),
+        ("at its smallest it has", f"{evidence.smallest_bytes / 1e6:.2f} MB"),
     ]
     sections.append(("How it was measured", html.table(("fact", "value"), facts) + html.paragraph(_METHOD, note=True)))
     return html.page("Compression report", sections)

@@ -27,7 +27,7 @@ from kaon_jobs.compress.baseline import Baseline, load_baseline
 from kaon_jobs.compress.conclusion import Conclusion, conclude
 from kaon_jobs.compress.explore import Explored, explore, follow
 from kaon_jobs.compress.figures import Measured
-from kaon_jobs.compress.forms import DESCRIPTIONS, is_trained_form
+from kaon_jobs.compress.forms import DESCRIPTIONS
 from kaon_jobs.compress.judge import Judged, baseline_evaluation, judge
 from kaon_jobs.compress.lessons import Lessons
 from kaon_jobs.compress.likelihood import chance_of_passing
@@ -141,12 +141,10 @@ def _outcome(
         baseline.directory, [name for name in bench.card.serving_files if name != MODEL_FILE]
     )
     question = Question(work.budget, work.objective, work.search, bench.baseline_bytes)
+    shape = bench.shape(MIN_COUNTS) if work.strategy == "auto" else None
     # Where structures can go, the bound on a graph's bytes bounds nothing; the search then finds its own.
-    reshapes = is_trained_form(baseline.directory) and (
-        work.strategy == "auto" or any(step.trains for step in work.steps or [])
-    )
+    reshapes = shape is not None or any(step.trains for step in work.steps or [])
     bound = None if reshapes else message.bound_sentence(question.size_ratio, bench.baseline_bytes, smallest)
-    shape = bench.shape(MIN_COUNTS) if reshapes and work.strategy == "auto" else None
     question = replace(question, impossible=bound is not None, shape=shape)
     if work.strategy == "steps":
         explored = follow(bench, work.steps or [], question, context)
@@ -158,6 +156,7 @@ def _outcome(
         bound = bound or (explored.bound if found is None else None)
         if found is None and bound is None:
             bound = ""
+    smallest = min([smallest, *explored.smallest_bytes(bench.baseline_bytes)])
     if bound is not None:
         text = message.infeasible(bound or None, chosen, len(explored.tried), explored.ended)
         context.reporter.progress("measuring the baseline", 78)
