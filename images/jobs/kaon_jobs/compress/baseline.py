@@ -16,7 +16,7 @@ from kaon.contract.jobspec import CompressWork
 from kaon.contract.manifest import Manifest
 from kaon_jobs.artifact import Artifact, fetch
 from kaon_jobs.compress.leak import check_held_out
-from kaon_jobs.compress.pairs import Classes
+from kaon_jobs.compress.quality import Classes
 from kaon_jobs.context import Context
 from kaon_jobs.data.splits import Rows, classes_of, fetch_dataset, read_split
 from kaon_jobs.errors import StageFailure
