@@ -17,7 +17,7 @@ from kaon.contract.manifest import Manifest
 from kaon_jobs.artifact import Artifact, fetch
 from kaon_jobs.compress.forms import TRAINED_FILES
 from kaon_jobs.compress.leak import check_held_out
-from kaon_jobs.compress.pairs import Classes
+from kaon_jobs.compress.quality import Classes
 from kaon_jobs.context import Context
 from kaon_jobs.data.splits import Rows, classes_of, fetch_dataset, read_split
 from kaon_jobs.errors import StageFailure

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,24 +59,24 @@ def more_rows_of_macro_f1(pairs: Pairs, bound: float, confidence: float, seed: i
     def certain(chosen: NDArray[np.bool_], factor: float) -> float:
         return certainty(pairs, pairs.weights * np.where(chosen, factor, 1.0), bound, seed, _DRAWS)
 
+    def decided(chosen: NDArray[np.bool_], there: float, total: int) -> bool:
+        return certain(chosen, total / there) >= confidence
+
     # What four times the rows of a class would bring says which one leaves the most doubt.
     rarest = np.argsort(support, kind="stable")[:CLASSES_TRIED]
     brought = {int(label): certain(pairs.truth == label, 4.0) for label in rarest}
     doubtful = sorted(brought, key=lambda label: (-brought[label], support[label]))
     fewest: tuple[int, int] | None = None
     for label in doubtful:
-        more = _more(
-            int(support[label]),
-            lambda total, label=label: certain(pairs.truth == label, total / support[label]) >= confidence,
-            None if fewest is None else fewest[0] - 1,
-        )
+        decides = partial(decided, pairs.truth == label, float(support[label]))
+        more = _more(int(support[label]), decides, None if fewest is None else fewest[0] - 1)
         if more is not None:
             fewest = (more, label)
     if fewest is not None:
         more, label = fewest
         return Wanted(pairs.labels[label], int(support[label]), more)
     label, every = doubtful[0], np.ones(len(pairs.weights), dtype=bool)
-    of_all = _more(round(pairs.rows), lambda total: certain(every, total / pairs.rows) >= confidence)
+    of_all = _more(round(pairs.rows), partial(decided, every, pairs.rows))
     return Wanted(pairs.labels[label], int(support[label]), None, of_all)
 
 

@@ -40,12 +40,12 @@ class Pairs:
     @property
     def lost(self) -> NDArray[np.bool_]:
         """Kinds that only the baseline gets right."""
-        return (self.baseline == self.truth) & (self.candidate != self.truth)
+        return np.asarray((self.baseline == self.truth) & (self.candidate != self.truth), dtype=np.bool_)
 
     @property
     def won(self) -> NDArray[np.bool_]:
         """Kinds that only the candidate gets right."""
-        return (self.baseline != self.truth) & (self.candidate == self.truth)
+        return np.asarray((self.baseline != self.truth) & (self.candidate == self.truth), dtype=np.bool_)
 
     def of_classes(self, weights: Weights) -> Weights:
         """Weights of kinds, added up by true class (the last axis)."""

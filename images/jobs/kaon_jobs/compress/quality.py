@@ -15,6 +15,8 @@ from kaon.api.compressionjob import Interval
 from kaon_jobs.compress import limits
 from kaon_jobs.compress.pairs import Classes, Pairs, pairs_of
 
+__all__ = ["CONFIDENCE", "ClassChange", "Classes", "Quality", "compare"]
+
 CONFIDENCE = 0.95
 
 
