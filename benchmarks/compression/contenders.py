@@ -25,7 +25,8 @@ class Peer:
 PEERS: dict[str, Peer] = {
     "ort-dynamic": Peer("onnxruntime, dynamic INT8", "ort_dynamic", "peers/onnxruntime.lock"),
     "ort-static": Peer("onnxruntime, static INT8", "ort_static", "peers/onnxruntime.lock"),
-    "olive": Peer("Olive auto-opt", "olive_auto_opt", "peers/olive.lock"),
+    "olive": Peer("Olive, auto-opt", "olive_auto_opt", "peers/olive.lock"),
+    "olive-search": Peer("Olive, search", "olive_search", "peers/olive.lock"),
     "inc-torch": Peer("INC 3 (PT2E, torch)", "inc_torch", "peers/inc-torch.lock"),
     "inc-onnx": Peer("INC (ONNX)", "inc_onnx", "peers/inc-onnx.lock"),
     "nncf-openvino": Peer("NNCF, on OpenVINO", "nncf_openvino", "peers/nncf.lock"),
@@ -60,6 +61,9 @@ def child_environment(threads: int) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "OLIVE_DISABLE_TELEMETRY": "1",
+        # What OpenVINO's and NNCF's telemetry looks at.
+        "CI": "true",
     }
 
 

@@ -12,7 +12,7 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -49,6 +49,12 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def some(self, rows: Sequence[int]) -> Rows:
+        """These rows alone."""
+        chosen = np.asarray(rows, dtype=np.int64)
+        inputs = {name: values[chosen] for name, values in self.inputs.items()}
+        return Rows(inputs, self.labels[chosen], self.baseline[chosen])
 
     def feed(self, row: int, *, fixed_length: bool = False) -> Feed:
         """The inputs of one row as a batch of one: a text without its padding, unless the length is to be fixed."""

@@ -9,6 +9,7 @@ already. Runs in an environment of its own that can load all three runtimes.
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import sys
 import time
@@ -18,8 +19,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import openvino
-import torch
 from contract import OWN_TEST_FILE, Case, Feed, Made, Rows, read_case, read_result, read_rows
 from numpy.typing import NDArray
 from peers.sessions import classes_of, session
@@ -45,7 +44,6 @@ def main() -> None:
     """Writes OUT.json: `found` (name -> Found, the baseline and the reference included) and `failed` (name -> why)."""
     case, out, rounds = read_case(Path(sys.argv[1])), Path(sys.argv[2]), int(sys.argv[3])
     folders = dict(pair.split("=", 1) for pair in sys.argv[4:])
-    torch.set_num_threads(case.threads)
     entrants = {
         BASELINE: _entrant(case, case.folder, Made("as trained")),
         REFERENCE: _entrant(case, case.folder, Made("as trained", runtime="openvino")),
@@ -105,19 +103,23 @@ def _found(case: Case, entrant: Entrant, baseline_ms: list[float], own_ms: list[
 
 
 def _entrant(case: Case, folder: Path, made: Made) -> Entrant:
+    predict = _LOADERS[made.runtime](folder / made.model, case.threads)
+    return Entrant(predict, split_of(case, folder), made.fixed_length, size_bytes(case, folder, made))
+
+
+def split_of(case: Case, folder: Path) -> Rows:
+    """The test split as the model in `folder` reads it: one with a tokenizer of its own brings it along.
+
+    Raises:
+        ValueError: what it brings are other rows.
+    """
     test, own = case.rows("test"), folder / OWN_TEST_FILE
-    if folder != case.folder and own.exists():
-        # A contender that changed the tokenizer brings the test texts as its own tokenizer reads them.
-        brought = read_rows(own)
-        if not np.array_equal(brought.labels, test.labels):
-            raise ValueError(f"{own} does not hold the test split's rows in their order")
-        test = brought
-    return Entrant(
-        _LOADERS[made.runtime](folder / made.model, case.threads),
-        test,
-        made.fixed_length,
-        size_bytes(case, folder, made),
-    )
+    if not own.exists():
+        return test
+    brought = read_rows(own)
+    if not np.array_equal(brought.labels, test.labels):
+        raise ValueError(f"{own} does not hold the test split's rows in their order")
+    return brought
 
 
 def size_bytes(case: Case, folder: Path, made: Made) -> int:
@@ -132,6 +134,8 @@ def _onnxruntime(model: Path, threads: int) -> Predict:
 
 
 def _openvino(model: Path, threads: int) -> Predict:
+    import openvino
+
     settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     compiled = openvino.Core().compile_model(str(model), "CPU", settings)
     asked, output = compiled.create_infer_request(), compiled.outputs[0]
@@ -139,9 +143,12 @@ def _openvino(model: Path, threads: int) -> Predict:
 
 
 def _torch(model: Path, threads: int) -> Predict:
-    # The exported program's operators are registered by these imports.
+    import torch
     import torch._inductor.config as inductor
 
+    # Registers the operators of the exported program, and the kernels that they are compiled to.
+    importlib.import_module("torchao.quantization.pt2e.quantizer.x86_inductor_quantizer")
+    torch.set_num_threads(threads)
     inductor.freezing = True
     compiled = torch.compile(torch.export.load(model).module())
 

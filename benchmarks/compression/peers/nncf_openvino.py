@@ -11,7 +11,7 @@ from typing import Any
 
 import nncf
 import openvino
-from contract import Case, Feed, Made, main
+from contract import Case, Made, main
 from peers.nncf_data import calibration_dataset, model_type
 from peers.sessions import classes_of
 
@@ -23,16 +23,17 @@ def compress(case: Case, out: Path) -> Made:
     """Quantizes and saves in OpenVINO's form."""
     validation = case.rows("validation")
 
-    def validate(model: openvino.CompiledModel, data: Iterable[Feed]) -> tuple[float, None]:
-        del data
-        output = model.outputs[0]
-        found = classes_of(lambda feed: model(feed)[output], validation)
-        return case.validation_score(validation, found), None
+    def validate(model: openvino.CompiledModel, rows: Iterable[int]) -> tuple[float, list[float]]:
+        asked, output = list(rows), model.outputs[0]
+        some = validation.some(asked)
+        found = classes_of(lambda feed: model(feed)[output], some)
+        # Beside the metric NNCF wants a value a row, by which it ranks the layers to put back.
+        return case.validation_score(some, found), (found == some.labels).astype(float).tolist()
 
     quantized: Any = nncf.quantize_with_accuracy_control(
         openvino.Core().read_model(str(case.model)),
         calibration_dataset=calibration_dataset(case),
-        validation_dataset=nncf.Dataset(list(validation.feeds())),
+        validation_dataset=nncf.Dataset(range(len(validation)), validation.feed),
         validation_fn=validate,
         max_drop=0.01,
         drop_type=nncf.DropType.ABSOLUTE,

@@ -9,10 +9,10 @@ import onnx
 from contract import Case
 
 
-def prepared(case: Case, target: Path) -> Path:
+def prepared(case: Case, target: Path, *, fuse_embeddings: bool = True) -> Path:
     """Writes the graph to quantize, and returns where."""
     if case.kind == "text":
-        _fuse(case, target)
+        _fuse(case, target, fuse_embeddings)
     else:
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -20,17 +20,19 @@ def prepared(case: Case, target: Path) -> Path:
     return target
 
 
-def _fuse(case: Case, target: Path) -> None:
+def _fuse(case: Case, target: Path, embeddings: bool) -> None:
     from onnxruntime.transformers.fusion_options import FusionOptions
     from onnxruntime.transformers.optimizer import optimize_model
 
     config = json.loads((case.torch_form / "config.json").read_text(encoding="utf-8"))
+    fusions = FusionOptions("bert")
+    fusions.enable_embed_layer_norm = embeddings
     optimizer = optimize_model(
         str(case.model),
         model_type="bert",
         num_heads=config["num_attention_heads"],
         hidden_size=config["hidden_size"],
-        optimization_options=FusionOptions("bert"),
+        optimization_options=fusions,
         opt_level=0,
     )
     optimizer.save_model_to_file(str(target))
