@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+# Read when the OpenMP library is loaded: threads that spin while they wait slow the training on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path[:0] = [str(HERE.parents[1] / "hack")]
 
 import kaon_auto  # noqa: E402

@@ -6,11 +6,12 @@ Touches the cache folder. uv keeps one copy of each package and links it, so tha
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from uv import find_uv_bin
 
 HERE = Path(__file__).resolve().parent
 
@@ -31,15 +32,31 @@ def python_of(lock: str, cache: Path) -> Path:
     ready = folder / "ready"
     if not ready.exists():
         shutil.rmtree(folder, ignore_errors=True)
-        _uv("venv", "--quiet", "--python", sys.executable, str(folder))
-        _uv("pip", "install", "--quiet", "--require-hashes", "-r", str(file), into=folder)
+        for command in commands(folder, file):
+            _run(command)
         ready.touch()
-    return folder / "bin" / "python"
+    return interpreter(folder)
 
 
-def _uv(*arguments: str, into: Path | None = None) -> None:
-    environment = {**os.environ, **({} if into is None else {"VIRTUAL_ENV": str(into)})}
-    command = [sys.executable, "-m", "uv", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+def commands(folder: Path, lock: Path) -> list[list[str]]:
+    """What makes the environment: an empty one, then the locked packages into it and nowhere else.
+
+    The target is named by its interpreter. `python -m uv` goes by the interpreter that started it, and VIRTUAL_ENV does
+    not change its mind: the packages would land in the project's own environment.
+    """
+    uv = [find_uv_bin()]
+    return [
+        [*uv, "venv", "--quiet", "--python", sys.executable, str(folder)],
+        [*uv, "pip", "install", "--quiet", "--python", str(interpreter(folder)), "--require-hashes", "-r", str(lock)],
+    ]
+
+
+def interpreter(folder: Path) -> Path:
+    """The Python of an environment."""
+    return folder.resolve() / "bin" / "python"
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise EnvironmentFailed(f"uv {arguments[0]} failed: {done.stderr.strip()[-1000:]}")
+        raise EnvironmentFailed(f"uv {command[1]} failed: {done.stderr.strip()[-1000:]}")
