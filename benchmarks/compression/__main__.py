@@ -45,6 +45,8 @@ def main() -> None:
     results: dict[str, Any] = {"machine": _machine(told.threads)}
     for name in told.cases:
         case, trained = prepare(name, told)
+        if told.prepare:
+            continue
         made = run(case, trained, told)
         judged = judge(case, made, told)
         entries = _entries(made, judged)
@@ -157,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=2, help="of every search and of every model")
     parser.add_argument("--seed", type=int, default=0, help="of Kaon's search")
     parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="data, models, environments, what was made")
+    parser.add_argument("--prepare", action="store_true", help="data and models only")
     parser.add_argument("--keep", action="store_true", help="take what contenders made in an earlier run; judge anew")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="where the figures go")
     parser.add_argument(

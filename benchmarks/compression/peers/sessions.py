@@ -60,5 +60,9 @@ class Reader:
         """From the start again."""
         self._next = iter(self._feeds)
 
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """Only these rows from here on; `end_index` excluded."""
+        self._next = iter(self._feeds[start_index:end_index])
+
     def __len__(self) -> int:
         return len(self._feeds)
