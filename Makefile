@@ -56,6 +56,8 @@ lock: venv ## renew requirements/*.lock
 	$(UV_COMPILE) pyproject.toml requirements/demo.in --extra cli -o requirements/demo.lock
 	for part in triton torchserve router; do $(UV_COMPILE) requirements/$$part.in -o requirements/$$part.lock; done
 	$(UV_COMPILE) --no-deps requirements/data.in -o requirements/data.lock
+	$(UV_COMPILE) --no-deps benchmarks/compression/data.in -o benchmarks/compression/data.lock
+	for file in benchmarks/compression/judge.in benchmarks/compression/peers/*.in; do $(UV_COMPILE) $$file -o $${file%.in}.lock; done
 
 .PHONY: generate
 generate: venv ## write what is derived: CRDs, the chart's files, plain manifests
@@ -109,6 +111,10 @@ test-exhaustive: venv ## every fault at every write, every small world, 10,000 h
 .PHONY: benchmark-operator
 benchmark-operator: venv ## the operator beside bare Jobs and Kubeflow Trainer, in one run; about an hour
 	$(BIN)/python benchmarks/operator
+
+.PHONY: benchmark-compression
+benchmark-compression: venv ## Kaon's compression beside its peers, in one run; hours
+	$(BIN)/python benchmarks/compression
 
 # -- the local cluster -----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,62 @@
+"""Kaon's part: its whole compress stage with `strategy: auto`, as a CompressionJob would run it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from contract import OWN_TEST_FILE, Case, Made, NotPossible, Result, timed, write_result, write_rows
+from stages import Stages, artifact
+from texts import PARQUET_FOLDER, encoded
+
+from kaon import __version__
+from kaon.contract.jobspec import InputArtifact
+from kaon_jobs.artifact import fetch
+from kaon_jobs.onnx_text import OnnxTextClassifier
+
+NAME = "kaon"
+TITLE = "Kaon, strategy auto"
+
+Trained = tuple[InputArtifact, InputArtifact]
+"""The artifacts of a TrainingRun's model and of its Dataset."""
+
+
+def run(case: Case, trained: Trained | None, seed: int, out: Path) -> Result:
+    """What the stage made in `out`, where its log and its store lie too. Nothing of an earlier run is reused."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    result = timed(lambda case, out: _compress(case, trained, seed, out), case, out, f"kaon {__version__}")
+    write_result(out, result)
+    return result
+
+
+def _compress(case: Case, trained: Trained | None, seed: int, out: Path) -> Made:
+    if trained is None:
+        raise NotPossible(
+            f"not supported yet: the compress stage takes text classifiers, and this is a {case.kind} model"
+        )
+    model, dataset = trained
+    result = Stages(out / "store", out / "log").run(
+        "compressionjobs",
+        {
+            "stage": "compress",
+            "model": model.wire(),
+            "dataset": dataset.wire(),
+            "budget": {"maxAccuracyDrop": case.budget.accuracy_drop, "maxMacroF1Drop": case.budget.macro_f1_drop},
+            "objective": "latency",
+            "strategy": "auto",
+            "search": {"seed": seed},
+            "target": {"threads": case.threads},
+        },
+    )
+    found = result.compression
+    assert found is not None
+    if result.artifact is None:
+        raise NotPossible(f"{found.verdict}: {found.message}")
+    card = fetch(artifact(result), out / "model").manifest.model
+    assert card is not None
+    # Vocabulary may have been trimmed: the test texts are given as the compressed model's own tokenizer reads them.
+    rows = encoded(OnnxTextClassifier(out / "model", case.threads), case.folder / PARQUET_FOLDER, "test")
+    write_rows(out / OWN_TEST_FILE, rows)
+    files = tuple(f"model/{name}" for name in card.serving_files)
+    return Made(f"{found.verdict}: {found.chosen}", model="model/model.onnx", files=files, complete=True)
