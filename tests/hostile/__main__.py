@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / folder) for folder in ("tests", "tests/cluster", "hack/localcluster")]
+sys.path[:0] = [str(ROOT / folder) for folder in ("tests", "tests/cluster", "hack", "hack/localcluster")]
 
 from hostile.cases import Case, make  # noqa: E402
 from hostile.run import Report, against  # noqa: E402

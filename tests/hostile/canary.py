@@ -15,7 +15,7 @@ from pathlib import Path
 
 if __name__ == "__main__":
     ROOT_FOLDER = Path(__file__).resolve().parents[2]
-    sys.path[:0] = [str(ROOT_FOLDER / folder) for folder in ("tests", "tests/cluster", "hack/localcluster")]
+    sys.path[:0] = [str(ROOT_FOLDER / folder) for folder in ("tests", "tests/cluster", "hack", "hack/localcluster")]
 
 from hostile.api import ROOT, Api, View
 from hostile.world import CANARIES, resource
