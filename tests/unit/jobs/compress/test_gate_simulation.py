@@ -1,7 +1,7 @@
 """The gate on models whose true drop is known: it accepts fewer than one in twenty that break their budget.
 
-A small run of benchmarks/compression/gate.py, with its seeds fixed. Of so few splits a share of 5 % may by chance be some
-more; the benchmark draws thousands.
+A small run of benchmarks/compression/gate.py, with its seeds fixed. Of so few splits a share of 5 % may by chance be
+some more; the benchmark draws thousands.
 """
 
 from __future__ import annotations
