@@ -1,6 +1,7 @@
 """The gate on models whose true drop is known: it accepts fewer than one in twenty that break their budget.
 
-A small run of benchmarks/compression/gate.py, with its seeds fixed; the full tables are in docs/decisions/0011.
+A small run of benchmarks/compression/gate.py, with its seeds fixed. Of so few splits a share of 5 % may by chance be
+some more; the benchmark draws thousands.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from scipy.stats import binom
 
 from kaon_jobs.compress.decisions import Finding
 
 ROOT = Path(__file__).resolve().parents[4]
 SPLITS, DRAWS = 200, 1000
+BY_CHANCE = float(binom.ppf(0.99, SPLITS, 0.05)) / SPLITS
+"""The share that 99 of 100 such runs stay under, when the true share is 5 %."""
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +60,13 @@ def _shares(gate: ModuleType, split: str, budget: str, harm: str, share: float) 
 def test_fewer_than_one_in_twenty_models_just_over_their_budget_are_accepted(
     gate: ModuleType, split: str, budget: str, harm: str
 ) -> None:
-    assert _shares(gate, split, budget, harm, gate.OVER)[Finding.KEPT] < 0.05
+    assert _shares(gate, split, budget, harm, gate.OVER)[Finding.KEPT] <= BY_CHANCE
 
 
 def test_fewer_than_one_in_twenty_models_just_within_their_budget_are_rejected(gate: ModuleType) -> None:
     for harm in ("all classes alike", "the rarest class"):
-        assert _shares(gate, "r8", "macro-F1, 2 points", harm, 0.99)[Finding.BROKEN] < 0.05
-    assert _shares(gate, "r8", "accuracy, 1 point", "all classes alike", 0.99)[Finding.BROKEN] < 0.05
+        assert _shares(gate, "r8", "macro-F1, 2 points", harm, 0.99)[Finding.BROKEN] <= BY_CHANCE
+    assert _shares(gate, "r8", "accuracy, 1 point", "all classes alike", 0.99)[Finding.BROKEN] <= BY_CHANCE
 
 
 def test_with_enough_rows_good_models_are_accepted_and_bad_ones_rejected(gate: ModuleType) -> None:
