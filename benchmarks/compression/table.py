@@ -70,7 +70,7 @@ def markdown(budget: Budget, judged: Judgement, entries: Mapping[str, Entry]) ->
     ]
     notes = []
     for name, entry in entries.items():
-        notes.append(f"- {name} ({entry.software or 'not started'}): {entry.failure or entry.did}")
+        notes.append(f"- {name} ({entry.software or 'left no result'}): {entry.failure or entry.did}")
         if entry.found is None:
             lines.append(f"| {name} | – | – | – | – | – | – | no model | {entry.seconds:.0f} s |")
             continue
