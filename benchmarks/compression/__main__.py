@@ -31,6 +31,7 @@ from stages import Stages  # noqa: E402
 
 from kaon.contract.jobspec import InputArtifact  # noqa: E402
 from kaon_jobs.evaluate.speed import instruction_sets  # noqa: E402
+from kaon_jobs.store import CLAIMS_VARIABLE  # noqa: E402
 
 log = logging.getLogger("benchmark")
 
@@ -42,6 +43,10 @@ def main() -> None:
     """Case after case; the file of results grows with each, so that a broken run keeps what it had."""
     told = _parser().parse_args()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
+    # Children run in another folder.
+    told.cache = told.cache.resolve()
+    # Behind file:///mnt stands the whole of this machine, where a pod has its mounted claims.
+    os.environ[CLAIMS_VARIABLE] = "/"
     results: dict[str, Any] = {"machine": _machine(told.threads)}
     for name in told.cases:
         case, trained = prepare(name, told)
@@ -74,7 +79,6 @@ def prepare(name: str, told: argparse.Namespace) -> tuple[Case, kaon_auto.Traine
             uris = given[name]
             trained = (InputArtifact(uri=uris[0], digest=uris[1]), InputArtifact(uri=uris[2], digest=uris[3]))
             folder = folder.with_name(f"{name}-{trained[0].digest.removeprefix('sha256:')[:12]}")
-            Stages(told.cache / "store", told.cache / "stages.log")
         else:
             trained = texts.train(declared, Stages(told.cache / "store", told.cache / "stages.log"), told.cache)
         if not (folder / "case.json").exists():
@@ -94,16 +98,17 @@ def _net(name: str, declared: NetCase, folder: Path, told: argparse.Namespace) -
 
 
 def run(case: Case, trained: kaon_auto.Trained | None, told: argparse.Namespace) -> dict[str, Result]:
-    """Every contender one after the other; each leaves a folder below runs/<case>."""
+    """Every contender one after the other; each leaves a folder below runs/."""
     results = {}
     for contender in told.contenders:
-        out = told.cache / "runs" / case.name / contender
+        out = _runs(case, told) / contender
         if told.keep and (out / RESULT_FILE).exists():
             results[contender] = read_result(out)
             continue
         log.info("%s: %s", case.name, contender)
         if contender == kaon_auto.NAME:
-            results[contender] = kaon_auto.run(case, trained, told.seed, out)
+            limits = {"seed": told.seed, "maxDurationSeconds": told.search_seconds}
+            results[contender] = kaon_auto.run(case, trained, limits, out)
         else:
             results[contender] = run_peer(PEERS[contender], case, out, told.cache)
         log.info("%s: %s in %.0f s", case.name, results[contender].failure or "made", results[contender].seconds)
@@ -112,7 +117,7 @@ def run(case: Case, trained: kaon_auto.Trained | None, told: argparse.Namespace)
 
 def judge(case: Case, results: Mapping[str, Result], told: argparse.Namespace) -> table.Judgement:
     """The common judge over all that made something, in a process and an environment of its own."""
-    runs = told.cache / "runs" / case.name
+    runs = _runs(case, told)
     out = runs / "judged.json"
     command = [str(python_of(JUDGE_LOCK, told.cache)), "-m", "judge", str(case.folder), str(out), str(told.rounds)]
     command += [f"{contender}={runs / contender}" for contender, result in results.items() if result.made is not None]
@@ -120,6 +125,11 @@ def judge(case: Case, results: Mapping[str, Result], told: argparse.Namespace) -
     with (runs / "judge.log").open("wb") as said:
         subprocess.run(command, cwd=HERE, env=child_environment(case.threads), stdout=said, stderr=said, check=True)
     return table.read_judgement(json.loads(out.read_text(encoding="utf-8")))
+
+
+def _runs(case: Case, told: argparse.Namespace) -> Path:
+    """By the case's folder: models made of one trained model are never judged beside another."""
+    return Path(told.cache) / "runs" / case.folder.name
 
 
 def _entries(results: Mapping[str, Result], judged: table.Judgement) -> dict[str, table.Entry]:
@@ -158,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=300, help="of timing; in each, every model is asked once")
     parser.add_argument("--threads", type=int, default=2, help="of every search and of every model")
     parser.add_argument("--seed", type=int, default=0, help="of Kaon's search")
+    parser.add_argument("--search-seconds", type=int, default=2400, help="as long as Kaon's search may look")
     parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="data, models, environments, what was made")
     parser.add_argument("--prepare", action="store_true", help="data and models only")
     parser.add_argument("--keep", action="store_true", help="take what contenders made in an earlier run; judge anew")

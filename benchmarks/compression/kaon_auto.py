@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
-from contract import OWN_TEST_FILE, Case, Made, NotPossible, Result, timed, write_result, write_rows
+from contract import MODEL_FILE, OWN_TEST_FILE, Case, Made, NotPossible, Result, timed, write_result, write_rows
 from stages import Stages, artifact
 from texts import PARQUET_FOLDER, encoded
 
@@ -21,16 +22,16 @@ Trained = tuple[InputArtifact, InputArtifact]
 """The artifacts of a TrainingRun's model and of its Dataset."""
 
 
-def run(case: Case, trained: Trained | None, seed: int, out: Path) -> Result:
+def run(case: Case, trained: Trained | None, limits: Mapping[str, int], out: Path) -> Result:
     """What the stage made in `out`, where its log and its store lie too. Nothing of an earlier run is reused."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    result = timed(lambda case, out: _compress(case, trained, seed, out), case, out, f"kaon {__version__}")
+    result = timed(lambda case, out: _compress(case, trained, limits, out), case, out, f"kaon {__version__}")
     write_result(out, result)
     return result
 
 
-def _compress(case: Case, trained: Trained | None, seed: int, out: Path) -> Made:
+def _compress(case: Case, trained: Trained | None, limits: Mapping[str, int], out: Path) -> Made:
     if trained is None:
         raise NotPossible(
             f"not supported yet: the compress stage takes text classifiers, and this is a {case.kind} model"
@@ -45,7 +46,7 @@ def _compress(case: Case, trained: Trained | None, seed: int, out: Path) -> Made
             "budget": {"maxAccuracyDrop": case.budget.accuracy_drop, "maxMacroF1Drop": case.budget.macro_f1_drop},
             "objective": "latency",
             "strategy": "auto",
-            "search": {"seed": seed},
+            "search": dict(limits),
             "target": {"threads": case.threads},
         },
     )
@@ -59,4 +60,4 @@ def _compress(case: Case, trained: Trained | None, seed: int, out: Path) -> Made
     rows = encoded(OnnxTextClassifier(out / "model", case.threads), case.folder / PARQUET_FOLDER, "test")
     write_rows(out / OWN_TEST_FILE, rows)
     files = tuple(f"model/{name}" for name in card.serving_files)
-    return Made(f"{found.verdict}: {found.chosen}", model="model/model.onnx", files=files, complete=True)
+    return Made(f"{found.verdict}: {found.chosen}", model=f"model/{MODEL_FILE}", files=files, complete=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,6 @@ from kaon.api.report import Result
 from kaon.contract.digest import digest_of
 from kaon.contract.jobspec import InputArtifact, JobSpec, StoreAccess
 from kaon_jobs.artifact import find
-from kaon_jobs.store import CLAIMS_VARIABLE
 
 
 class StageFailed(Exception):
@@ -24,14 +22,10 @@ class StageFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """Artifacts in `store`, what the stages say in `log`."""
+    """Artifacts in `store`, what the stages say in `log`. The claims folder of this process has to be `/`."""
 
     store: Path
     log: Path
-
-    def __post_init__(self) -> None:
-        # Behind file:///mnt stands the whole of this machine, where a pod has its mounted claims.
-        os.environ[CLAIMS_VARIABLE] = "/"
 
     def run(self, plural: str, work: dict[str, Any]) -> Result:
         """The stage's Result; a finished artifact of the same work is reused, as in a cluster.

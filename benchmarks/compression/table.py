@@ -70,7 +70,7 @@ def markdown(budget: Budget, judged: Judgement, entries: Mapping[str, Entry]) ->
     ]
     notes = []
     for name, entry in entries.items():
-        notes.append(f"- {name} ({entry.software or 'not started'}): {entry.failure or entry.did}")
+        notes.append(f"- {name} ({entry.software or 'left no result'}): {entry.failure or entry.did}")
         if entry.found is None:
             lines.append(f"| {name} | – | – | – | – | – | – | no model | {entry.seconds:.0f} s |")
             continue
@@ -91,18 +91,17 @@ def standing(budget: Budget, judged: Judgement, entries: Mapping[str, Entry], ow
 def ahead(budget: Budget, judged: Judgement, entries: Mapping[str, Entry], own: str) -> dict[str, list[str]]:
     """Contenders that keep the budget and are smaller or faster than `own`, and in what.
 
-    Where `own` has no model that keeps the budget, everybody who keeps it is ahead in both.
+    Where `own` has no model that keeps the budget, it stands where the baseline stands: that is what would be served.
     """
     valid = {
         name: entry.found
         for name, entry in entries.items()
         if entry.found is not None and kept(budget, judged.baseline.quality, entry.found.quality)
     }
-    mine = valid.pop(own, None)
+    mine = valid.pop(own, judged.baseline)
     found = {}
     for name, one in valid.items():
-        how = ["smaller"] * (mine is None or one.size_bytes < mine.size_bytes)
-        how += ["faster"] * (mine is None or one.faster > mine.faster)
+        how = ["smaller"] * (one.size_bytes < mine.size_bytes) + ["faster"] * (one.faster > mine.faster)
         if how:
             found[name] = how
     return found

@@ -67,8 +67,8 @@ def test_whoever_breaks_the_budget_is_ahead_of_nobody() -> None:
     assert ahead(BUDGET, JUDGED, entries, KAON) == {}
 
 
-def test_everybody_who_keeps_the_budget_is_ahead_of_one_without_a_model() -> None:
-    entries = {KAON: entry(failure="not supported yet"), "peer": entry(found(23, 2.0))}
+def test_one_without_a_model_stands_where_the_baseline_stands() -> None:
+    entries = {KAON: entry(failure="not supported yet"), "peer": entry(found(23, 2.0)), "slow": entry(found(91, 0.5))}
     assert ahead(BUDGET, JUDGED, entries, KAON) == {"peer": ["smaller", "faster"]}
 
 
