@@ -15,6 +15,8 @@ WORDS = ("text", "label", "reuters", "r8", "Übermut", "данные", "数据",
 READY = {"Dataset": "ready-d", "TrainingRun": "ready-t", "CompressionJob": "ready-c"}
 """The resources that exist and are Ready, for whoever refers to one."""
 _UNBOUNDED = 1_000_000
+_AFTER_TRAINING = ("optimize", "lowRank", "quantize")
+"""Steps on the exported graph, in their order; all others come before them."""
 
 
 def draw(schema: Schema, rng: random.Random, name: str = "", often: float = 0.35) -> Any:
@@ -63,8 +65,15 @@ def _reference(kind: str, rng: random.Random) -> str:
 def _agree_on_strategy(spec: dict[str, Any]) -> None:
     if "steps" in spec:
         spec["strategy"] = "steps"
+        spec["steps"].sort(key=_place)
     elif "strategy" in spec:
         spec["strategy"] = "auto"
+
+
+def _place(step: dict[str, Any]) -> int:
+    """Steps on the trained model come first."""
+    (name,) = step
+    return _AFTER_TRAINING.index(name) if name in _AFTER_TRAINING else -1
 
 
 def _whole(schema: Schema, rng: random.Random) -> int:
@@ -158,10 +167,25 @@ def _env(rng: random.Random) -> list[dict[str, str]]:
     return [{"name": f"SETTING_{index}", "value": rng.choice(WORDS)} for index in range(rng.randint(0, 3))]
 
 
-def _one_of_both(step: dict[str, Any], rng: random.Random) -> None:
-    step.pop("optimize" if "quantize" in step else "", None)
+def _is_one_thing(step: dict[str, Any], rng: random.Random) -> None:
     if not step:
         step["optimize"] = "transformer-fusion"
+    kept = rng.choice(sorted(step))
+    for name in set(step) - {kept}:
+        del step[name]
+
+
+def _takes_a_share_or_layers(prune: dict[str, Any], rng: random.Random) -> None:
+    if "keepLayers" in prune:
+        prune["method"] = "layers"
+        prune.pop("ratio", None)
+    else:
+        prune.setdefault("ratio", 0.5)
+
+
+def _has_one_kind_of_student(distill: dict[str, Any], rng: random.Random) -> None:
+    if "keepLayers" in distill:
+        distill.pop("student", None)
 
 
 def _leaves_some_to_train(split: dict[str, Any], rng: random.Random) -> None:
@@ -179,7 +203,9 @@ def _has_the_values_of_its_operator(requirement: dict[str, Any], rng: random.Ran
 
 
 _MENDED: dict[str, Callable[[dict[str, Any], random.Random], None]] = {
-    "steps[]": _one_of_both,
+    "steps[]": _is_one_thing,
+    "prune": _takes_a_share_or_layers,
+    "distill": _has_one_kind_of_student,
     "matchExpressions[]": _has_the_values_of_its_operator,
     "split": _leaves_some_to_train,
     "budget": _says_what_may_be_lost,
@@ -191,6 +217,7 @@ _BY_NAME: dict[str, Callable[[random.Random], Any]] = {
     "tolerations": _tolerations,
     "volumes": _volumes,
     "env": _env,
+    "blockSize": lambda rng: rng.choice((16, 32, 64, 128)),
     # Pods must be let in: what they name must be there, and these are.
     "serviceAccountName": lambda rng: "kaon-job",
     "runtimeClassName": lambda rng: "sandboxed",
