@@ -151,7 +151,7 @@ class Distill(Training):
         default=None,
         ge=1,
         le=64,
-        description="Forms of each training text: as it is, and with words left out. Default: 3.",
+        description="Forms of each training text: as it is, and with words left out. Default: 4.",
     )
 
 

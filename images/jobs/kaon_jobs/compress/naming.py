@@ -69,7 +69,7 @@ def _distill(distill: Distill) -> list[str]:
         ("alpha", distill.alpha, 0.1),
         ("hidden", distill.hidden_loss, 0),
         ("attention", distill.attention_loss, 0),
-        ("views", distill.views, 3),
+        ("views", distill.views, 4),
     ):
         if value is not None and value != default:
             said.append(f"{word} {value:g}")

@@ -14,12 +14,10 @@ from kaon_jobs.compress.moves import Pipeline, Tried
 from kaon_jobs.compress.selection import LIKELY_TO_PASS, Contender, Standing
 from kaon_jobs.compress.shape import Costs, Shape, Structure
 
-RUNGS = (3, 9)
+RUNGS = (4, 10)
 """Epochs that each rung adds."""
-ENTRANTS = 5
-APART = 1.04
-"""Entrants win at least so many times more, one after the other: of two that win alike the larger one learns better."""
-LIGHT = 0.3
+ENTRANTS = 6
+LIGHT = 0.4
 """Structures of at most this share of the whole model's work come first: heavier ones win little over plain INT8, and
 take longest to train."""
 MIN_COUNTS = (1, 2, 3, 5, 8)
@@ -67,16 +65,12 @@ def by_weight(allowed: Sequence[Structure], shape: Shape) -> tuple[list[Structur
     return light, [item for item in allowed if item not in light]
 
 
-def entrants(allowed: Sequence[Structure], costs: Costs, objective: str) -> list[Structure]:
-    """At most ENTRANTS of the structures: what wins least, what wins most, and evenly between."""
-    apart: list[Structure] = []
-    for structure in sorted(allowed, key=lambda item: (gain(costs, item, objective), -item.weights(costs.shape))):
-        if not apart or gain(costs, structure, objective) >= APART * gain(costs, apart[-1], objective):
-            apart.append(structure)
-    if len(apart) <= ENTRANTS:
-        return apart
-    places = {round(index * (len(apart) - 1) / (ENTRANTS - 1)) for index in range(ENTRANTS)}
-    return [apart[place] for place in sorted(places)]
+def entrants(allowed: Sequence[Structure]) -> list[Structure]:
+    """At most ENTRANTS of the structures, both ends and evenly between, in the order given."""
+    if len(allowed) <= ENTRANTS:
+        return list(allowed)
+    places = {round(index * (len(allowed) - 1) / (ENTRANTS - 1)) for index in range(ENTRANTS)}
+    return [allowed[place] for place in sorted(places)]
 
 
 def next_student(
@@ -85,7 +79,7 @@ def next_student(
     """The student that halving trains next; None when the last rung is done."""
     shape = costs.shape
     results = {item.pipeline: item for item in tried}
-    field = entrants(allowed, costs, objective)
+    field = entrants(allowed)
     for rung in range(len(RUNGS)):
         waiting = [on_rung(structure, rung).pipeline(shape, tail) for structure in field]
         for pipeline in waiting:

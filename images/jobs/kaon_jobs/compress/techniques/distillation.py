@@ -28,7 +28,7 @@ FINETUNE_EPOCHS = 2
 FINETUNE_RATE = 5e-5
 TEMPERATURE = 2.0
 ALPHA = 0.1
-VIEWS = 3
+VIEWS = 4
 
 
 class Distillation:
