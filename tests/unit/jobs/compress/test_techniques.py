@@ -14,7 +14,6 @@ import pytest
 from kaon.api.compressionjob import Quantize, Step
 from kaon.api.report import Result
 from kaon.contract.jobspec import InputArtifact
-from kaon_jobs.artifact import fetch
 from kaon_jobs.compress import graph
 from kaon_jobs.compress.calibration import Calibration, batches
 from kaon_jobs.compress.sensitivity import scan
@@ -28,14 +27,6 @@ FUSION = Step(optimize="transformer-fusion")
 
 def _int8(scheme: str = "int8-dynamic", **more: Any) -> Step:
     return Step(quantize=Quantize.model_validate({"scheme": scheme, **more}))
-
-
-@pytest.fixture(scope="module")
-def source(trained: Result, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    assert trained.artifact is not None
-    directory = tmp_path_factory.mktemp("model")
-    fetch(InputArtifact(uri=trained.artifact.uri, digest=trained.artifact.digest), directory)
-    return directory
 
 
 @pytest.fixture(scope="module")

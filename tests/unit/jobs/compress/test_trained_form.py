@@ -18,7 +18,6 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from kaon.api.compressionjob import Step
 from kaon.api.report import Result
 from kaon.contract.jobspec import InputArtifact
-from kaon_jobs.artifact import fetch
 from kaon_jobs.compress import encoder
 from kaon_jobs.compress.lessons import Lessons, view
 from kaon_jobs.compress.techniques import TechniqueFailed, technique_of
@@ -41,14 +40,6 @@ class Shelf:
 
     def write(self, name: str, data: bytes) -> None:
         self.kept[name] = data
-
-
-@pytest.fixture(scope="module")
-def source(trained: Result, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    assert trained.artifact is not None
-    directory = tmp_path_factory.mktemp("model")
-    fetch(InputArtifact(uri=trained.artifact.uri, digest=trained.artifact.digest), directory)
-    return directory
 
 
 @pytest.fixture(scope="module")
