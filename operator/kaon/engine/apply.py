@@ -27,9 +27,9 @@ log = logging.getLogger("kaon.apply")
 
 OCCUPIED_SECONDS = 2.0
 STATUS_SECONDS = 2.0
-"""Between two writes of a resource's status while no condition changes: progress is for people's eyes."""
-HOLD_SECONDS = 15.0
-"""How long the first words on a resource may wait for others' Jobs to be made."""
+"""Between two writes of a resource's status while nothing in it is news."""
+WORD_SECONDS = 0.1
+"""Between two such writes of any resources: however many there are, their Jobs and results come first."""
 _FOR_EYES = frozenset({"phase", "progress", "startTime", "attempts"})
 
 
@@ -61,10 +61,11 @@ class Applier:
         self._settled: dict[Key, _Settled] = {}
         self._doubts: defaultdict[Key, set[Key]] = defaultdict(set)
         """By resource, children whose last write may or may not have taken effect."""
-        self._held: dict[Key, float] = {}
-        """Since when the first status of a resource is held back."""
         self._told: dict[Key, float] = {}
         """When the status of a resource was last written."""
+        self._words: dict[Key, float] = {}
+        """When the turn of a resource comes whose status has changed, but has no news."""
+        self._next_word = 0.0
 
     async def children(self, owner: Object, plan: Plan) -> bool:
         """Children in the plan's order, then prune. Says whether anything was written.
@@ -112,21 +113,35 @@ class Applier:
         self._doubts.pop(owner, None)
 
     def status_due(self, owner: Object, status: Object) -> float | None:
-        """Seconds until a status should be written: 0 when it has news; None when nothing differs."""
+        """Seconds until a status should be written: 0 when it has news; None when nothing differs.
+
+        News is what somebody may act upon. That work has begun and how far it is are words for people's eyes, and wait
+        for their turn: in a crowd most turns come after the news that make them unneeded.
+        """
         key = key_of(owner)
         observed = owner.get("status", {})
         if observed == status or self._settled.get(key) == _Settled(manifest_hash(status), manifest_hash(observed)):
+            self._give_turn_back(key)
             return None
-        last = self._told.get(key)
-        if last is None or _news(observed) != _news(status):
+        first = not observed and is_true({**owner, "status": status}, c.RECONCILING)
+        if not first and _news(observed) != _news(status):
             return 0.0
-        return max(0.0, last + STATUS_SECONDS - time.monotonic())
+        return max(0.0, self._turn(key) - time.monotonic())
 
-    def hold(self, owner: Object, status: Object) -> bool:
-        """Whether a status may wait while there is much to do: nothing was said yet, and nothing is reached yet."""
-        if owner.get("status") or not is_true({**owner, "status": status}, c.RECONCILING):
-            return False
-        return time.monotonic() - self._held.setdefault(key_of(owner), time.monotonic()) < HOLD_SECONDS
+    def _turn(self, key: Key) -> float:
+        turn = self._words.get(key)
+        if turn is None:
+            now = time.monotonic()
+            self._next_word = max(now, self._next_word)
+            turn = max(self._next_word, self._told.get(key, now - STATUS_SECONDS) + STATUS_SECONDS)
+            self._words[key] = turn
+            self._next_word += WORD_SECONDS
+        return turn
+
+    def _give_turn_back(self, key: Key) -> None:
+        turn = self._words.pop(key, None)
+        if turn is not None and turn > time.monotonic():
+            self._next_word -= WORD_SECONDS
 
     async def status(self, owner: Object, version: int, status: Object) -> None:
         """Replace the whole status, which nobody else writes.
@@ -143,8 +158,8 @@ class Applier:
             "status": status,
         }
         answer = await self._client.replace(RESOURCES[key.kind].path(key.namespace, key.name, "status"), body)
+        self._give_turn_back(key)
         self._told[key] = time.monotonic()
-        self._held.pop(key, None)
         found = answer.get("status", {})
         self._settle(key, manifest_hash(status), found == status, manifest_hash(found))
         self._cache.put(answer, author=key)
@@ -153,7 +168,7 @@ class Applier:
         """The object is gone."""
         self._settled.pop(key, None)
         self._told.pop(key, None)
-        self._held.pop(key, None)
+        self._give_turn_back(key)
         self._doubts.pop(key, None)
 
     async def _child(self, owner: Object, uid: str, child: Child) -> bool:

@@ -12,22 +12,20 @@ Here that is the end of a round, and the next one begins with a list.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import threading
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import kopf
-import uvloop
 
 from kaon.controllers.base import Object, key_of
 from kaon.engine.cache import Cache
 from kaon.engine.client import Client
 from kaon.engine.queue import backoff
 from kaon.engine.resources import Resource
+from kaon.engine.round import Round
 
 log = logging.getLogger("kaon.kopf")
 
@@ -36,8 +34,6 @@ TOKEN_SECONDS = 600
 ROUNDS = 5
 """So many rounds that ended young, one after the other, and the cluster is not usable as it is."""
 YOUNG_SECONDS = 60.0
-STOP_SECONDS = 5.0
-CANCELS = 10
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):
@@ -98,7 +94,7 @@ class CustomResources:
         failures = 0
         while True:
             began = time.monotonic()
-            cause = await _Round(self._tasks).run()
+            cause = await Round(self._tasks).run()
             failures = failures + 1 if time.monotonic() - began < YOUNG_SECONDS else 1
             if failures > ROUNDS:
                 raise cause
@@ -154,65 +150,6 @@ class CustomResources:
             proxy_url=configuration.proxy,
             expiration=datetime.now(UTC) + timedelta(seconds=TOKEN_SECONDS) if token else None,
         )
-
-
-class _Round:
-    """One life of kopf: it ends with the first of its tasks that ends, and all others are cancelled then."""
-
-    def __init__(self, spawn: Callable[[asyncio.AbstractEventLoop], Awaitable[Collection[asyncio.Task[None]]]]) -> None:
-        """spawn: starts the tasks, in the thread's event loop; it is given the engine's."""
-        self._spawn = spawn
-        self._engine = asyncio.get_running_loop()
-        self._loop = uvloop.new_event_loop()
-        self._stop = self._loop.create_future()
-        self._ended: asyncio.Future[Exception] = self._engine.create_future()
-
-    async def run(self) -> Exception:
-        """Until it ends by itself, or is cancelled. Returns what it ended by."""
-        # A daemon: the process may end though kopf does not.
-        thread = threading.Thread(target=self._live, name="kopf", daemon=True)
-        thread.start()
-        try:
-            return await self._ended
-        except asyncio.CancelledError:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended by itself
-                self._loop.call_soon_threadsafe(self._stop.cancel)
-            await asyncio.to_thread(thread.join, STOP_SECONDS)
-            raise
-
-    def _live(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            try:
-                error = self._loop.run_until_complete(self._until_one_ends())
-            except Exception as unexpected:
-                error = unexpected
-            self._engine.call_soon_threadsafe(self._say, error)
-            self._loop.run_until_complete(_cancel_all())
-        finally:
-            self._loop.close()
-
-    async def _until_one_ends(self) -> Exception:
-        tasks = await self._spawn(self._engine)
-        done, _ = await asyncio.wait([self._stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        errors = [task.exception() for task in done if not task.cancelled()]
-        return next((error for error in errors if isinstance(error, Exception)), RuntimeError("kopf ended"))
-
-    def _say(self, error: Exception) -> None:
-        if not self._ended.done():
-            self._ended.set_result(error)
-
-
-async def _cancel_all() -> None:
-    """Cancel every other task of the running event loop. Again and again: a kopf watch that is cancelled together with
-    what would pause it takes the one for the other, and goes on."""
-    for _ in range(CANCELS):
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        if not others:
-            return
-        for task in others:
-            task.cancel()
-        await asyncio.wait(others, timeout=STOP_SECONDS / CANCELS)
 
 
 def _settings() -> kopf.OperatorSettings:

@@ -26,9 +26,6 @@ log = logging.getLogger("kaon.reconcile")
 
 CONFLICT_SECONDS = 0.5
 LOOK_AGAIN_SECONDS = 1.0
-CROWD = 16
-"""With more keys waiting than this, Jobs come before words."""
-HELD_SECONDS = 3.0
 _LATER = frozenset({0, 408, 409, 429})
 """Answers that say "not now"; so does every 5xx."""
 
@@ -105,8 +102,6 @@ class Reconciler:
                 await self._tell_trouble(obj, entry.version, plan, _taken(error.key))
             raise
         due = self._applier.status_due(obj, plan.status)
-        if due == 0.0 and len(self._queue) > CROWD and self._applier.hold(obj, plan.status):
-            due = HELD_SECONDS
         if due == 0.0:
             await self._applier.status(obj, entry.version, plan.status)
             self._tell(key, obj, plan)

@@ -9,7 +9,7 @@ import pytest
 
 from kaon.controllers.base import Controller, Object, Plan
 from kaon.engine import apply
-from kaon.engine.apply import STATUS_SECONDS, Applier
+from kaon.engine.apply import STATUS_SECONDS, WORD_SECONDS, Applier
 from kaon.engine.cache import Cache
 
 
@@ -24,8 +24,8 @@ def status(message: str = "", ready: str = "False", generation: int = 1) -> Obje
     return {"phase": message, "observedGeneration": generation, "conditions": [{"type": "Ready", "status": ready}]}
 
 
-def dataset(found: Object) -> Object:
-    metadata = {"name": "a", "namespace": "ns", "uid": "uid", "generation": 1, "resourceVersion": "1"}
+def dataset(found: Object, name: str = "a") -> Object:
+    metadata = {"name": name, "namespace": "ns", "uid": "uid", "generation": 1, "resourceVersion": "1"}
     return {"apiVersion": "kaon.dev/v1alpha1", "kind": "Dataset", "metadata": metadata, "status": found}
 
 
@@ -61,13 +61,33 @@ def reconciling(status: str) -> Object:
     return {"observedGeneration": 1, "conditions": [{"type": "Reconciling", "status": status, "observedGeneration": 1}]}
 
 
-def test_first_words_may_be_held_back_for_a_while(applier: Applier, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert applier.hold(dataset({}), reconciling("True"))
+def test_first_words_of_a_crowd_take_turns(applier: Applier) -> None:
+    waits = [applier.status_due(dataset({}, f"a-{number}"), reconciling("True")) for number in range(50)]
+    assert waits[0] is not None and waits[0] <= WORD_SECONDS
+    assert waits[-1] == pytest.approx(49 * WORD_SECONDS, abs=2 * WORD_SECONDS)
+
+
+def test_a_resource_keeps_its_turn(applier: Applier, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(50):
+        applier.status_due(dataset({}, f"a-{number}"), reconciling("True"))
     now = apply.time.monotonic()
-    monkeypatch.setattr(apply.time, "monotonic", lambda: now + apply.HOLD_SECONDS)
-    assert not applier.hold(dataset({}), reconciling("True"))
+    monkeypatch.setattr(apply.time, "monotonic", lambda: now + 30 * WORD_SECONDS)
+    assert applier.status_due(dataset({}, "a-20"), reconciling("True")) == 0.0
+    assert applier.status_due(dataset({}, "a-49"), reconciling("True")) != 0.0
 
 
-def test_what_is_reached_and_what_was_said_before_is_not_held_back(applier: Applier) -> None:
-    assert not applier.hold(dataset({}), reconciling("False"))
-    assert not applier.hold(dataset(reconciling("False")), reconciling("True"))
+def test_turns_that_news_made_unneeded_are_given_back(applier: Applier) -> None:
+    crowd = [dataset({}, f"a-{number}") for number in range(50)]
+    for obj in crowd:
+        applier.status_due(obj, reconciling("True"))
+    for obj in crowd:
+        assert applier.status_due(obj, reconciling("False")) == 0.0
+        asyncio.run(applier.status(obj, 1, reconciling("False")))
+    wait = applier.status_due(dataset({}, "late"), reconciling("True"))
+    assert wait is not None and wait <= 2 * WORD_SECONDS
+
+
+def test_what_is_reached_at_once_is_news(applier: Applier) -> None:
+    for number in range(50):
+        applier.status_due(dataset({}, f"a-{number}"), reconciling("True"))
+    assert applier.status_due(dataset({}, "reached"), reconciling("False")) == 0.0
