@@ -51,7 +51,9 @@ class Recipe(ApiModel):
     gradient_checkpointing: bool = False
     max_grad_norm: float = Field(default=1.0, ge=0, le=LARGEST)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        default="auto", description="auto: bf16 on a GPU that has it, else fp32."
+        default="auto",
+        description="auto: bf16 on a GPU that has it, else fp32. bf16 also works on CPUs with instructions for it; "
+        "what the machine lacks is trained in fp32, and the log says so.",
     )
     seed: int = Field(default=42, ge=0, le=2**31 - 1)
     early_stopping: EarlyStopping | None = None

@@ -18,6 +18,7 @@ from kaon.cli.errors import EXIT_NOT_YET, EXIT_READY, EXIT_STALLED
 from kaon.cli.feed import Feed
 from kaon.cli.pipeline import Row, State
 
+QUIET_SECONDS = 60.0
 COLOURS = {State.READY: "green", State.WORKING: "cyan", State.SUSPENDED: "yellow", State.STALLED: "red"}
 
 
@@ -127,13 +128,15 @@ class LiveTable:
 
 
 class Lines:
-    """One line for each change that matters; progress is told every tenth of the way."""
+    """One line for each change that matters; progress is told every tenth of the way, and once a minute."""
 
     def __init__(self, console: Console, began: float, clock: Callable[[], float]) -> None:
         self._console = console
         self._began = began
         self._clock = clock
         self._told: dict[str, tuple[object, ...]] = {}
+        self._progress: dict[str, tuple[tuple[str, float | None], float]] = {}
+        """The step and percent that were told last, and when."""
 
     def __enter__(self) -> Lines:
         return self
@@ -145,8 +148,9 @@ class Lines:
             tenth = None if row.percent is None else int(row.percent // 10)
             running = row.step.split(" ")[0]
             said = (row.phase, row.state, row.reason, row.message if not row.step else "", running, tenth)
-            if self._told.get(row.title) != said:
+            if self._told.get(row.title) != said or self._is_quiet(row):
                 self._told[row.title] = said
+                self._progress[row.title] = ((row.step, row.percent), self._clock())
                 self._print(line(row))
         for title in [title for title in self._told if title not in {row.title for row in rows} and title]:
             del self._told[title]
@@ -154,6 +158,11 @@ class Lines:
         if note and self._told.get("") != (note,):
             self._print(note)
         self._told[""] = (note,)
+
+    def _is_quiet(self, row: Row) -> bool:
+        """Whether it has moved on, and nothing was said of it for long."""
+        told, when = self._progress[row.title]
+        return row.state is State.WORKING and told != (row.step, row.percent) and self._clock() - when >= QUIET_SECONDS
 
     def _print(self, text: str) -> None:
         elapsed = round(self._clock() - self._began)

@@ -75,6 +75,17 @@ def test_a_lost_connection_is_told_once() -> None:
     assert out.getvalue().splitlines() == ["00:00  no answer"]
 
 
+def test_what_moves_on_slowly_is_told_once_a_minute() -> None:
+    shown_on, out = console()
+    now = [0.0]
+    with watch.Lines(shown_on, 0.0, lambda: now[0]) as shown:
+        for seconds, percent in ((0, 14.6), (30, 15.0), (61, 15.0), (62, 15.6), (100, 16.2), (130, 16.2), (200, 16.2)):
+            now[0] = float(seconds)
+            progress = Progress(percent=percent, phase="distilling", step=2, total_steps=14)
+            shown.show(pipeline.rows([run(progress=progress)]), "")
+    assert [told[:5] for told in out.getvalue().splitlines()] == ["00:00", "01:01", "02:10"]
+
+
 def test_the_end_names_what_is_stuck_and_what_to_do() -> None:
     shown_on, out = console()
     watch.tell_the_end(shown_on, EXIT_STALLED, pipeline.rows([dataset(conditions=STALLED), run()]), "demo", 5)

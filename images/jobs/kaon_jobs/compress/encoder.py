@@ -10,7 +10,7 @@ import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,6 +226,25 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch
         ids[index, : len(row)] = torch.as_tensor(row)
         mask[index, : len(row)] = 1
     return ids, mask
+
+
+def brief_answers(
+    directory: Path, rows: Sequence[Sequence[int]], threads: int, progress: Callable[[float], None], size: int = 32
+) -> NDArray[np.float32]:
+    """The classifier's logits [rows, classes] for token ids, computed in BF16: good to about 0.02, and sooner there."""
+    model = load(directory)
+    torch.set_num_threads(threads)
+    found = np.empty((len(rows), int(model.config.num_labels or 0)), dtype=np.float32)
+    order = sorted(range(len(rows)), key=lambda row: (len(rows[row]), row))
+    callable_model: Any = model
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        for start in range(0, len(order), size):
+            part = order[start : start + size]
+            ids, mask = pad([rows[row] for row in part], int(model.config.pad_token_id or 0))
+            found[part] = callable_model(input_ids=ids, attention_mask=mask).logits.float().numpy()
+            if start % (20 * size) == 0:
+                progress(start / len(order))
+    return found
 
 
 def batches(

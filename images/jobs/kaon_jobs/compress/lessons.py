@@ -15,8 +15,10 @@ from typing import Protocol
 import numpy as np
 
 from kaon_jobs.compress.calibration import Calibration
+from kaon_jobs.compress.forms import is_trained_form
 from kaon_jobs.data.splits import Rows
 from kaon_jobs.onnx_text import TOKENIZER_FILE, Floats, OnnxTextClassifier, load_tokenizer, read_card
+from kaon_jobs.processor import multiplies_bf16
 from kaon_jobs.store import sha256_file
 
 log = logging.getLogger(__name__)
@@ -112,7 +114,14 @@ class Lessons(Calibration):
 
     def _ask(self, number: int) -> Floats:
         log.info("the teacher answers view %d of %d rows", number, len(self.rows))
-        self.progress(f"the teacher answers, view {number}", 0.0)
+        phase = f"the teacher answers, view {number}"
+        self.progress(phase, 0.0)
+        if is_trained_form(self.teacher) and multiplies_bf16():
+            # encoder.py knows techniques, and these know this file.
+            from kaon_jobs.compress.encoder import brief_answers
+
+            rows = self.encoded(self.teacher, number)
+            return brief_answers(self.teacher, rows, self.threads, lambda share: self.progress(phase, share))
         return OnnxTextClassifier(self.teacher, self.threads).logits(self.view(number))
 
 

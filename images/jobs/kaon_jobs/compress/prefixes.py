@@ -27,6 +27,7 @@ def measured_prefixes(
         record = explored.records.get(pipeline) or bench.find(pipeline)
         if record is None:
             progress(pipeline.name)
+            bench.data.progress = lambda phase, share: None
             record, _ = bench.run(pipeline)
         if record.failure is not None:
             log.info("%s is not measured alone: %s", pipeline.name, record.failure)

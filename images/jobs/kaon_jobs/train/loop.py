@@ -32,6 +32,7 @@ from kaon.api.trainingrun import CheckpointPolicy, Recipe
 from kaon_jobs.context import Context
 from kaon_jobs.data.splits import Rows
 from kaon_jobs.errors import StageFailure, Terminated
+from kaon_jobs.processor import multiplies_bf16
 from kaon_jobs.store import Store
 from kaon_jobs.train.callbacks import BestWeights, ProgressReport, SavesCheckpoints
 from kaon_jobs.train.checkpoints import Checkpoints
@@ -170,6 +171,8 @@ def fit(
             checkpoints.wait()
     if context.stop.is_set():
         raise Terminated
+    # Without the trainer's autocast: what is exported and evaluated computes in the weights' own float32.
+    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     if best is not None:
         best.restore(model)
     return Fitted(trainer.state.log_history, trainer.state.global_step, best.best_step if best else None, resumed)
@@ -191,12 +194,7 @@ def arguments(
 ) -> TrainingArguments:
     """The recipe in the trainer's words."""
     gpu = torch.cuda.is_available()
-    precision = recipe.precision
-    if precision == "auto":
-        precision = "bf16" if gpu and torch.cuda.is_bf16_supported() else "fp32"
-    elif precision != "fp32" and not gpu:
-        log.warning("precision %s needs a GPU; training in fp32", precision)
-        precision = "fp32"
+    precision = precision_here(recipe.precision, gpu)
     steps = math.ceil(rows / recipe.batch_size / recipe.gradient_accumulation_steps) * recipe.epochs
     return TrainingArguments(
         output_dir=str(directory),
@@ -227,6 +225,18 @@ def arguments(
         disable_tqdm=True,
         report_to="none",
     )
+
+
+def precision_here(wanted: str, gpu: bool) -> str:
+    """The precision to train in on this machine. On a CPU half precision is not chosen unless it is asked for: two
+    kinds of CPU would train two different models from one spec."""
+    if wanted == "auto":
+        return "bf16" if gpu and torch.cuda.is_bf16_supported() else "fp32"
+    if gpu or wanted == "fp32" or (wanted == "bf16" and multiplies_bf16()):
+        return wanted
+    lacks = "this CPU has no instructions for it" if wanted == "bf16" else "it needs a GPU"
+    log.warning("precision %s: %s; training in fp32", wanted, lacks)
+    return "fp32"
 
 
 class Loss:

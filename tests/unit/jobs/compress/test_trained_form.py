@@ -18,7 +18,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from kaon.api.compressionjob import Step
 from kaon.api.report import Result
 from kaon.contract.jobspec import InputArtifact
-from kaon_jobs.compress import encoder
+from kaon_jobs.compress import encoder, lessons
 from kaon_jobs.compress.lessons import Lessons, view
 from kaon_jobs.compress.techniques import TechniqueFailed, technique_of
 from kaon_jobs.compress.techniques.pieces import kept_tokens, remapped
@@ -187,6 +187,16 @@ def test_the_teacher_is_asked_once_for_each_view_and_never_again(source: Path, s
     assert list(shelf.kept) == ["teacher-1.npy"]
     nobody = Lessons(splits["train"], 0, Path("/nowhere"), threads=1, shelf=shelf)
     assert np.array_equal(nobody.answers(1), first)
+
+
+def test_the_teacher_answers_alike_with_and_without_bf16(
+    source: Path, splits: dict[str, Rows], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answers(brief: bool) -> np.ndarray:
+        monkeypatch.setattr(lessons, "multiplies_bf16", lambda: brief)
+        return Lessons(splits["train"], 0, source, threads=1).answers(0)
+
+    assert np.allclose(answers(True), answers(False), atol=0.05)
 
 
 def test_views_leave_out_words_the_same_way_each_time() -> None:

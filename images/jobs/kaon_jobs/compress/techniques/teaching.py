@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from kaon.api.compressionjob import Training
 from kaon_jobs.compress import encoder
 from kaon_jobs.compress.techniques import TechniqueFailed
+from kaon_jobs.processor import multiplies_bf16
 from kaon_jobs.train.loop import GroupedByLength
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ def teach(
     callable_model: Any = model
     model.train(dropout)
     start = time.monotonic()
-    brief = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    brief = multiplies_bf16()
     for number, batch in enumerate(_batches(views, labels, plan, int(model.config.pad_token_id or 0))):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=brief):
             found = callable_model(input_ids=batch.ids, attention_mask=batch.mask, **(outputs or {}))
