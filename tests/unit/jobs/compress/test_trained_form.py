@@ -18,7 +18,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from kaon.api.compressionjob import Step
 from kaon.api.report import Result
 from kaon.contract.jobspec import InputArtifact
-from kaon_jobs.compress import encoder, lessons
+from kaon_jobs.compress import encoder
 from kaon_jobs.compress.lessons import Lessons, view
 from kaon_jobs.compress.techniques import TechniqueFailed, technique_of
 from kaon_jobs.compress.techniques.pieces import kept_tokens, remapped
@@ -193,7 +193,7 @@ def test_the_teacher_answers_alike_with_and_without_bf16(
     source: Path, splits: dict[str, Rows], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def answers(brief: bool) -> np.ndarray:
-        monkeypatch.setattr(lessons, "multiplies_bf16", lambda: brief)
+        monkeypatch.setattr("kaon_jobs.compress.lessons.multiplies_bf16", lambda: brief)
         return Lessons(splits["train"], 0, source, threads=1).answers(0)
 
     assert np.allclose(answers(True), answers(False), atol=0.05)
