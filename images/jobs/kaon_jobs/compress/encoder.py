@@ -10,7 +10,7 @@ import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,9 +228,7 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch
     return ids, mask
 
 
-def brief_answers(
-    directory: Path, rows: Sequence[Sequence[int]], threads: int, progress: Callable[[float], None], size: int = 32
-) -> NDArray[np.float32]:
+def brief_answers(directory: Path, rows: Sequence[Sequence[int]], threads: int, size: int = 32) -> NDArray[np.float32]:
     """The classifier's logits [rows, classes] for token ids, computed in BF16: good to about 0.02, and sooner there."""
     model = load(directory)
     torch.set_num_threads(threads)
@@ -242,8 +240,6 @@ def brief_answers(
             part = order[start : start + size]
             ids, mask = pad([rows[row] for row in part], int(model.config.pad_token_id or 0))
             found[part] = callable_model(input_ids=ids, attention_mask=mask).logits.float().numpy()
-            if start % (20 * size) == 0:
-                progress(start / len(order))
     return found
 
 

@@ -114,14 +114,12 @@ class Lessons(Calibration):
 
     def _ask(self, number: int) -> Floats:
         log.info("the teacher answers view %d of %d rows", number, len(self.rows))
-        phase = f"the teacher answers, view {number}"
-        self.progress(phase, 0.0)
+        self.progress(f"the teacher answers, view {number}", 0.0)
         if is_trained_form(self.teacher) and multiplies_bf16():
             # encoder.py knows techniques, and these know this file.
             from kaon_jobs.compress.encoder import brief_answers
 
-            rows = self.encoded(self.teacher, number)
-            return brief_answers(self.teacher, rows, self.threads, lambda share: self.progress(phase, share))
+            return brief_answers(self.teacher, self.encoded(self.teacher, number), self.threads)
         return OnnxTextClassifier(self.teacher, self.threads).logits(self.view(number))
 
 
