@@ -1,0 +1,138 @@
+"""The life of a stage's Job: failed, suspended, queued, refused, gone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from kaon.api import conditions as c
+from kaon.controllers.base import Key, Object
+from kaon.controllers.conditions import timestamp
+from kaon.resources import labels
+
+from .stage_steps import finish_dataset, ready, stalled
+from .world import (
+    DATASET_SPEC,
+    NAMESPACE,
+    TRAINING_SPEC,
+    World,
+)
+
+
+def test_a_failed_job_stalls_with_what_the_pod_reported_and_is_not_run_again(world: World) -> None:
+    world.apply("Dataset", "data", DATASET_SPEC)
+    world.settle()
+    job = world.jobs("data")[0]
+    error = {"reason": "LabelColumnMissing", "message": "No column 'label'; found: text, topic.", "retriable": False}
+    world.report(job, {"error": {**error, "time": "2026-01-01T00:00:00Z"}})
+    world.end(job, "Failed", "PodFailurePolicy")
+    world.settle()
+    told = stalled(world, "Dataset", "data")
+    assert told["reason"] == "LabelColumnMissing"
+    assert "found: text, topic" in told["message"] and "spec.rerun" in told["message"]
+    assert len(world.jobs_created) == 1
+
+
+def test_deleting_a_failed_job_by_hand_tries_again_but_its_time_to_live_does_not(world: World) -> None:
+    world.apply("Dataset", "data", DATASET_SPEC)
+    world.apply("Dataset", "brief", {**DATASET_SPEC, "ttlSecondsAfterFinished": 5})
+    world.settle()
+    for name in ("data", "brief"):
+        world.end(world.jobs(name)[0], "Failed")
+    world.settle()
+    for name in ("data", "brief"):
+        world.objects.pop(Key("Job", NAMESPACE, world.jobs(name)[0]["metadata"]["name"]))
+    world.settle()
+    assert len(world.jobs("data")) == 1
+    assert world.jobs("brief") == []
+    assert stalled(world, "Dataset", "brief")["status"] == "True"
+
+
+def test_a_finished_job_that_is_gone_is_not_missed(world: World) -> None:
+    finish_dataset(world)
+    world.objects.pop(Key("Job", NAMESPACE, world.jobs("data")[0]["metadata"]["name"]))
+    world.settle()
+    assert world.jobs("data") == []
+    assert ready(world, "Dataset", "data")["status"] == "True"
+
+
+def test_a_complete_job_without_a_result_is_run_again_after_a_grace(world: World) -> None:
+    world.apply("Dataset", "data", DATASET_SPEC)
+    world.settle()
+    world.end(world.jobs("data")[0], "Complete")
+    plan = world.reconcile(Key("Dataset", NAMESPACE, "data"))
+    assert plan.requeue_after is not None and len(world.jobs("data")) == 1
+    world.now = world.now.replace(minute=5)
+    world.settle()
+    assert len(world.jobs_created) == 2 and len(world.jobs("data")) == 1
+
+
+def test_suspend_starts_nothing_and_suspends_what_runs(world: World) -> None:
+    world.apply("Dataset", "data", {**DATASET_SPEC, "suspend": True})
+    world.settle()
+    assert world.jobs() == []
+    assert ready(world, "Dataset", "data")["reason"] == c.SUSPENDED
+    world.apply("Dataset", "data", DATASET_SPEC)
+    world.settle()
+    world.apply("Dataset", "data", {**DATASET_SPEC, "suspend": True})
+    world.settle()
+    assert world.jobs("data")[0]["spec"]["suspend"] is True
+    world.apply("Dataset", "data", DATASET_SPEC)
+    world.settle()
+    assert world.jobs("data")[0]["spec"]["suspend"] is False
+    assert len(world.jobs_created) == 1
+
+
+def test_kueues_label_goes_to_the_job_which_is_born_suspended_and_left_to_the_queue(world: World) -> None:
+    obj = world.apply("Dataset", "data", DATASET_SPEC)
+    obj["metadata"]["labels"] = {labels.QUEUE_NAME: "team", "app.kubernetes.io/instance": "argocd-app"}
+    world.settle()
+    job = world.jobs("data")[0]
+    assert job["metadata"]["labels"][labels.QUEUE_NAME] == "team"
+    assert "app.kubernetes.io/instance" not in job["metadata"]["labels"]
+    assert job["spec"]["suspend"] is True
+    assert ready(world, "Dataset", "data")["reason"] == "Queued"
+
+
+def test_a_job_whose_pods_the_cluster_refuses_says_where_to_look(world: World) -> None:
+    world.apply("Dataset", "data", DATASET_SPEC)
+    world.settle()
+    job = world.jobs("data")[0]
+    job["status"] = {"startTime": timestamp(world.now)}
+    plan = world.reconcile(Key("Dataset", NAMESPACE, "data"))
+    assert ready(world, "Dataset", "data")["reason"] == c.PENDING
+    assert plan.requeue_after == 31
+    world.now += timedelta(seconds=31)
+    assert world.reconcile(Key("Dataset", NAMESPACE, "data")).requeue_after is None
+    told = ready(world, "Dataset", "data")
+    assert told["reason"] == "PodsRefused" and f"kubectl describe job {job['metadata']['name']}" in told["message"]
+    job["status"]["active"] = 1
+    world.settle()
+    assert ready(world, "Dataset", "data")["reason"] == c.PENDING
+
+
+@pytest.mark.parametrize("status", [{}, {"active": 1}, {"succeeded": 1}])
+def test_a_job_that_is_not_looked_at_yet_or_has_a_pod_is_not_refused_any(world: World, status: Object) -> None:
+    world.apply("Dataset", "data", DATASET_SPEC)
+    world.settle()
+    started = {"startTime": timestamp(world.now)} if status else {}
+    world.jobs("data")[0]["status"] = {**status, **started}
+    world.now += timedelta(hours=1)
+    world.settle()
+    assert ready(world, "Dataset", "data")["reason"] == c.PENDING
+
+
+def test_a_resumed_training_says_so(world: World) -> None:
+    finish_dataset(world)
+    world.apply("TrainingRun", "run", TRAINING_SPEC)
+    world.settle()
+    job = world.jobs("run")[0]
+    job["status"] = {"active": 1, "ready": 1, "failed": 1}
+    checkpoint = {"step": 40, "uri": "s3://x", "time": "2026-01-01T00:00:00Z"}
+    world.report(job, {"resumedFromStep": 40, "lastCheckpoint": checkpoint, "progress": {"percent": 50}})
+    world.settle()
+    status = world.objects[Key("TrainingRun", NAMESPACE, "run")]["status"]
+    assert status["resumedFromStep"] == 40 and status["lastCheckpoint"]["step"] == 40
+    assert status["attempts"] == 2
+    assert "Resumed from the checkpoint at step 40" in ready(world, "TrainingRun", "run")["message"]
