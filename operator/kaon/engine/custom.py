@@ -158,7 +158,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.peering.standalone = True
     settings.scanning.disabled = True  # no list of CRDs or namespaces: the same code runs with a Role alone
     settings.watching.server_timeout = 600
-    settings.watching.chunk_size = 500
+    settings.watching.chunk_size = 100
     settings.networking.request_timeout = 30
     settings.queueing.worker_limit = None
     settings.queueing.idle_timeout = 1.0

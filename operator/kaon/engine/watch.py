@@ -26,7 +26,8 @@ from kaon.resources.labels import MANAGED_BY, MANAGER
 log = logging.getLogger("kaon.watch")
 
 SELECTOR = f"{MANAGED_BY}={MANAGER}"
-PAGE = 500
+PAGE = 100
+"""Objects of one answer: a parsed page is most of the memory ever needed, and malloc keeps it."""
 HOLD_SECONDS = (300, 600)
 """How long one watch request lasts: another time for each, so that they do not all come back at once."""
 
