@@ -26,6 +26,7 @@ from kaon.engine.client import Client
 from kaon.engine.queue import backoff
 from kaon.engine.resources import Resource
 from kaon.engine.round import Round
+from kaon.engine.watch import PAGE
 
 log = logging.getLogger("kaon.kopf")
 
@@ -158,7 +159,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.peering.standalone = True
     settings.scanning.disabled = True  # no list of CRDs or namespaces: the same code runs with a Role alone
     settings.watching.server_timeout = 600
-    settings.watching.chunk_size = 100
+    settings.watching.chunk_size = PAGE
     settings.networking.request_timeout = 30
     settings.queueing.worker_limit = None
     settings.queueing.idle_timeout = 1.0
