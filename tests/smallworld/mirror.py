@@ -19,7 +19,7 @@ from kaon.engine.cache import Cache
 from kaon.engine.client import ApiError
 from kaon.engine.reconcile import Reconciler
 from kaon.engine.resources import RESOURCES
-from kaon.engine.slim import Entry
+from kaon.engine.slim import Entry, slim
 
 from .engine import Engine
 from .model import Model, Move, name_of
@@ -313,9 +313,10 @@ class Mirror:
 
     def _compare(self, state: State) -> None:
         for kind, lane in self._model.lanes(state):
-            seen = sorted(self._model.objects.number(self._cache.get(key)) for key in self._cache.keys(kind))
-            if seen != sorted(lane.seen):
-                raise Differs(f"the cache of {kind} holds {seen}, the model's {lane.seen}")
+            numbers = self._model.objects
+            seen = sorted(numbers.number(self._cache.get(key)) for key in self._cache.keys(kind))
+            if seen != sorted(numbers.number(slim(numbers[number])) for number in lane.seen):
+                raise Differs(f"the cache of {kind} holds {seen}, the model's {lane.seen}, which it keeps in part")
         awake = {self._model.resources[index] for index in state.awake}
         if self._queue.keys & set(self._model.resources) != awake:
             raise Differs(f"queued are {self._queue.keys}, in the model {awake}")
