@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,6 +53,26 @@ def render(helm: Helm) -> Callable[..., list[dict[str, Any]]]:
         return [document for document in yaml.safe_load_all(text) if document]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def crds_gone(bare_cluster: Cluster) -> Callable[[], None]:
+    """crds_gone(): wait until the CRDs that are being deleted are gone.
+
+    An API server that finds the storage of a new CRD "(re)initializing" while it deletes it may look again only five
+    minutes later, or as soon as the CRD changes (kubernetes/kubernetes: CRDFinalizer.sync). So it is changed.
+    """
+
+    def wait() -> None:
+        deleted = 'jsonpath={range .items[?(@.metadata.deletionTimestamp)]}{.metadata.name}{"\\n"}{end}'
+        deadline = time.monotonic() + 60
+        while left := bare_cluster.kubectl("get", "crd", "-o", deleted, capture_output=True, text=True).stdout.split():
+            assert time.monotonic() < deadline, f"still being deleted: {left}"
+            time.sleep(1)
+            nudge = ("annotate", "crd", *left, "--overwrite", f"kaon.dev/nudged={time.monotonic()}")
+            bare_cluster.kubectl(*nudge, check=False, capture_output=True)
+
+    return wait
 
 
 @pytest.fixture

@@ -78,14 +78,15 @@ def may(kube: Any, namespace: str, user: str, what: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def installed(helm: Any, bare_cluster: Cluster) -> Iterator[str]:
+def installed(helm: Any, bare_cluster: Cluster, crds_gone: Any) -> Iterator[str]:
     """The chart with a ClusterRole; the namespace of the operator."""
     bare_cluster.kubectl("create", "namespace", "access-system", capture_output=True)
     arguments = ("install", "kaon", CHART, "-n", "access-system", "--set", "crds.keep=false")
     helm(*arguments, cluster=bare_cluster)
     bare_cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s", capture_output=True)
     yield "access-system"
-    helm("uninstall", "kaon", "-n", "access-system", "--wait", cluster=bare_cluster)
+    helm("uninstall", "kaon", "-n", "access-system", cluster=bare_cluster)
+    crds_gone()
     bare_cluster.kubectl("delete", "namespace", "access-system", capture_output=True)
 
 

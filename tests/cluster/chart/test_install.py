@@ -25,7 +25,14 @@ def until_gone(look: Callable[[], set[str]], before: set[str], seconds: float = 
 
 
 def test_an_install_is_admitted_under_restricted_and_an_uninstall_leaves_nothing(
-    helm: Any, bare_cluster: Cluster, kube: Any, system: str, team: str, cluster_objects: Any, kubeconfig_of: Any
+    helm: Any,
+    bare_cluster: Cluster,
+    kube: Any,
+    system: str,
+    team: str,
+    cluster_objects: Any,
+    kubeconfig_of: Any,
+    crds_gone: Any,
 ) -> None:
     before = cluster_objects()
     features = "store.enabled=true,networkPolicy.enabled=true,operator.replicas=2,metrics.dashboard.enabled=true"
@@ -39,7 +46,8 @@ def test_an_install_is_admitted_under_restricted_and_an_uninstall_leaves_nothing
         assert time.monotonic() < deadline, f"pods were refused: {pods}\n" + kube("get", "events", "-n", system)
         time.sleep(0.5)
     store_credentials(kubeconfig_of("kaon-store", system), system, team)
-    helm("uninstall", "kaon", "-n", system, "--wait", cluster=bare_cluster)
+    helm("uninstall", "kaon", "-n", system, cluster=bare_cluster)
+    crds_gone()
     assert until_gone(cluster_objects, before) == set()
 
 
@@ -56,7 +64,7 @@ def store_credentials(kubeconfig: Path, system: str, team: str) -> None:
 
 
 def test_an_upgrade_changes_what_it_is_told_and_nothing_else(
-    helm: Any, bare_cluster: Cluster, kube: Any, system: str
+    helm: Any, bare_cluster: Cluster, kube: Any, system: str, crds_gone: Any
 ) -> None:
     helm("install", "kaon", CHART, "-n", system, *GONE, cluster=bare_cluster)
 
@@ -72,11 +80,12 @@ def test_an_upgrade_changes_what_it_is_told_and_nothing_else(
     helm("upgrade", "kaon", CHART, "-n", system, *GONE, *settings, cluster=bare_cluster)
     assert "--log-level=debug" in kube("get", "deployment", "kaon-operator", "-n", system, "-o", "json")
     assert {kind: version(kind) for kind in uids} == uids
-    helm("uninstall", "kaon", "-n", system, "--wait", cluster=bare_cluster)
+    helm("uninstall", "kaon", "-n", system, cluster=bare_cluster)
+    crds_gone()
 
 
 def test_crds_and_the_stores_claim_outlive_an_uninstall_and_are_taken_over_again(
-    helm: Any, bare_cluster: Cluster, kube: Any, system: str
+    helm: Any, bare_cluster: Cluster, kube: Any, system: str, crds_gone: Any
 ) -> None:
     settings = ("--set", "store.enabled=true")
     helm("install", "kaon", CHART, "-n", system, *settings, cluster=bare_cluster)
@@ -91,12 +100,13 @@ def test_crds_and_the_stores_claim_outlive_an_uninstall_and_are_taken_over_again
         kube(*claim),
         kube("get", "trun", "reuters-r8", "-n", system, "-o", "jsonpath={.metadata.uid}"),
     )
-    helm("uninstall", "kaon", "-n", system, "--wait", cluster=bare_cluster)
+    helm("uninstall", "kaon", "-n", system, cluster=bare_cluster)
+    crds_gone()
     assert "crd" not in kube("get", "crd", "-o", "name")
 
 
 def test_plain_manifests_apply_and_their_removal_leaves_nothing(
-    kube: Any, cluster_objects: Any, bare_cluster: Cluster
+    kube: Any, cluster_objects: Any, crds_gone: Any
 ) -> None:
     before = cluster_objects()
     manifests = str(ROOT / "deploy" / "kaon.yaml")
@@ -109,12 +119,20 @@ def test_plain_manifests_apply_and_their_removal_leaves_nothing(
     while "pod/kaon-operator" not in kube(*pods):
         assert time.monotonic() < deadline
         time.sleep(0.5)
-    kube("delete", "-f", manifests, "--timeout=60s")
+    kube("delete", "-f", manifests, "--wait=false")
+    crds_gone()
     assert until_gone(cluster_objects, before) == set()
 
 
 def test_the_store_changes_no_secret_that_is_there_and_may_read_no_other(
-    helm: Any, bare_cluster: Cluster, kube: Any, system: str, team: str, kubeconfig_of: Any, caplog: Any
+    helm: Any,
+    bare_cluster: Cluster,
+    kube: Any,
+    system: str,
+    team: str,
+    kubeconfig_of: Any,
+    caplog: Any,
+    crds_gone: Any,
 ) -> None:
     from kubernetes import config
 
@@ -137,5 +155,6 @@ def test_the_store_changes_no_secret_that_is_there_and_may_read_no_other(
     as_store = f"--kubeconfig={identity}"
     assert "Forbidden" in kube("get", "secret", "another", "-n", team, as_store, check=False)
     assert "Forbidden" in kube("delete", "secret", "kaon-store", "-n", team, as_store, check=False)
-    helm("uninstall", "kaon", "-n", system, "--wait", cluster=bare_cluster)
+    helm("uninstall", "kaon", "-n", system, cluster=bare_cluster)
+    crds_gone()
     assert "kaon-store" in kube("get", "secret", "-n", team, "-o", "name")
