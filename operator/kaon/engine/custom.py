@@ -32,6 +32,8 @@ log = logging.getLogger("kaon.kopf")
 
 TOKEN_SECONDS = 600
 """How often kopf looks for a renewed token; it is renewed on disk well before it expires."""
+IDLE_SECONDS = 0.05
+"""How long kopf's task for an object waits for another event, the last one in hand: thousands of them at a start."""
 ROUNDS = 5
 """So many rounds that ended young, one after the other, and the cluster is not usable as it is."""
 YOUNG_SECONDS = 60.0
@@ -162,7 +164,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.chunk_size = PAGE
     settings.networking.request_timeout = 30
     settings.queueing.worker_limit = None
-    settings.queueing.idle_timeout = 1.0
+    settings.queueing.idle_timeout = IDLE_SECONDS
     settings.persistence.finalizer = "kaon.dev/unused"
     settings.persistence.progress_storage = _NoProgress()
     settings.persistence.diffbase_storage = _NoDiffBase()
