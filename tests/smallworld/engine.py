@@ -81,19 +81,27 @@ class Engine:
         key = self._model.resources[index]
         state = self._without_doubts(state._replace(awake=without(state.awake, index)), index)
         owner = self._model.find(self._model.lane(state, key.kind).seen, key)
-        return self._next(state, Flight(owner, self.plans.plan(state, owner), 0)) if owner else state
+        if not owner:
+            return state
+        state = self._looked_up(state, self.plans[self.plans.plan(state, owner)].look_up, index)
+        return self._next(state, Flight(owner, self.plans.plan(state, owner), 0))
 
     def _without_doubts(self, state: State, index: int) -> State:
         """What became of writes that had no answer is read before anything is planned."""
-        mine = [key for owner, key in state.doubts if owner == index]
-        for key in mine:
+        mine = tuple(key for owner, key in state.doubts if owner == index)
+        state = self._looked_up(state, mine, index)
+        return state._replace(doubts=tuple(doubt for doubt in state.doubts if doubt[0] != index)) if mine else state
+
+    def _looked_up(self, state: State, keys: tuple[Key, ...], index: int) -> State:
+        """What the watches have not brought yet of some objects is read."""
+        for key in keys:
             lane = self._model.lane(state, key.kind)
             there, seen = self._model.find(lane.api, key), self._model.find(lane.seen, key)
             if there:
                 state = self._model.put(state, there, index)
             elif seen:
                 state = self._model.remove(state, seen)
-        return state._replace(doubts=tuple(doubt for doubt in state.doubts if doubt[0] != index)) if mine else state
+        return state
 
     def _next(self, state: State, flight: Flight) -> State:
         """To the next write of a reconcile, as the cache is now, or to its end."""

@@ -172,9 +172,12 @@ class Environment:
 
     def works(self, state: State, job: int) -> bool:
         """Whether a Job is there for something that nobody knows yet."""
+        return not self.is_told(state, job) and not self._objects[job].get("status", {}).get("conditions")
+
+    def is_told(self, state: State, job: int) -> bool:
+        """Whether a Job's Report has its result."""
         report = self._report_of(state, job)
-        told = report and self._objects[report].get("status", {}).get("result")
-        return not told and not self._objects[job].get("status", {}).get("conditions")
+        return bool(report and self._objects[report].get("status", {}).get("result"))
 
     def _report_of(self, state: State, job: int) -> int:
         return self._model.find(

@@ -219,6 +219,15 @@ class Mirror:
                     raise Differs(f"{name_of(key)} does not look up {name_of(doubtful)} before it plans")
                 there = self._there(before, doubtful)
                 self._go_on(key, running, self._found(there) if there else self._error(request, 404))
+        while key in self._running and self._looks_up(self._running[key][1]):
+            running, request = self._running.pop(key)
+            there = self._there(before, request.key)
+            self._go_on(key, running, self._found(there) if there else self._error(request, 404))
+
+    @staticmethod
+    def _looks_up(request: Request) -> bool:
+        """Whether a plan is unsure of it. What is applied is read too, before that; a Report never is applied."""
+        return request.verb == "get" and request.key.kind == "Report"
 
     def _age(self, state: State) -> None:
         """Everything is older. No clock is moved: the same is written into the cache, as it was long ago."""

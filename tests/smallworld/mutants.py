@@ -106,6 +106,11 @@ def _readers_asleep(patch: Patch) -> None:
     patch.setattr(Model, "_readers", lambda self, state, key: [])
 
 
+def _nothing_looked_up(patch: Patch) -> None:
+    """As it was: a complete Job was run again because a watch was late with its result."""
+    patch.setattr(Engine, "_looked_up", lambda self, state, keys, index: state)
+
+
 def _nothing_kept_while_waiting(patch: Patch) -> None:
     patch.setattr(stage, "kept", lambda observed: ())
 
@@ -192,6 +197,7 @@ MUTANTS = (
     Mutant("nothing is looked at again", HANDS, "nobody looks at it again", _nothing_looked_at_again),
     Mutant("a change does not wake who refers to it", PAIR, "nobody looks at it again", _readers_asleep),
     Mutant("nothing is kept while inputs are missing", RELAPSE, "deleted while it works", _nothing_kept_while_waiting),
+    Mutant("a Job is run again before its Report was looked up", EDITS, "has told its result", _nothing_looked_up),
     Mutant("what is kept is made again", HANDS, "not as declared", _kept_is_made_again),
     Mutant("a revision is promoted before routers know it", ROLLOUT, "may not know yet", _promoted_at_once),
     Mutant("a revision is promoted before it answers", ROLLOUT, "does not answer", _promoted_unready),

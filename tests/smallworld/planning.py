@@ -33,6 +33,8 @@ class Planned(NamedTuple):
     status: int
     again: bool
     """Whether it asks to be looked at again."""
+    look_up: tuple[Key, ...] = ()
+    """What is read before it is made once more and carried out."""
 
     @property
     def pruning(self) -> int:
@@ -151,7 +153,8 @@ class Planner:
 
     def _numbered(self, owner: int, plan: Plan) -> int:
         steps = tuple(self._step(owner, child) for child in plan.children)
-        return self.number(Planned(steps, self._objects.number(plan.status), plan.requeue_after is not None))
+        status, again = self._objects.number(plan.status), plan.requeue_after is not None
+        return self.number(Planned(steps, status, again, tuple(sorted(plan.look_up))))
 
     def _step(self, owner: int, child: Child) -> Step:
         manifest, applied = self._objects.number(child.manifest), child.mode == "apply"

@@ -50,6 +50,8 @@ class Properties:
         after = move.state
         if move.what == "prune" and not self._model.world.edited:
             self._check_pruned(before, after)
+        if move.what == "create":
+            self._check_created(before, after)
         for kind in self._model.controllers:
             old, new = self._model.lane(before, kind).api, self._model.lane(after, kind).api
             if old is new or old == new:
@@ -71,6 +73,15 @@ class Properties:
         for number in set(self._model.lane(before, "Job").api) - set(self._model.lane(after, "Job").api):
             if self._environment.works(before, number):
                 raise Violation(f"{name_of(self._model.objects.fact(number).key)} is deleted while it works")
+
+    def _check_created(self, before: State, after: State) -> None:
+        """Nothing is run again whose result is there."""
+        if "Job" not in self._model.lane_of:
+            return
+        for number in set(self._model.lane(after, "Job").api) - set(self._model.lane(before, "Job").api):
+            if self._environment.is_told(before, number):
+                name = name_of(self._model.objects.fact(number).key)
+                raise Violation(f"{name} runs again, though it has told its result")
 
     def _generation(self, number: int) -> int:
         found: int = self._model.objects[number].get("status", {}).get("observedGeneration", 0)

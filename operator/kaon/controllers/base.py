@@ -76,6 +76,9 @@ class Plan:
     status: Object
     requeue_after: float | None = None
     events: tuple[EventRecord, ...] = field(default=())
+    look_up: frozenset[Key] = frozenset()
+    """What this plan takes to lack something for good. A watch may be minutes behind: these are read, and the plan is
+    made once more, before anything is done."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from kaon.api.common import StageSpec
 from kaon.api.report import ReportStatus, Result
 from kaon.contract.digest import digest_of, short
 from kaon.contract.jobspec import JobSpec, Provenance, StoreAccess, Work
-from kaon.controllers.base import Child, EventRecord, Key, Object, Observed, Plan, key_of
+from kaon.controllers.base import Child, EventRecord, Key, Object, Observed, Plan
 from kaon.controllers.conditions import Claim, State, condition, conditions_of, is_true, parse_timestamp, timestamp
 from kaon.controllers.diagnosis import death_cause, living_cause
 from kaon.resources import labels
@@ -190,6 +190,7 @@ def _plan(
     fields: Mapping[str, Any] | None = None,
     outcome: Mapping[str, Any] | None = None,
     requeue_after: float | None = None,
+    look_up: frozenset[Key] = frozenset(),
 ) -> Plan:
     """A plan with the whole status: `fields` and what every status has."""
     previous = observed.obj.get("status", {})
@@ -208,7 +209,7 @@ def _plan(
         **(fields or {}),
         **({"history": history} if history else {}),
     }
-    return Plan(children, status, requeue_after, events)
+    return Plan(children, status, requeue_after, events, look_up)
 
 
 def _telling_inputs(state: State, otherwise: Claim) -> State:
@@ -239,21 +240,32 @@ class _Run:
     def name(self) -> str:
         return child_name(self.observed.obj["metadata"]["name"], self.stage.short_name, self.digest)
 
+    @property
+    def job_key(self) -> Key:
+        return Key("Job", self.observed.obj["metadata"]["namespace"], self.name)
+
+    @property
+    def report_key(self) -> Key:
+        return Key("Report", self.observed.obj["metadata"]["namespace"], self.name)
+
+    def _waits_for_collector(self) -> bool:
+        """Whether what a deleted namesake left still has the names of this one's children."""
+        return bool({self.job_key, self.report_key} & self.observed.occupied)
+
     def plan(self) -> Plan:
-        namespace = self.observed.obj["metadata"]["namespace"]
-        job_key, report_key = Key("Job", namespace, self.name), Key("Report", namespace, self.name)
-        if {job_key, report_key} & self.observed.occupied:
+        if self._waits_for_collector():
             state = _working("Pending", c.PENDING, "Waiting for the children of a deleted namesake to be collected.")
             return self._finish((), state, requeue_after=2.0)
-        found_job = self.observed.children.get(job_key)
-        found_report = self.observed.children.get(report_key)
+        found_job = self.observed.children.get(self.job_key)
+        found_report = self.observed.children.get(self.report_key)
         said = ReportStatus.model_validate((found_report or {}).get("status", {}))
         if said.result is not None:
             return self._done(found_job, said, said.result)
         if found_job is None and self._failed_before():
             return self._still_failed()
         if found_job is None:
-            return self._start()
+            # A Report without a result: its Job may have told one, ended and been removed meanwhile.
+            return self._start(look_up=frozenset({self.report_key} if found_report else ()))
         return self._running(found_job, said)
 
     # -- the four ways it can stand ------------------------------------------------------------------------------
@@ -282,13 +294,13 @@ class _Run:
         jobs = (Child(found_job, mode="keep"),) if found_job else ()
         return self._finish(jobs, verdict.state, fields=fields, outcome=outcome)
 
-    def _start(self) -> Plan:
+    def _start(self, look_up: frozenset[Key]) -> Plan:
         if self.spec.suspend:
             state = State("Suspended", c.SUSPENDED, "spec.suspend is true: nothing new starts.", quiet=True)
             return self._finish((), state)
         images = self.observed.config.images
         made = job(self.observed.obj, self.spec, self._told(), images, name=self.name, secrets=self.inputs.secrets)
-        return self._finish((Child(made, mode="create"),), self._waiting_for_pod())
+        return self._finish((Child(made, mode="create"),), self._waiting_for_pod(), look_up=look_up)
 
     def _running(self, found_job: Object, said: ReportStatus) -> Plan:
         job_failed = _job_condition(found_job, "Failed")
@@ -412,7 +424,7 @@ class _Run:
             jobs = (Child(found_job, mode="keep"),)
             return self._finish(jobs, state, requeue_after=min(RESULT_GRACE_SECONDS - age, RESULT_GRACE_SECONDS) + 1)
         # Not planned any more: it is removed, then made again, finds its artifact finished and reports that.
-        return self._finish((), state, requeue_after=1.0)
+        return self._finish((), state, requeue_after=1.0, look_up=frozenset({self.report_key}))
 
     def _attempts(self, found_job: Object | None) -> dict[str, Any]:
         """How many pods it took; what was known of it, once the Job is gone."""
@@ -459,12 +471,12 @@ class _Run:
         fields: Mapping[str, Any] | None = None,
         outcome: Mapping[str, Any] | None = None,
         requeue_after: float | None = None,
+        look_up: frozenset[Key] = frozenset(),
     ) -> Plan:
         obj = self.observed.obj
         shared = job_access(obj["metadata"]["namespace"])
         report_of = report(obj, name=self.name, stage=self.inputs.work.stage, input_digest=self.digest)
-        waits_for_collector = {key_of(report_of), Key("Job", report_of["metadata"]["namespace"], self.name)}
-        own = () if waits_for_collector & self.observed.occupied else (Child(report_of, mode="create"), *jobs)
+        own = () if self._waits_for_collector() else (Child(report_of, mode="create"), *jobs)
         state = _telling_inputs(state, INPUTS_KNOWN)
         return _plan(
             self.observed,
@@ -473,6 +485,7 @@ class _Run:
             fields={"inputDigest": self.digest, "jobName": self.name, **self.inputs.fields, **(fields or {})},
             outcome=outcome,
             requeue_after=requeue_after,
+            look_up=look_up,
         )
 
 

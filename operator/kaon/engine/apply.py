@@ -97,20 +97,24 @@ class Applier:
     async def resolve_doubts(self, owner: Key) -> None:
         """Read what became of writes that had no answer, so that the next plan is not made from before them."""
         for key in tuple(self._doubts.get(owner, ())):
-            try:
-                found = await self._client.get(RESOURCES[key.kind].path(key.namespace, key.name))
-            except ApiError as error:
-                if error.status != 404:
-                    raise
-                entry = self._cache.entry(key)
-                if entry is not None:
-                    self._cache.remove(key, entry.uid)
-            else:
-                # A stranger's is seen again by whoever comes upon its name; no watch would ever take it away.
-                if found["metadata"].get("labels", {}).get(MANAGED_BY) == MANAGER:
-                    self._cache.put(found, author=owner)
+            await self.look_up(owner, key)
             self._doubts[owner].discard(key)
         self._doubts.pop(owner, None)
+
+    async def look_up(self, owner: Key, key: Key) -> None:
+        """Read an object of `owner` into the cache, whatever the watches have brought of it so far."""
+        try:
+            found = await self._client.get(RESOURCES[key.kind].path(key.namespace, key.name))
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            entry = self._cache.entry(key)
+            if entry is not None:
+                self._cache.remove(key, entry.uid)
+        else:
+            # A stranger's is seen again by whoever comes upon its name; no watch would ever take it away.
+            if found["metadata"].get("labels", {}).get(MANAGED_BY) == MANAGER:
+                self._cache.put(found, author=owner)
 
     def status_due(self, owner: Object, status: Object) -> float | None:
         """Seconds until a status should be written: 0 when it has news; None when nothing differs.

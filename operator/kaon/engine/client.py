@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -29,6 +30,8 @@ SILENCE_SECONDS = 90.0
 APPLY = "application/apply-patch+yaml"
 JSON = "application/json"
 _REFUSALS = frozenset({400, 403, 413, 422})
+_FENCED: ContextVar[str] = ContextVar("fenced", default="")
+"""The write that the running task is about to send, where the fence holds for it."""
 
 
 class ApiError(Exception):
@@ -69,6 +72,7 @@ class Client:
 
     def __init__(self, configuration: Any) -> None:
         self.configuration = configuration
+        configuration.trace_configs = [self._fence()]
         self._api: Any = kube.ApiClient(configuration)
         self._api.user_agent = "kaon-operator"
         self.may_write: Callable[[], bool] = lambda: True
@@ -128,16 +132,30 @@ class Client:
         return await self._request(verb, path, {}, body, JSON, seconds)
 
     async def _write(self, verb: str, path: str, query: Mapping[str, Any], body: Object, media: str) -> Object:
-        if not self.may_write():
-            raise WriteRefusedError(f"{verb} {path}: this process is not the leader")
-        kind = path_kind(path)
+        kind, token = path_kind(path), _FENCED.set(f"{verb} {path}")
         try:
             found = await self._request(verb, path, query, body, media)
         except ApiError as error:
             metrics.API_WRITES.labels(kind, verb, error.status).inc()
             raise
+        finally:
+            _FENCED.reset(token)
         metrics.API_WRITES.labels(kind, verb, 200).inc()
         return found
+
+    def _fence(self) -> aiohttp.TraceConfig:
+        """Looks once more when there is a connection: a process may be stopped for long while it waits for one."""
+
+        async def look(*unused: object) -> None:
+            write = _FENCED.get()
+            if write and not self.may_write():
+                raise WriteRefusedError(f"{write}: this process is not the leader")
+
+        fence = aiohttp.TraceConfig()
+        fence.on_request_start.append(look)
+        fence.on_connection_create_end.append(look)
+        fence.on_connection_reuseconn.append(look)
+        return fence
 
     async def _request(
         self,

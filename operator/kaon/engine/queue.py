@@ -18,9 +18,9 @@ BACKOFF_FIRST = 0.5
 BACKOFF_MAX = 120.0
 
 
-def backoff(failures: int, jitter: Callable[[], float] = random.random) -> float:
+def backoff(failures: int, jitter: Callable[[], float] = random.random, most: float = BACKOFF_MAX) -> float:
     """Seconds to wait after that many failures in a row (1, 2, …): doubled each time, bounded, half of it random."""
-    ceiling = min(BACKOFF_MAX, BACKOFF_FIRST * 2.0 ** min(failures - 1, 16))
+    ceiling = min(most, BACKOFF_FIRST * 2.0 ** min(failures - 1, 16))
     return ceiling * (0.5 + 0.5 * jitter())
 
 

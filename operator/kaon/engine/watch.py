@@ -19,7 +19,7 @@ from kaon.controllers.base import Key, key_of
 from kaon.engine import metrics
 from kaon.engine.cache import Cache
 from kaon.engine.client import ApiError, Client
-from kaon.engine.queue import backoff
+from kaon.engine.queue import BACKOFF_MAX, backoff
 from kaon.engine.resources import Resource
 from kaon.resources.labels import MANAGED_BY, MANAGER
 
@@ -28,6 +28,8 @@ log = logging.getLogger("kaon.watch")
 SELECTOR = f"{MANAGED_BY}={MANAGER}"
 PAGE = 100
 """Objects of one answer: parsed they take ten times the memory that is kept of them."""
+AWAY_SECONDS = 8.0
+"""How long a watch waits at most before it looks whether an API server that could not be reached is back."""
 HOLD_SECONDS = (300, 600)
 """How long one watch request lasts: another time for each, so that they do not all come back at once."""
 
@@ -91,7 +93,9 @@ class Watch:
                     version = None
                     continue
                 self._failures += 1
-                delay = max(backoff(self._failures), error.retry_after or 0.0)
+                # Away, not unwilling: as soon as it is back, nothing shall be planned from what was before.
+                most = BACKOFF_MAX if 400 <= error.status < 500 else AWAY_SECONDS
+                delay = max(backoff(self._failures, most=most), error.retry_after or 0.0)
                 self._complain(error, delay)
                 await asyncio.sleep(delay)
 

@@ -179,10 +179,12 @@ def test_a_watch_reports_what_is_made_edited_and_deleted(
     run(work)
 
 
-def test_a_write_behind_the_fence_never_reaches_the_server(kubectl: Any, namespace: str) -> None:
+@pytest.mark.parametrize("looks", [[False], [True, False]], ids=["before it is sent", "while it waits to be sent"])
+def test_a_write_behind_the_fence_never_reaches_the_server(kubectl: Any, namespace: str, looks: list[bool]) -> None:
     async def work() -> None:
         async with engine(kubectl, namespace) as seen:
-            seen.client.may_write = lambda: False
+            answers = iter(looks)
+            seen.client.may_write = lambda: next(answers)
             with pytest.raises(WriteRefusedError):
                 await seen.client.create(CONFIG_MAP.path(namespace), config_map(namespace))
             assert kubectl.get("configmap", "child", namespace) is None

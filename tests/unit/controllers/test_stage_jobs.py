@@ -63,7 +63,11 @@ def test_a_complete_job_without_a_result_is_run_again_after_a_grace(world: World
     world.end(world.jobs("data")[0], "Complete")
     plan = world.reconcile(Key("Dataset", NAMESPACE, "data"))
     assert plan.requeue_after is not None and len(world.jobs("data")) == 1
+    assert not plan.look_up
     world.now = world.now.replace(minute=5)
+    # Not before its Report was read: the watch that would bring the result may be late.
+    name = world.jobs("data")[0]["metadata"]["name"]
+    assert world.reconcile(Key("Dataset", NAMESPACE, "data")).look_up == {Key("Report", NAMESPACE, name)}
     world.settle()
     assert len(world.jobs_created) == 2 and len(world.jobs("data")) == 1
 
