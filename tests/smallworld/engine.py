@@ -182,8 +182,11 @@ class Engine:
         if before and step.owned and self._is_anothers(flight, before):
             return Move("find another's", whom, self.end(state, flight, again=True))
         if before and step.mode == "create":
-            # It exists already: it is read, and known to be ours.
-            return Move("find", whom, self._next(self._model.put(state, before, author), following))
+            # It exists already: it is read, and known to be ours. The plan knew nothing of it, and is made anew.
+            state = self._model.put(state, before, author)
+            return Move(
+                "find", whom, self.end(state, flight, again=True) if step.owned else self._next(state, following)
+            )
         if step.mode == "apply" and flight.blind and step.owned:
             seen = self._seen(state, step)
             if seen and self._model.server.satisfied(step.wanted, seen):

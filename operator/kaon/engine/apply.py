@@ -44,6 +44,10 @@ class OccupiedError(Exception):
         self.key, self.passing = key, passing
 
 
+class OutdatedError(Exception):
+    """The resource had a child that the plan knew nothing of. It is in the cache now, and the plan worth nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Settled:
     """An apply whose result never equals what is wanted (the server writes a value in another form): once is enough."""
@@ -70,7 +74,7 @@ class Applier:
     async def children(self, owner: Object, plan: Plan) -> bool:
         """Children in the plan's order, then prune. Says whether anything was written.
 
-        The first error ends it: later children may need earlier ones.
+        The first error ends it, OutdatedError among them: later children may need earlier ones.
         """
         uid = owner["metadata"]["uid"]
         wrote = False
@@ -230,6 +234,8 @@ class Applier:
             answer = await self._client.get(resource.path(key.namespace, key.name))
             if owner is not None:
                 _check_owner(key, answer, owner)
+                self._cache.put(answer, author)
+                raise OutdatedError from error
         self._cache.put(answer, author)
 
     async def _delete(self, key: Key, found: Object) -> None:

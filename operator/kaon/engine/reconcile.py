@@ -15,7 +15,7 @@ from kaon.api import conditions as c
 from kaon.controllers.base import Controller, EventRecord, Key, Object, Observed, OperatorConfig, Plan
 from kaon.controllers.conditions import State, refused
 from kaon.engine import metrics
-from kaon.engine.apply import OCCUPIED_SECONDS, Applier, OccupiedError
+from kaon.engine.apply import OCCUPIED_SECONDS, Applier, OccupiedError, OutdatedError
 from kaon.engine.cache import Cache
 from kaon.engine.client import ApiError, WriteRefusedError, path_kind
 from kaon.engine.events import Recorder
@@ -63,6 +63,9 @@ class Reconciler:
             again_after = await self._reconcile(key)
         except OccupiedError as error:
             outcome = self._occupied(key, error)
+        except OutdatedError:
+            outcome = "conflict"
+            self._queue.done(key, 0.0)
         except WriteRefusedError:
             outcome = "not_leader"
             self._queue.done(key)

@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 
 from kaon.controllers.base import Child, Controller, Key, Object, Plan
-from kaon.engine.apply import Applier, OccupiedError
+from kaon.engine.apply import Applier, OccupiedError, OutdatedError
 from kaon.engine.cache import Cache
 from kaon.engine.client import ApiError, Client, WriteRefusedError
 from kaon.engine.resources import RESOURCES
@@ -82,9 +82,12 @@ def test_a_child_is_made_once_though_the_cache_never_saw_it(
         async with engine(kubectl, namespace) as first, engine(kubectl, namespace) as blind:
             await first.applier.children(owner, plan)
             uid = kubectl.get("configmap", "child", namespace)["metadata"]["uid"]
-            await blind.applier.children(owner, plan)
+            # What is planned after it may rest upon its absence.
+            with pytest.raises(OutdatedError):
+                await blind.applier.children(owner, plan)
             entry = blind.cache.entry(Key("ConfigMap", namespace, "child"))
             assert entry is not None and entry.uid == uid
+            assert not await blind.applier.children(owner, plan)
 
     run(work)
 
