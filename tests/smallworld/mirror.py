@@ -214,15 +214,18 @@ class Mirror:
         self._go_on(key, self._reconciler.once(key), None)
         for owner, doubtful in before.doubts:
             if self._model.resources[owner] == key:
-                running, request = self._running.pop(key)
+                request = self._running[key][1]
                 if (request.verb, request.key) != ("get", doubtful):
                     raise Differs(f"{name_of(key)} does not look up {name_of(doubtful)} before it plans")
-                there = self._there(before, doubtful)
-                self._go_on(key, running, self._found(there) if there else self._error(request, 404))
+                self._answer_get(before, key)
         while key in self._running and self._looks_up(self._running[key][1]):
-            running, request = self._running.pop(key)
-            there = self._there(before, request.key)
-            self._go_on(key, running, self._found(there) if there else self._error(request, 404))
+            self._answer_get(before, key)
+
+    def _answer_get(self, state: State, owner: Key) -> None:
+        """What a reconcile asks to read, as it is at the API server."""
+        running, request = self._running.pop(owner)
+        there = self._there(state, request.key)
+        self._go_on(owner, running, self._found(there) if there else self._error(request, 404))
 
     @staticmethod
     def _looks_up(request: Request) -> bool:

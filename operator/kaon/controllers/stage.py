@@ -264,8 +264,7 @@ class _Run:
         if found_job is None and self._failed_before():
             return self._still_failed()
         if found_job is None:
-            # A Report without a result: its Job may have told one, ended and been removed meanwhile.
-            return self._start(look_up=frozenset({self.report_key} if found_report else ()))
+            return self._start()
         return self._running(found_job, said)
 
     # -- the four ways it can stand ------------------------------------------------------------------------------
@@ -294,13 +293,15 @@ class _Run:
         jobs = (Child(found_job, mode="keep"),) if found_job else ()
         return self._finish(jobs, verdict.state, fields=fields, outcome=outcome)
 
-    def _start(self, look_up: frozenset[Key]) -> Plan:
+    def _start(self) -> Plan:
         if self.spec.suspend:
             state = State("Suspended", c.SUSPENDED, "spec.suspend is true: nothing new starts.", quiet=True)
             return self._finish((), state)
         images = self.observed.config.images
         made = job(self.observed.obj, self.spec, self._told(), images, name=self.name, secrets=self.inputs.secrets)
-        return self._finish((Child(made, mode="create"),), self._waiting_for_pod(), look_up=look_up)
+        # A Report without a result: its Job may have told one, ended and been removed meanwhile.
+        look_up = self.observed.children.keys() & {self.report_key}
+        return self._finish((Child(made, mode="create"),), self._waiting_for_pod(), look_up=frozenset(look_up))
 
     def _running(self, found_job: Object, said: ReportStatus) -> Plan:
         job_failed = _job_condition(found_job, "Failed")

@@ -144,7 +144,7 @@ class Client:
         return found
 
     def _fence(self) -> aiohttp.TraceConfig:
-        """Looks once more when there is a connection: a process may be stopped for long while it waits for one."""
+        """Looks when a write begins, and when it has its connection: a process may be stopped for long in between."""
 
         async def look(*unused: object) -> None:
             write = _FENCED.get()

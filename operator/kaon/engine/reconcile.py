@@ -93,11 +93,12 @@ class Reconciler:
         obj = entry.obj
         if "deletionTimestamp" in obj["metadata"]:
             return None  # its children follow by their owner references
-        plan = self._controllers[key.kind].plan(self._observe(key, obj))
+        controller = self._controllers[key.kind]
+        plan = controller.plan(self._observe(key, obj))
         if plan.look_up:
             for unsure in sorted(plan.look_up):
                 await self._applier.look_up(key, unsure)
-            plan = self._controllers[key.kind].plan(self._observe(key, obj))
+            plan = controller.plan(self._observe(key, obj))
         try:
             wrote = await self._applier.children(obj, plan)
         except ApiError as error:
