@@ -10,6 +10,8 @@ import asyncio
 import os
 import random
 import sys
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,6 +20,8 @@ sys.path[:0] = [str(ROOT / folder) for folder in ("tests", "tests/cluster", "hac
 from hostile.cases import Case, make  # noqa: E402
 from hostile.run import Report, against  # noqa: E402
 from hostile.world import make_ready, running, world  # noqa: E402
+
+PROGRESS_SECONDS = 10.0
 
 
 def main() -> int:
@@ -37,11 +41,23 @@ def main() -> int:
     with world(f"hostile-{os.getpid()}") as found, running(found) as operator:
         make_ready(found.kubectl)
         cases = (make(options.seed, index) for index in indexes)
-        report: Report = asyncio.run(against(found, operator, cases))
+        report: Report = asyncio.run(against(found, operator, with_progress(cases, len(indexes))))
     print(report)
     if options.index is not None:
         print(*report.result.tally.verdicts, sep="\n")
     return 1 if report.wrong else 0
+
+
+def with_progress(cases: Iterable[Case], count: int) -> Iterator[Case]:
+    """The inputs as they are asked for; how far they are is told now and then."""
+    began = told = time.monotonic()
+    for sent, case in enumerate(cases):
+        now = time.monotonic()
+        if now - told >= PROGRESS_SECONDS:
+            rate, told = sent / (now - began), now
+            left = (count - sent) / rate
+            print(f"{sent:>6} of {count} ({sent / count:.0%}), {rate:.0f} a second, {left:.0f} s left", flush=True)
+        yield case
 
 
 def show(case: Case) -> None:

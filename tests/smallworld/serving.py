@@ -43,7 +43,7 @@ class Traffic:
         for revision in sorted({*old, *new, *known}):
             was = known.get(revision, Backend(revision, "gone", "no"))
             now = self._moved(was, new.get(revision))
-            if now.sent == "yes" and was.sent != "yes":
+            if now.sent == "yes" and was.sent != "yes" and self._owned(state, after):
                 self._check_promoted(state, was, first=not any(old.values()))
             if now.listed != "gone" or now.sent != "no":
                 backends.append(now)
@@ -65,9 +65,10 @@ class Traffic:
 
     def check(self, state: State) -> None:
         """What may get traffic runs and is known, and what is known has an address."""
+        config_maps = self._model.lane(state, "ConfigMap").api
+        if not any(self._owned(state, number) for number in config_maps):
+            return  # its resource was deleted, and another of that name may be there: all is collected, in any order
         api = {self._model.objects.fact(number).key for _, lane in self._model.lanes(state) for number in lane.api}
-        if Key("ModelDeployment", NAMESPACE, self._name) not in api:
-            return  # deleted: everything is collected, in any order
         for backend in state.traffic:
             name, sent = revision_name(self._name, backend.revision), backend.sent != "no"
             if backend.listed == "gone" and sent:
