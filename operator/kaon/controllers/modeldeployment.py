@@ -13,7 +13,7 @@ from kaon.controllers.base import Controller, EventRecord, Key, Object, Observed
 from kaon.controllers.conditions import Claim, State, conditions_of, timestamp
 from kaon.controllers.serving_children import children_of
 from kaon.controllers.serving_health import Health, health, pods_of
-from kaon.controllers.serving_rollout import Roles, Step, advance, roles_of
+from kaon.controllers.serving_rollout import Roles, Step, advance, listed, roles_of
 from kaon.controllers.serving_target import NoTarget, Target, resolve
 from kaon.controllers.stage import HISTORY_LENGTH, INPUTS_KNOWN, invalid_spec, kept
 from kaon.resources import router_deployment, serving_deployment
@@ -66,7 +66,8 @@ class _Rollout:
         states = {revision.revision: self._health(revision) for revision in before}
         if target is not None:
             states.setdefault(target.revision, self._health(target))
-        step = advance(before, target, states, observed.now, config.retire_after_seconds)
+        known = listed(observed.children)
+        step = advance(before, target, states, known, observed.now, config.retire_after_seconds)
         children = children_of(observed, self.spec, step.roles)
         taken = [child for child in children if key_of(child.manifest) in observed.occupied]
         if taken:

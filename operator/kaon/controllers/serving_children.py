@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kaon.api.modeldeployment import ModelDeploymentSpec, Revision
-from kaon.controllers.base import Child, Object, Observed
-from kaon.controllers.serving_rollout import Roles
+from kaon.controllers.base import Child, Key, Object, Observed
+from kaon.controllers.serving_rollout import Roles, listed
 from kaon.resources import router_deployment
 from kaon.resources.monitoring_podmonitor import pod_monitor
 from kaon.resources.monitoring_rule import prometheus_rule
@@ -13,7 +13,7 @@ from kaon.resources.router_deployment import router_config_map, router_replicas,
 from kaon.resources.serving_deployment import COMPONENT, server_deployment, server_selector
 from kaon.resources.serving_networkpolicy import server_network_policy
 from kaon.resources.serving_pdb import disruption_budget
-from kaon.resources.serving_ports import router_name
+from kaon.resources.serving_ports import revision_name, router_name
 from kaon.resources.serving_service import server_host, server_service
 
 
@@ -21,7 +21,8 @@ def children_of(observed: Observed, spec: ModelDeploymentSpec, roles: Roles) -> 
     """Everything that should exist, in the order in which it is made.
 
     A revision's servers come after the router's configuration that lists them: how long every router has known a
-    revision is read from the age of its Deployment, also when the operator died in between.
+    revision is read from the age of its Deployment, also when the operator died in between. A Deployment that was there
+    before (a candidate of the time when there was no router) is made anew.
     """
     newest = roles.candidate or roles.stable
     if newest is None:
@@ -32,7 +33,9 @@ def children_of(observed: Observed, spec: ModelDeploymentSpec, roles: Roles) -> 
     wanted += [server_service(observed.obj, revision) for revision in roles]
     if roles.stable is not None:
         wanted.append(_routes(observed, spec, roles, digest))
-    wanted += [_server(observed, spec, revision, roles) for revision in roles]
+    wanted += [
+        _server(observed, spec, item, roles) for item in roles if not _there_before_listed(observed, item, roles)
+    ]
     if roles.stable is not None:
         wanted += _router(observed, spec, roles.stable, digest)
     if "PodMonitor" in observed.capabilities:
@@ -40,6 +43,13 @@ def children_of(observed: Observed, spec: ModelDeploymentSpec, roles: Roles) -> 
     if "PrometheusRule" in observed.capabilities and roles.stable is not None:
         wanted.append(prometheus_rule(observed.obj, spec, roles.stable, digest))
     return tuple(Child(item) for item in wanted if item is not None)
+
+
+def _there_before_listed(observed: Observed, revision: Revision, roles: Roles) -> bool:
+    if roles.stable is None or revision is not roles.candidate or revision.revision in listed(observed.children):
+        return False
+    meta = observed.obj["metadata"]
+    return Key("Deployment", meta["namespace"], revision_name(meta["name"], revision.revision)) in observed.children
 
 
 def _server(observed: Observed, spec: ModelDeploymentSpec, revision: Revision, roles: Roles) -> Object:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -19,7 +19,7 @@ from kaon.controllers.base import Key, Object
 from kaon.controllers.conditions import parse_timestamp, timestamp
 from kaon.controllers.serving_health import Health
 from kaon.resources import labels
-from kaon.resources.router_deployment import STABLE_ANNOTATION
+from kaon.resources.router_deployment import LISTED_ANNOTATION, STABLE_ANNOTATION
 from kaon.resources.serving_deployment import REVISION_ANNOTATION
 
 
@@ -65,12 +65,24 @@ def roles_of(status: Object, children: Mapping[Key, Object], now: datetime) -> R
     return _promoted(replace(told, stable=before), promoted, now)
 
 
+def listed(children: Mapping[Key, Object]) -> frozenset[str]:
+    """The revisions that the router's configuration lists; none before there is one."""
+    return frozenset((_annotation(children, LISTED_ANNOTATION) or "").split())
+
+
 def advance(
-    roles: Roles, target: Revision | None, health: Mapping[str, Health], now: datetime, routers_know_after: float
+    roles: Roles,
+    target: Revision | None,
+    health: Mapping[str, Health],
+    known: Collection[str],
+    now: datetime,
+    routers_know_after: float,
 ) -> Step:
     """One step towards `target`. None: nothing new may start, and nothing is promoted.
 
-    routers_know_after: seconds after which every router has surely read what its ConfigMap says.
+    Args:
+        known: the revisions that the router's configuration lists.
+        routers_know_after: seconds after which every router has surely read what its ConfigMap says.
     """
     roles = _expired(_not_of_the_future(roles, now), target, now, routers_know_after)
     if target is None:
@@ -79,6 +91,9 @@ def advance(
     waits = [_remaining(roles, now, routers_know_after)]
     if roles.candidate is not None and roles.retiring is None:
         state = health.get(roles.candidate.revision, Health())
+        if roles.stable is not None and roles.candidate.revision not in known:
+            # Servers that were there before they were listed are made anew.
+            state = Health()
         known_in = _known_in(roles, roles.candidate, state, now, routers_know_after)
         if _proven(roles, state) and known_in <= 0:
             promoted = _promoted(roles, roles.candidate, now)
@@ -94,8 +109,12 @@ def _parse(value: object) -> Revision | None:
 
 def _routed(children: Mapping[Key, Object]) -> str | None:
     """The revision that the router's configuration sends the traffic to."""
+    return _annotation(children, STABLE_ANNOTATION)
+
+
+def _annotation(children: Mapping[Key, Object], name: str) -> str | None:
     maps = (child for key, child in children.items() if key.kind == "ConfigMap")
-    return next((child["metadata"].get("annotations", {}).get(STABLE_ANNOTATION) for child in maps), None)
+    return next((child["metadata"].get("annotations", {}).get(name) for child in maps), None)
 
 
 def _deployed(children: Mapping[Key, Object], now: datetime) -> dict[str, Revision]:

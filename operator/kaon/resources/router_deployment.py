@@ -24,6 +24,8 @@ from kaon.resources.serving_ports import (
 COMPONENT = "router"
 STABLE_ANNOTATION = "kaon.dev/stable"
 """The revision that has the traffic: from it the status can be made again when it is lost."""
+LISTED_ANNOTATION = "kaon.dev/listed"
+"""The revisions that routers are to know, with a space between."""
 BOOTSTRAP_ANNOTATION = "kaon.dev/bootstrap"
 """Starts the pods anew when the one file changes that Envoy reads only once."""
 DEFAULT_REQUESTS = {"cpu": "100m", "memory": "96Mi"}
@@ -46,7 +48,13 @@ def router_config_map(obj: Object, spec: ModelDeploymentSpec, backends: Sequence
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {**_metadata(obj, digest), "annotations": {STABLE_ANNOTATION: stable.revision}},
+        "metadata": {
+            **_metadata(obj, digest),
+            "annotations": {
+                STABLE_ANNOTATION: stable.revision,
+                LISTED_ANNOTATION: " ".join(sorted(backend.revision for backend in backends)),
+            },
+        },
         "data": {name: json.dumps(content, indent=1) for name, content in files.items()},
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -461,6 +462,32 @@ def test_a_lost_status_is_made_again_from_the_children(world: ServingWorld, pass
     world.live(2 * LONG)
     assert world.status["phase"] == "Ready" and world.status["stable"]["artifactDigest"] == digest("b")
     assert world.revisions() == {world.routed()}
+
+
+def test_servers_that_were_there_before_any_router_was_told_of_them_are_made_anew_when_they_are_wanted_again(
+    world: ServingWorld,
+) -> None:
+    world.compressed("a")
+    world.failing[digest("a")] = Failure()
+    world.deploy()
+    world.look()
+    world.live(LONG)
+    (first,) = world.revisions()
+    key = Key("Deployment", NAMESPACE, f"{NAME}-{first}")
+    server, status = copy.deepcopy(world.objects[key]), copy.deepcopy(world.status)
+    world.compressed("b")
+    world.look()
+    world.live(10)
+    second = world.routed()
+    # The operator died after it had told the router of the second one, and before it took the first one away.
+    world.objects[key], world.objects[KEY]["status"] = server, status
+    world.failing.clear()
+    world.run_pods()
+    world.compressed("a")
+    world.look()
+    assert world.routed() == second and first in world.clusters() and first not in world.revisions()
+    world.live(LONG)
+    assert world.routed() == first and world.revisions() == {first}
 
 
 def test_a_lost_status_without_a_router_takes_what_runs_as_the_candidate(world: ServingWorld) -> None:
