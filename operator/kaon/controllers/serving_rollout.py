@@ -60,8 +60,8 @@ def roles_of(status: Object, children: Mapping[Key, Object], now: datetime) -> R
     promoted = next((one for one in told if one.revision == routed), None) or deployed.get(routed)
     if promoted is None:
         return told
-    # Without a stable one in the status, another one that runs may have had the traffic.
-    before = told.stable or next((one for one in deployed.values() if one.revision != routed), None)
+    # Without a stable one in the status, another one that runs may have had the traffic, if the router knows it.
+    before = told.stable or next((one for one in _listed_ones(deployed, children) if one.revision != routed), None)
     return _promoted(replace(told, stable=before), promoted, now)
 
 
@@ -129,15 +129,20 @@ def _deployed(children: Mapping[Key, Object], now: datetime) -> dict[str, Revisi
     return found
 
 
+def _listed_ones(deployed: Mapping[str, Revision], children: Mapping[Key, Object]) -> list[Revision]:
+    """Those that the router's configuration lists: the others get no traffic, and are left of what was before it."""
+    known = listed(children)
+    return [revision for name, revision in deployed.items() if name in known]
+
+
 def _recovered(children: Mapping[Key, Object], now: datetime) -> Roles:
     found, routed = _deployed(children, now), _routed(children)
     stable = found.pop(routed, None) if routed else None
-    others = list(found.values())
     if stable is None:
         # Without a stable one there is no router: whatever runs is still on its way.
-        return Roles(candidate=others[0] if others else None)
+        return Roles(candidate=next(iter(found.values()), None))
     # Which of the others was on its way and which on its way out, nobody knows: a target returns from retiring.
-    retiring = others[0] if others else None
+    retiring = next(iter(_listed_ones(found, children)), None)
     return Roles(stable=stable.model_copy(update={"weight": 100}), retiring=retiring)
 
 
