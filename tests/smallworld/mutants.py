@@ -162,7 +162,8 @@ def _retired_at_once(patch: Patch) -> None:
 
 def _promotion_forgotten(patch: Patch) -> None:
     """As it was: roles were read from the status alone."""
-    patch.setattr(serving_rollout, "_routed", lambda children: None)
+    original = serving_rollout.roles_of
+    patch.setattr("kaon.controllers.modeldeployment.roles_of", lambda status, children, now: original(status, {}, now))
 
 
 def _servers_before_routes(patch: Patch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kaon.api.modeldeployment import ModelDeploymentSpec, Revision
 from kaon.controllers.base import Child, Key, Object, Observed
 from kaon.controllers.serving_rollout import Roles, listed
@@ -21,9 +23,10 @@ def children_of(observed: Observed, spec: ModelDeploymentSpec, roles: Roles) -> 
     """Everything that should exist, in the order in which it is made.
 
     A revision's servers come after the router's configuration that lists them: how long every router has known a
-    revision is read from the age of its Deployment, also when the operator died in between. A Deployment that was there
-    before (a candidate of the time when there was no router) is made anew.
+    revision is read from the age of its Deployment, also when the operator died in between. Servers that were there
+    before (of the time when there was no router, or on their way out) go first, and are made anew.
     """
+    roles = _without_old_servers(observed, roles)
     newest = roles.candidate or roles.stable
     if newest is None:
         return ()
@@ -33,9 +36,7 @@ def children_of(observed: Observed, spec: ModelDeploymentSpec, roles: Roles) -> 
     wanted += [server_service(observed.obj, revision) for revision in roles]
     if roles.stable is not None:
         wanted.append(_routes(observed, spec, roles, digest))
-    wanted += [
-        _server(observed, spec, item, roles) for item in roles if not _there_before_listed(observed, item, roles)
-    ]
+    wanted += [_server(observed, spec, revision, roles) for revision in roles]
     if roles.stable is not None:
         wanted += _router(observed, spec, roles.stable, digest)
     if "PodMonitor" in observed.capabilities:
@@ -45,11 +46,13 @@ def children_of(observed: Observed, spec: ModelDeploymentSpec, roles: Roles) -> 
     return tuple(Child(item) for item in wanted if item is not None)
 
 
-def _there_before_listed(observed: Observed, revision: Revision, roles: Roles) -> bool:
-    if roles.stable is None or revision is not roles.candidate or revision.revision in listed(observed.children):
-        return False
+def _without_old_servers(observed: Observed, roles: Roles) -> Roles:
+    """Without a candidate whose servers are there and that no router was told of."""
+    if roles.stable is None or roles.candidate is None or roles.candidate.revision in listed(observed.children):
+        return roles
     meta = observed.obj["metadata"]
-    return Key("Deployment", meta["namespace"], revision_name(meta["name"], revision.revision)) in observed.children
+    there = Key("Deployment", meta["namespace"], revision_name(meta["name"], roles.candidate.revision))
+    return replace(roles, candidate=None) if there in observed.children else roles
 
 
 def _server(observed: Observed, spec: ModelDeploymentSpec, revision: Revision, roles: Roles) -> Object:
@@ -67,7 +70,8 @@ def _routes(observed: Observed, spec: ModelDeploymentSpec, roles: Roles, digest:
         Backend(revision.revision, revision.server, server_host(obj, revision, domain), revision.weight)
         for revision in roles
     ]
-    return router_config_map(obj, spec, backends, digest)
+    retiring = roles.retiring.revision if roles.retiring else None
+    return router_config_map(obj, spec, backends, retiring, digest)
 
 
 def _router(observed: Observed, spec: ModelDeploymentSpec, stable: Revision, digest: str) -> list[Object | None]:

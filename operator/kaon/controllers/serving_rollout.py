@@ -19,7 +19,7 @@ from kaon.controllers.base import Key, Object
 from kaon.controllers.conditions import parse_timestamp, timestamp
 from kaon.controllers.serving_health import Health
 from kaon.resources import labels
-from kaon.resources.router_deployment import LISTED_ANNOTATION, STABLE_ANNOTATION
+from kaon.resources.router_deployment import LISTED_ANNOTATION, RETIRING_ANNOTATION, STABLE_ANNOTATION
 from kaon.resources.serving_deployment import REVISION_ANNOTATION
 
 
@@ -50,19 +50,24 @@ def roles_of(status: Object, children: Mapping[Key, Object], now: datetime) -> R
         told = Roles(*(_parse(status.get(name)) for name in ("stable", "candidate", "retiring")))
     except ValidationError:
         told = Roles()
-    if not any(True for _ in told):
-        return _recovered(children, now)
-    routed = _routed(children)
-    if routed is None or (told.stable is not None and told.stable.revision == routed):
-        return told
-    # It was promoted, and the status that was to tell so was not written any more.
     deployed = _deployed(children, now)
-    promoted = next((one for one in told if one.revision == routed), None) or deployed.get(routed)
-    if promoted is None:
-        return told
-    # Without a stable one in the status, another one that runs may have had the traffic, if the router knows it.
-    before = told.stable or next((one for one in _listed_ones(deployed, children) if one.revision != routed), None)
-    return _promoted(replace(told, stable=before), promoted, now)
+    known = {**deployed, **{revision.revision: revision for revision in told}}
+    stable = known.get(_annotation(children, STABLE_ANNOTATION) or "")
+    if stable is None:
+        # Without a stable one there is no router: whatever runs is still on its way.
+        return told if any(True for _ in told) else Roles(candidate=next(iter(deployed.values()), None))
+    # Who the traffic was taken from is told by the router's configuration. Older than the status, it tells nobody.
+    left = known.get(_annotation(children, RETIRING_ANNOTATION) or "")
+    if _same(told.stable, stable):
+        if left is None or _same(told.retiring, left):
+            return told
+        # The traffic went there and came back, and neither was told by a status.
+        return Roles(told.stable, None if _same(told.candidate, left) else told.candidate, _since(left, now))
+    # It was promoted, and the status that was to tell so was not written any more.
+    retiring = left or told.stable
+    others = [told.candidate] if any(True for _ in told) else _listed(deployed, children)
+    candidate = next((one for one in others if not _same(one, stable) and not _same(one, retiring)), None)
+    return Roles(_since(stable, now, weight=100), candidate, _since(retiring, now))
 
 
 def listed(children: Mapping[Key, Object]) -> frozenset[str]:
@@ -107,14 +112,23 @@ def _parse(value: object) -> Revision | None:
     return None if value is None else Revision.model_validate(value)
 
 
-def _routed(children: Mapping[Key, Object]) -> str | None:
-    """The revision that the router's configuration sends the traffic to."""
-    return _annotation(children, STABLE_ANNOTATION)
-
-
 def _annotation(children: Mapping[Key, Object], name: str) -> str | None:
     maps = (child for key, child in children.items() if key.kind == "ConfigMap")
     return next((child["metadata"].get("annotations", {}).get(name) for child in maps), None)
+
+
+def _same(one: Revision | None, other: Revision | None) -> bool:
+    return one is not None and other is not None and one.revision == other.revision
+
+
+def _since(revision: Revision | None, now: datetime, *, weight: int = 0) -> Revision | None:
+    return revision and revision.model_copy(update={"since": timestamp(now), "weight": weight})
+
+
+def _listed(deployed: Mapping[str, Revision], children: Mapping[Key, Object]) -> list[Revision]:
+    """Those that the router's configuration lists: the others are left of the time before there was a router."""
+    known = listed(children)
+    return [revision for name, revision in deployed.items() if name in known]
 
 
 def _deployed(children: Mapping[Key, Object], now: datetime) -> dict[str, Revision]:
@@ -127,23 +141,6 @@ def _deployed(children: Mapping[Key, Object], now: datetime) -> dict[str, Revisi
                 revision = Revision.model_validate({**json.loads(text), "since": timestamp(now), "weight": 0})
                 found[revision.revision] = revision
     return found
-
-
-def _listed_ones(deployed: Mapping[str, Revision], children: Mapping[Key, Object]) -> list[Revision]:
-    """Those that the router's configuration lists: the others get no traffic, and are left of what was before it."""
-    known = listed(children)
-    return [revision for name, revision in deployed.items() if name in known]
-
-
-def _recovered(children: Mapping[Key, Object], now: datetime) -> Roles:
-    found, routed = _deployed(children, now), _routed(children)
-    stable = found.pop(routed, None) if routed else None
-    if stable is None:
-        # Without a stable one there is no router: whatever runs is still on its way.
-        return Roles(candidate=next(iter(found.values()), None))
-    # Which of the others was on its way and which on its way out, nobody knows: a target returns from retiring.
-    retiring = next(iter(_listed_ones(found, children)), None)
-    return Roles(stable=stable.model_copy(update={"weight": 100}), retiring=retiring)
 
 
 def _not_of_the_future(roles: Roles, now: datetime) -> Roles:
@@ -194,9 +191,7 @@ def _known_in(roles: Roles, candidate: Revision, state: Health, now: datetime, a
 
 
 def _promoted(roles: Roles, candidate: Revision, now: datetime) -> Roles:
-    moment = timestamp(now)
-    replaced = roles.stable.model_copy(update={"since": moment, "weight": 0}) if roles.stable else None
-    return Roles(stable=candidate.model_copy(update={"since": moment, "weight": 100}), retiring=replaced)
+    return Roles(stable=_since(candidate, now, weight=100), retiring=_since(roles.stable, now))
 
 
 def _remaining(roles: Roles, now: datetime, after: float) -> float | None:

@@ -24,6 +24,8 @@ from kaon.resources.serving_ports import (
 COMPONENT = "router"
 STABLE_ANNOTATION = "kaon.dev/stable"
 """The revision that has the traffic: from it the status can be made again when it is lost."""
+RETIRING_ANNOTATION = "kaon.dev/retiring"
+"""The revision that the traffic was taken from a short while ago, if there is one."""
 LISTED_ANNOTATION = "kaon.dev/listed"
 """The revisions that routers are to know, with a space between."""
 BOOTSTRAP_ANNOTATION = "kaon.dev/bootstrap"
@@ -41,8 +43,13 @@ def router_replicas(spec: ModelDeploymentSpec) -> int:
     return min(max(spec.replicas, 1), 2)
 
 
-def router_config_map(obj: Object, spec: ModelDeploymentSpec, backends: Sequence[Backend], digest: str) -> Object:
-    """Envoy's files. Mounted whole: files mounted one by one would never change."""
+def router_config_map(
+    obj: Object, spec: ModelDeploymentSpec, backends: Sequence[Backend], retiring: str | None, digest: str
+) -> Object:
+    """Envoy's files. Mounted whole: files mounted one by one would never change.
+
+    retiring: the revision that the traffic was taken from a short while ago.
+    """
     stable = max(backends, key=lambda backend: backend.weight)
     files = router_files(obj["metadata"]["name"], spec.route, backends)
     return {
@@ -53,6 +60,7 @@ def router_config_map(obj: Object, spec: ModelDeploymentSpec, backends: Sequence
             "annotations": {
                 STABLE_ANNOTATION: stable.revision,
                 LISTED_ANNOTATION: " ".join(sorted(backend.revision for backend in backends)),
+                **({RETIRING_ANNOTATION: retiring} if retiring else {}),
             },
         },
         "data": {name: json.dumps(content, indent=1) for name, content in files.items()},

@@ -485,7 +485,29 @@ def test_servers_that_were_there_before_any_router_was_told_of_them_are_made_ane
     world.run_pods()
     world.compressed("a")
     world.look()
-    assert world.routed() == second and first in world.clusters() and first not in world.revisions()
+    assert world.routed() == second and {second} == world.clusters() == world.revisions()
+    world.live(LONG)
+    assert world.routed() == first and world.revisions() == {first}
+
+
+def test_traffic_that_went_to_a_revision_and_came_back_leaves_it_running_though_no_status_told_of_it(
+    world: ServingWorld,
+) -> None:
+    first = served(world)
+    world.compressed("b")
+    world.look()
+    before = copy.deepcopy(world.status)
+    while world.routed() == first:
+        before = copy.deepcopy(world.status)
+        world.live(10)
+    second = world.routed()
+    world.compressed("a")
+    world.look()
+    assert world.routed() == first
+    world.objects[KEY]["status"] = before
+    world.look()
+    assert {first, second} == world.revisions() == world.clusters()
+    assert world.status["retiring"]["revision"] == second and "candidate" not in world.status
     world.live(LONG)
     assert world.routed() == first and world.revisions() == {first}
 
