@@ -23,7 +23,7 @@ sys.path[:0] = [str(HERE.parents[1] / "hack")]
 
 import kaon_auto  # noqa: E402
 import table  # noqa: E402
-from cases import CASES, NetCase, TextCase  # noqa: E402
+from cases import CASES, TextCase  # noqa: E402
 from contenders import PEERS, child_environment, run_peer  # noqa: E402
 from contract import RESULT_FILE, Case, Result, read_case, read_result  # noqa: E402
 from environments import python_of  # noqa: E402
@@ -67,8 +67,8 @@ def main() -> None:
             print(f"\n{table.standing(case.budget, judged, entries, kaon_auto.TITLE)}", flush=True)
 
 
-def prepare(name: str, told: argparse.Namespace) -> tuple[Case, kaon_auto.Trained | None]:
-    """The case's folder, and where its artifacts lie if it was trained by Kaon. Both are made once for a cache."""
+def prepare(name: str, told: argparse.Namespace) -> tuple[Case, kaon_auto.Trained]:
+    """The case's folder, and where its artifacts lie. Both are made once for a cache."""
     declared, folder = CASES[name], told.cache / "cases" / name
     given = {case: digests for case, *digests in told.artifacts}
     log.info("%s: data and model", name)
@@ -85,19 +85,16 @@ def prepare(name: str, told: argparse.Namespace) -> tuple[Case, kaon_auto.Traine
             shutil.rmtree(folder, ignore_errors=True)
             texts.write(name, *trained, folder, told.threads)
         return read_case(folder), trained
-    return _net(name, declared, folder, told), None
-
-
-def _net(name: str, declared: NetCase, folder: Path, told: argparse.Namespace) -> Case:
-    import trained
+    import trained as networks
 
     if not (folder / "case.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
-        trained.write(name, declared, told.cache, folder, told.threads)
-    return read_case(folder)
+        networks.write(name, declared, told.cache, folder, told.threads)
+    case = read_case(folder)
+    return case, networks.publish(case, told.cache / "store")
 
 
-def run(case: Case, trained: kaon_auto.Trained | None, told: argparse.Namespace) -> dict[str, Result]:
+def run(case: Case, trained: kaon_auto.Trained, told: argparse.Namespace) -> dict[str, Result]:
     """Every contender one after the other; each leaves a folder below runs/."""
     results = {}
     for contender in told.contenders:

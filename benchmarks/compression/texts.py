@@ -15,7 +15,8 @@ from stages import Stages, artifact, uri
 from kaon.contract.jobspec import InputArtifact
 from kaon_jobs.artifact import fetch
 from kaon_jobs.data.splits import SPLITS, fetch_dataset, read_split
-from kaon_jobs.onnx_text import CARD_FILE, TOKENIZER_FILE, OnnxTextClassifier
+from kaon_jobs.onnx_model import CARD_FILE
+from kaon_jobs.onnx_text import TOKENIZER_FILE, OnnxTextClassifier
 
 PARQUET_FOLDER = "parquet"
 TORCH_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
@@ -70,12 +71,13 @@ def encoded(classifier: OnnxTextClassifier, parquet: Path, split: Any) -> Rows:
     """A split as the classifier's own tokenizer reads it, padded to the full length, with the classifier's answers."""
     rows = read_split(parquet, split)
     length = classifier.card.max_sequence_length
+    assert length is not None
     inputs: Feed = {}
-    for name, values in classifier.encode(rows.texts).items():
+    for name, values in classifier.encode(rows.inputs).items():
         fill = 0 if name != "input_ids" else _padding(classifier)
         inputs[name] = np.pad(values, ((0, 0), (0, length - values.shape[1])), constant_values=fill)
     assert MASK in inputs, "without a mask nobody can tell a text from its padding"
-    answers = classifier.probabilities(rows.texts).argmax(axis=1)
+    answers = classifier.probabilities(rows.inputs).argmax(axis=1)
     return Rows(inputs, rows.label_ids, np.asarray(answers, dtype=np.int64))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nets
 import numpy as np
+import published
 import torch
 from cases import BUDGET, SEED, NetCase
 from contract import MODEL_FILE, TORCH_FOLDER, Case, Rows, write_rows
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from scores import quality
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
+
+from kaon.contract.jobspec import InputArtifact
+from kaon_jobs.data.splits import SPLITS, SplitName
 
 INPUT = {"image": "image", "table": "features"}
 TEST_SHARE, VALIDATION_SHARE = 0.3, 0.2
@@ -43,6 +47,16 @@ def write(name: str, case: NetCase, cache: Path, folder: Path, threads: int) -> 
     made = Case(folder, name, case.kind, [str(one) for one in range(classes)], BUDGET, threads)
     made.write()
     return made
+
+
+def publish(case: Case, store: Path) -> tuple[InputArtifact, InputArtifact]:
+    """The artifacts of the network and of its data."""
+    splits: dict[SplitName, published.Split] = {}
+    for split in SPLITS:
+        rows = case.rows(split)
+        splits[split] = rows.inputs[INPUT[case.kind]], rows.labels
+    data = published.dataset(store, case, splits)
+    return published.model(store, case, data, splits["test"]), data
 
 
 def divided(count: int, labels: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:

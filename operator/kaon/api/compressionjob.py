@@ -82,8 +82,9 @@ class Prune(ApiModel):
         ),
     }
 
-    method: Literal["layers", "ffn", "heads", "magnitude"] = Field(
-        description="Whole layers; neurons of the feed-forward parts; attention heads; or single weights, set to zero."
+    method: Literal["layers", "ffn", "heads", "magnitude", "channels"] = Field(
+        description="Of a text encoder: whole layers; neurons of the feed-forward parts; attention heads; or single "
+        "weights, set to zero. Of a convolutional or plain network: channels."
     )
     ratio: float | None = Field(default=None, gt=0, lt=1, description="The share that goes.")
     keep_layers: list[Annotated[int, Field(ge=0, le=1000)]] | None = Field(

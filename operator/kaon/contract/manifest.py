@@ -16,6 +16,7 @@ from kaon.contract.jobspec import Provenance
 
 MANIFEST_NAME = "kaon.json"
 MANIFEST_VERSION = 1
+TEXT_TASK = "text-classification"
 
 
 class ArtifactFile(ApiModel):
@@ -44,7 +45,8 @@ class Signature(ApiModel):
 class GoldenExample(ApiModel):
     """A recorded input of the evaluation with its recorded output; served answers must agree."""
 
-    text: str
+    text: str | None = Field(default=None, description="Of a text classifier.")
+    values: list[Any] | None = Field(default=None, description="Of any other: the array, in nested lists.")
     label: str
     probabilities: list[float]
 
@@ -54,7 +56,7 @@ class ModelCard(ApiModel):
 
     task: str
     labels: list[str]
-    max_sequence_length: int
+    max_sequence_length: int | None = Field(default=None, description="Tokens that a text classifier reads at most.")
     signature: Signature
     serving_files: list[str] = Field(description="Files that a server needs, e.g. model.onnx, tokenizer.json.")
     golden: list[GoldenExample] = Field(default_factory=list)

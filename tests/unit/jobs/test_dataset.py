@@ -318,7 +318,7 @@ class TestArtifact:
         job: JobSpec = shop.job("datasets", work)
         parsed: Any = job.work
         stage.run(job, parsed, context)
-        sides = {split: set(read_split(context.workdir / "dataset", split).texts) for split in ("train", "test")}
+        sides = {split: set(read_split(context.workdir / "dataset", split).inputs) for split in ("train", "test")}
         assert sides["train"] and sides["test"]
         assert not sides["train"] & sides["test"]
 

@@ -17,7 +17,8 @@ from kaon_jobs.evaluate import stage
 from kaon_jobs.evaluate.quality import expected_calibration_error, quality
 from kaon_jobs.evaluate.speed import instruction_sets, peak_memory
 from kaon_jobs.machine import cpu_limit
-from kaon_jobs.onnx_text import OnnxTextClassifier, softmax
+from kaon_jobs.onnx_model import softmax
+from kaon_jobs.onnx_text import OnnxTextClassifier
 
 
 def sure(*classes: int, of: int = 3, confidence: float = 0.8) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,8 @@ from kaon_jobs.data.splits import Rows, classes_of, fetch_dataset, read_split
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.evaluate.quality import quality
 from kaon_jobs.evaluate.stage import serving_files
-from kaon_jobs.onnx_text import Floats, OnnxTextClassifier
+from kaon_jobs.golden import input_of
+from kaon_jobs.onnx_model import CARD_FILE, Floats, OnnxClassifier, open_classifier
 
 VALIDATION_ROWS = 2000
 """Enough to choose by; a larger validation split is sampled, seeded. The test split is always asked in full."""
@@ -42,7 +44,7 @@ class Baseline:
     train: Rows
     validation: Rows
     test: Rows
-    validation_classes: Classes
+    validation_probabilities: Floats
     test_probabilities: Floats
 
     @property
@@ -79,7 +81,7 @@ def load_baseline(work: CompressWork, context: Context, threads: int) -> Baselin
             )
     check_held_out(test, {"train": train, "validation": validation})
     validation = sample(validation, VALIDATION_ROWS, work.search.seed)
-    classifier = OnnxTextClassifier(directory, threads)
+    classifier = open_classifier(directory, threads)
     if classifier.labels != labels:
         raise StageFailure(
             "LabelsMismatch",
@@ -88,10 +90,9 @@ def load_baseline(work: CompressWork, context: Context, threads: int) -> Baselin
     report.progress("checking the baseline", 3)
     check_golden(classifier)
     test_probabilities = _in_parts(
-        classifier, test.texts, lambda share: report.progress("checking the baseline", 3 + 5 * share)
+        classifier, test.inputs, lambda share: report.progress("checking the baseline", 3 + 5 * share)
     )
     check_evaluation(recorded_evaluation(artifact), test, test_probabilities, labels)
-    validation_classes = classifier.probabilities(validation.texts).argmax(axis=1)
     return Baseline(
         artifact,
         directory,
@@ -99,7 +100,7 @@ def load_baseline(work: CompressWork, context: Context, threads: int) -> Baselin
         train,
         validation,
         test,
-        np.asarray(validation_classes, dtype=np.int64),
+        classifier.probabilities(validation.inputs),
         test_probabilities,
     )
 
@@ -107,7 +108,8 @@ def load_baseline(work: CompressWork, context: Context, threads: int) -> Baselin
 def _wanted(manifest: Manifest) -> list[str]:
     there = {file.path for file in manifest.files}
     # Not needed to serve: what the model is made of, and can be trained further from, where there is any.
-    return list(dict.fromkeys([*serving_files(manifest), *(name for name in TRAINED_FILES if name in there)]))
+    made_of = [name for name in TRAINED_FILES if name in there]
+    return list(dict.fromkeys([*serving_files(manifest), CARD_FILE, *made_of]))
 
 
 def check_lineage(artifact: Artifact, work: CompressWork) -> None:
@@ -125,13 +127,13 @@ def check_lineage(artifact: Artifact, work: CompressWork) -> None:
         )
 
 
-def check_golden(classifier: OnnxTextClassifier) -> None:
+def check_golden(classifier: OnnxClassifier) -> None:
     """The stored model gives the answers that were recorded of it."""
     card = classifier.card
     if not card.golden:
         raise StageFailure("ParityFailed", "the model's card has no golden examples to check it by; train it again")
     for index, example in enumerate(card.golden):
-        (probabilities,) = classifier.probabilities([example.text])
+        (probabilities,) = classifier.probabilities([input_of(example)])
         difference = float(np.abs(probabilities - np.asarray(example.probabilities)).max())
         if not difference <= card.golden_tolerance:
             raise StageFailure(
@@ -171,11 +173,11 @@ def check_evaluation(recorded: Evaluation, test: Rows, probabilities: Floats, la
             )
 
 
-def _in_parts(classifier: OnnxTextClassifier, texts: Sequence[str], progress: Callable[[float], None]) -> Floats:
+def _in_parts(classifier: OnnxClassifier, examples: Sequence[Any], progress: Callable[[float], None]) -> Floats:
     found = []
-    for start in range(0, len(texts), PROGRESS_ROWS):
-        found.append(classifier.probabilities(texts[start : start + PROGRESS_ROWS]))
-        progress(min(1.0, (start + PROGRESS_ROWS) / len(texts)))
+    for start in range(0, len(examples), PROGRESS_ROWS):
+        found.append(classifier.probabilities(examples[start : start + PROGRESS_ROWS]))
+        progress(min(1.0, (start + PROGRESS_ROWS) / len(examples)))
     return np.concatenate(found)
 
 
@@ -183,5 +185,4 @@ def sample(rows: Rows, count: int, seed: int) -> Rows:
     """At most `count` rows, in their order."""
     if len(rows) <= count:
         return rows
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(rows))[:count])
-    return Rows([rows.texts[index] for index in chosen], rows.label_ids[chosen], rows.row_ids[chosen])
+    return rows.some(np.sort(np.random.default_rng(seed).permutation(len(rows))[:count]))

@@ -4,37 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader  # type: ignore[import-untyped]
 
-from kaon_jobs.onnx_text import load_tokenizer, read_card
+from kaon_jobs.onnx_model import Inputs
+from kaon_jobs.onnx_text import load_tokenizer
 
 BATCH_ROWS = 16
 
-Inputs = dict[str, NDArray[np.int64]]
-
 
 class Calibration:
-    """Training texts, and a seed that makes every draw of them the same draw."""
+    """Training examples, and a seed that makes every draw of them the same draw."""
 
-    def __init__(self, texts: Sequence[str], seed: int) -> None:
-        self._texts = list(texts)
+    def __init__(self, examples: Sequence[Any], seed: int) -> None:
+        self._examples = list(examples)
         self.seed = seed
 
-    def draw(self, count: int) -> list[str]:
-        """`count` texts, or all when there are fewer. A larger draw starts with the smaller one."""
-        order = np.random.default_rng(self.seed).permutation(len(self._texts))
-        return [self._texts[index] for index in order[:count]]
+    def draw(self, count: int) -> list[Any]:
+        """`count` examples, or all when there are fewer. A larger draw starts with the smaller one."""
+        order = np.random.default_rng(self.seed).permutation(len(self._examples))
+        return [self._examples[index] for index in order[:count]]
 
 
-def batches(directory: Path, texts: Sequence[str], input_names: Sequence[str]) -> list[Inputs]:
-    """The texts as inputs of the model in `directory`: rows of one length together, so that no padding is seen.
+def batches(directory: Path, examples: Sequence[Any], input_names: Sequence[str]) -> list[Inputs]:
+    """The examples as inputs of the model in `directory`."""
+    if isinstance(examples[0], str):
+        return _of_texts(directory, examples, input_names)
+    (name,) = input_names
+    parts = [examples[start : start + BATCH_ROWS] for start in range(0, len(examples), BATCH_ROWS)]
+    return [{name: np.stack(part)} for part in parts]
 
-    Padding would pull the ranges of activations towards what no real row has.
-    """
-    tokenizer = load_tokenizer(directory, read_card(directory).max_sequence_length)
+
+def _of_texts(directory: Path, texts: Sequence[str], input_names: Sequence[str]) -> list[Inputs]:
+    """Rows of one length together, so that no padding is seen: it would pull the ranges of activations towards what no
+    real row has."""
+    tokenizer = load_tokenizer(directory)
     by_length: dict[int, list[Inputs]] = {}
     for text in texts:
         encoding = tokenizer.encode(text)

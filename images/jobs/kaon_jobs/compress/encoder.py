@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from kaon_jobs.compress.encoder_shape import MIN_COUNTS, EncoderShape
 from kaon_jobs.compress.forms import CONFIG_FILE, TOKENIZER_FILES, WEIGHTS_FILE, is_trained_form
-from kaon_jobs.compress.shape import Shape
 from kaon_jobs.compress.techniques import TechniqueFailed
 from kaon_jobs.compress.techniques.pieces import kept_tokens, token_ids
-from kaon_jobs.onnx_text import MODEL_FILE, TOKENIZER_FILE, OnnxTextClassifier, load_tokenizer, read_card
+from kaon_jobs.onnx_model import MODEL_FILE
+from kaon_jobs.onnx_text import TOKENIZER_FILE, OnnxTextClassifier, load_tokenizer, longest_of
 from kaon_jobs.train.export import check_parity, export_onnx
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,34 @@ def export(directory: Path, texts: Sequence[str]) -> None:
     check_parity(load(directory), OnnxTextClassifier(directory, threads=1), texts)
 
 
+class Pupil:
+    """An encoder that learns (see techniques/teaching.py)."""
+
+    brief = True
+
+    def __init__(self, model: PreTrainedModel, outputs: dict[str, bool] | None = None) -> None:
+        """`outputs`: what it shall answer besides its scores, in transformers' words."""
+        self.module: torch.nn.Module = model
+        self._call: Any = model
+        self._outputs = outputs or {}
+        self._pad_id = int(model.config.pad_token_id or 0)
+
+    def lengths(self, view: Any) -> list[int]:
+        """Tokens of each row."""
+        return [len(row) for row in view.rows]
+
+    def inputs(self, rows: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+        """Token ids and mask."""
+        ids, mask = pad(rows, self._pad_id)
+        return {"input_ids": ids, "attention_mask": mask}
+
+    def answer(self, inputs: dict[str, torch.Tensor]) -> Any:
+        """The model's outputs."""
+        found = self._call(**inputs, **self._outputs)
+        found["logits"] = found["logits"].float()
+        return found
+
+
 def base_of(model: PreTrainedModel) -> torch.nn.Module:
     """The encoder below the head."""
     base: torch.nn.Module = model.base_model
@@ -137,12 +166,11 @@ def width_field(model: PreTrainedModel) -> str:
     raise TechniqueFailed(f"the config of a {model.config.model_type} names no feed-forward width")
 
 
-def shape_of(directory: Path, rows: Sequence[Sequence[int]], min_counts: Sequence[int]) -> Shape | None:
+def shape_of(directory: Path, rows: Sequence[Sequence[int]]) -> EncoderShape | None:
     """What there is to take away; None when the architecture is not known.
 
     Args:
         rows: the training texts' token ids.
-        min_counts: for each, how many tokens stay when the texts must hold a token so often.
     """
     model = load(directory)
     try:
@@ -156,14 +184,14 @@ def shape_of(directory: Path, rows: Sequence[Sequence[int]], min_counts: Sequenc
     counts = Counter(token for row in rows for token in row)
     tokens = tuple(
         (least, len(kept_tokens(described, {token for token, number in ids.items() if counts[number] >= least})))
-        for least in min_counts
+        for least in MIN_COUNTS
     )
-    return Shape(
+    return EncoderShape(
         depth=model.config.num_hidden_layers,
         hidden=model.config.hidden_size,
         width=width,
         vocabulary=len(ids),
-        sequence=read_card(directory).max_sequence_length,
+        sequence=longest_of(directory),
         tokens=tokens,
     )
 
@@ -212,7 +240,7 @@ def keep_columns(linear: torch.nn.Linear, chosen: torch.Tensor) -> None:
 
 def encode(directory: Path, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of each text, cut at the model's length, without padding."""
-    tokenizer = load_tokenizer(directory, read_card(directory).max_sequence_length)
+    tokenizer = load_tokenizer(directory)
     tokenizer.no_padding()
     return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
 

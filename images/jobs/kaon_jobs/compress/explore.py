@@ -6,7 +6,9 @@ Drives the workbench and the Report; which trial comes next is search.py's decis
 from __future__ import annotations
 
 import logging
+import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kaon.api.common import Checkpoint
@@ -26,6 +28,10 @@ log = logging.getLogger(__name__)
 START_PERCENT, END_PERCENT = 10.0, 75.0
 USUAL_TRIALS = 14
 """What a search takes when no limit ends it sooner; only a progress figure depends on it."""
+TOLD_BY = 0.03
+"""The share of a training from which its whole time is told."""
+MISJUDGED = 1.1
+"""The whole time told so may be wrong by this factor."""
 JUDGE_IN_TRIALS = 2.5
 """The judgement, the report and the upload take about as long as this many trials."""
 
@@ -63,6 +69,34 @@ class Explored:
         return sum(record.seconds for record in self.records.values())
 
 
+class OutOfTime(StageFailure):
+    """A trial was given up, for it would not end before the search has to."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("OutOfTime", message)
+
+
+class Patience:
+    """Tells from the first steps of a training how long it will take."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end = clock() + seconds
+        self._phase = ""
+        self._began = 0.0
+
+    def hear(self, phase: str, share: float) -> None:
+        """Raises OutOfTime when the phase, of which that share is done, would not end in time."""
+        now = self._clock()
+        if phase != self._phase:
+            self._phase, self._began = phase, now
+        if share < TOLD_BY:
+            return
+        takes, left = (now - self._began) / share, self._end - self._began
+        if takes > MISJUDGED * left:
+            raise OutOfTime(f"{phase} would take {takes:.0f} s, and {max(0.0, left):.0f} s were left")
+
+
 def explore(bench: Workbench, question: Question, context: Context, threads: int) -> Explored:
     """`strategy: auto`: trials until the search is done."""
     explored = Explored()
@@ -83,7 +117,14 @@ def explore(bench: Workbench, question: Question, context: Context, threads: int
                 sensitive = [item.nodes for item in explored.sensitivity]
             case Try(pipeline):
                 expected = max(expected, len(explored.tried) + 1)
-                _trial(bench, pipeline, explored, question, context, expected)
+                left = question.limits.max_duration_seconds - elapsed if explored.tried else math.inf
+                try:
+                    _trial(bench, pipeline, explored, question, context, expected, left)
+                except OutOfTime as reason:
+                    log.info("%s: %s", pipeline.name, reason)
+                    limit = question.limits.max_duration_seconds
+                    explored.ended = f"search.maxDurationSeconds {limit} is too short for {pipeline.name}: {reason}"
+                    return explored
 
 
 def follow(bench: Workbench, steps: list[Step], question: Question, context: Context) -> Explored:
@@ -103,16 +144,27 @@ def follow(bench: Workbench, steps: list[Step], question: Question, context: Con
 
 
 def _trial(
-    bench: Workbench, pipeline: Pipeline, explored: Explored, question: Question, context: Context, expected: int
+    bench: Workbench,
+    pipeline: Pipeline,
+    explored: Explored,
+    question: Question,
+    context: Context,
+    expected: int,
+    seconds_left: float = math.inf,
 ) -> None:
-    number = len(explored.tried) + 1
+    """Raises OutOfTime when training would take longer than that."""
+    number, patience = len(explored.tried) + 1, Patience(seconds_left)
 
     def percent(share: float) -> float:
         return START_PERCENT + (END_PERCENT - START_PERCENT) * (number - 1 + share) / expected
 
-    bench.data.progress = lambda phase, share: context.reporter.progress(
-        f"trial {number}/{expected}: {phase}"[:128], percent(share), step=number, total_steps=expected
-    )
+    def heard(phase: str, share: float) -> None:
+        context.reporter.progress(
+            f"trial {number}/{expected}: {phase}"[:128], percent(share), step=number, total_steps=expected
+        )
+        patience.hear(phase, share)
+
+    bench.data.progress = heard
     mean = explored.seconds / len(explored.records) if explored.records else None
     context.reporter.progress(
         f"trial {number}/{expected}: {pipeline.name}"[:128],

@@ -30,6 +30,9 @@ class Measured:
     peak_memory_bytes: int | None = None
     unanswered: int = 0
     """Rows for which the candidate gave no finite probabilities: then it has no quality."""
+    divergence: float | None = None
+    """How far the probabilities moved from the baseline's (mean KL, nats): it tells two candidates apart when there are
+    too few rows for a class to flip."""
 
 
 @dataclass(frozen=True, slots=True)

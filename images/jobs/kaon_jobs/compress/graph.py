@@ -8,15 +8,16 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 
-from kaon_jobs.onnx_text import MODEL_FILE
+from kaon_jobs.onnx_model import MODEL_FILE
 
-QUANTIZABLE = {"MatMul": 1, "Gemm": 1, "Attention": 1, "Gather": 0, "EmbedLayerNormalization": 2}
+QUANTIZABLE = {"MatMul": 1, "Gemm": 1, "Conv": 1, "Attention": 1, "Gather": 0, "EmbedLayerNormalization": 2}
 """Operators that can hold quantized weights, and which of their inputs is the (first) weight."""
 
 _SMALLEST_BITS = 8
@@ -47,6 +48,35 @@ def load(directory: Path) -> onnx.ModelProto:
         if not node.name or taken[node.name] > 1:
             node.name = f"{node.name or node.op_type}.{index}"
     return model
+
+
+def unshared(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with a stored tensor of its own for each use: exporters store equal ones once, and name them again."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    stored = {tensor.name: tensor for tensor in made.graph.initializer}
+    alias = {node.output[0]: node.input[0] for node in made.graph.node if _renames(node, stored)}
+    kept = [node for node in made.graph.node if not _renames(node, stored)]
+    uses: Counter[str] = Counter()
+    for node in kept:
+        for place, name in enumerate(node.input):
+            origin = alias.get(name, name)
+            if origin not in stored:
+                continue
+            uses[origin] += 1
+            own = origin if uses[origin] == 1 else f"{origin}.{uses[origin]}"
+            if own != origin:
+                made.graph.initializer.append(onnx.TensorProto())
+                made.graph.initializer[-1].CopyFrom(stored[origin])
+                made.graph.initializer[-1].name = own
+            node.input[place] = own
+    del made.graph.node[:]
+    made.graph.node.extend(kept)
+    return made
+
+
+def _renames(node: onnx.NodeProto, stored: Container[str]) -> bool:
+    return node.op_type == "Identity" and node.input[0] in stored
 
 
 def save(model: onnx.ModelProto, directory: Path) -> None:
@@ -100,6 +130,11 @@ def smallest_bytes(model: onnx.ModelProto) -> int:
             seen.add(digest)
             total += math.prod(tensor.dims) * _SMALLEST_BITS // 8
     return int(total * 0.99)
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """A node's attributes by name."""
+    return {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
 
 
 def operators(model: onnx.ModelProto) -> Counter[str]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,10 +22,10 @@ from kaon_jobs.compress.quality import Quality, compare
 from kaon_jobs.compress.speeds import Speeds, memory, percentile, throughput
 from kaon_jobs.compress.workbench import predictor
 from kaon_jobs.data.splits import Rows
-from kaon_jobs.evaluate.measure import BATCH_SIZE, serving_size
+from kaon_jobs.evaluate.measure import serving_size
 from kaon_jobs.evaluate.quality import quality
 from kaon_jobs.evaluate.speed import instruction_sets, latency, peak_memory
-from kaon_jobs.onnx_text import Floats, OnnxTextClassifier
+from kaon_jobs.onnx_model import BATCH_SIZE, Floats, OnnxClassifier, open_classifier
 
 TIMED_ROUNDS = 400
 TIMED_SECONDS = 30.0
@@ -51,17 +52,17 @@ def judge(
     baseline: Baseline, directory: Path, *, threads: int, seed: int, confidence: float, progress: Progress
 ) -> Judged:
     """Measures the candidate in `directory` and the baseline on the whole test split. `progress` hears 0 to 1."""
-    old, new = OnnxTextClassifier(baseline.directory, threads), OnnxTextClassifier(directory, threads)
-    texts = baseline.test.texts
-    probabilities = _one_by_one(new, texts, lambda share: progress(0.5 * share))
-    spread = timed_texts(texts, TIMED_ROUNDS)
+    old, new = open_classifier(baseline.directory, threads), open_classifier(directory, threads)
+    examples = baseline.test.inputs
+    probabilities = _one_by_one(new, examples, lambda share: progress(0.5 * share))
+    spread = spread_over(examples, TIMED_ROUNDS)
     timed = timing.interleave(predictor(old), predictor(new), spread, rounds=TIMED_ROUNDS, max_seconds=TIMED_SECONDS)
     progress(0.8)
     throughputs = _throughputs(old, new, spread, seed)
     progress(0.9)
     folders = (baseline.directory, directory)
     # The processes take turns too: what else the machine does meets both.
-    peaks = [tuple(peak_memory(folder, texts, threads) for folder in folders) for _ in range(MEMORY_PROCESSES)]
+    peaks = [tuple(peak_memory(folder, examples, threads) for folder in folders) for _ in range(MEMORY_PROCESSES)]
     files = new.card.serving_files
     sizes = [serving_size(folder, files) for folder in folders]
     progress(1.0)
@@ -100,25 +101,25 @@ def answers_of(baseline: Baseline, probabilities: Floats, seed: int, confidence:
 
 def baseline_evaluation(baseline: Baseline, threads: int, seed: int) -> Evaluation:
     """The baseline's evaluation when there is no candidate to time it against."""
-    classifier = OnnxTextClassifier(baseline.directory, threads)
-    texts = timed_texts(baseline.test.texts, 100)
-    timed = latency(classifier, texts)
-    peak = peak_memory(baseline.directory, baseline.test.texts, threads)
+    classifier = open_classifier(baseline.directory, threads)
+    examples = spread_over(baseline.test.inputs, 100)
+    timed = latency(classifier, examples)
+    peak = peak_memory(baseline.directory, baseline.test.inputs, threads)
     speeds = Speeds(
         _exactly(timed.p50),
         _exactly(timed.p99),
-        _throughputs(classifier, classifier, texts, seed)[0],
+        _throughputs(classifier, classifier, examples, seed)[0],
         memory([peak]),
     )
     size = serving_size(baseline.directory, classifier.card.serving_files)
     return _evaluation(baseline, baseline.test_probabilities, speeds, size, threads)
 
 
-def timed_texts(texts: Sequence[str], count: int) -> list[str]:
-    """`count` texts spread over the split, so that no class or source is timed alone."""
-    if len(texts) <= count:
-        return list(texts)
-    return [texts[index * len(texts) // count] for index in range(count)]
+def spread_over(examples: Sequence[Any], count: int) -> list[Any]:
+    """`count` examples spread over the split, so that no class or source is timed alone."""
+    if len(examples) <= count:
+        return list(examples)
+    return [examples[index * len(examples) // count] for index in range(count)]
 
 
 def _evaluation(baseline: Baseline, probabilities: Floats, speeds: Speeds, size: int, threads: int) -> Evaluation:
@@ -149,8 +150,8 @@ def _evaluation(baseline: Baseline, probabilities: Floats, speeds: Speeds, size:
     )
 
 
-def _speeds(times_ms: Sequence[float], texts_per_second: Interval, peaks: Sequence[int], seed: int) -> Speeds:
-    return Speeds(percentile(times_ms, 0.5, seed), percentile(times_ms, 0.99, seed), texts_per_second, memory(peaks))
+def _speeds(times_ms: Sequence[float], examples_per_second: Interval, peaks: Sequence[int], seed: int) -> Speeds:
+    return Speeds(percentile(times_ms, 0.5, seed), percentile(times_ms, 0.99, seed), examples_per_second, memory(peaks))
 
 
 def _exactly(value: float) -> Interval:
@@ -158,20 +159,20 @@ def _exactly(value: float) -> Interval:
     return Interval(value=value, low=value, high=value)
 
 
-def _one_by_one(classifier: OnnxTextClassifier, texts: Sequence[str], progress: Progress) -> Floats:
+def _one_by_one(classifier: OnnxClassifier, examples: Sequence[Any], progress: Progress) -> Floats:
     """Batches of one, as a server is asked: dynamic ranges of a batch are those of all its rows."""
     found = []
-    for start in range(0, len(texts), PROGRESS_ROWS):
-        found.append(classifier.probabilities(texts[start : start + PROGRESS_ROWS], batch_size=1))
-        progress(min(1.0, (start + PROGRESS_ROWS) / len(texts)))
+    for start in range(0, len(examples), PROGRESS_ROWS):
+        found.append(classifier.probabilities(examples[start : start + PROGRESS_ROWS], batch_size=1))
+        progress(min(1.0, (start + PROGRESS_ROWS) / len(examples)))
     return np.concatenate(found)
 
 
 def _throughputs(
-    old: OnnxTextClassifier, new: OnnxTextClassifier, texts: Sequence[str], seed: int
+    old: OnnxClassifier, new: OnnxClassifier, examples: Sequence[Any], seed: int
 ) -> tuple[Interval, Interval]:
-    """Texts a second in batches, the two taking turns batch by batch, in an order that alternates."""
-    batches = [texts[start : start + BATCH_SIZE] for start in range(0, len(texts), BATCH_SIZE)]
+    """Examples a second in batches, the two taking turns batch by batch, in an order that alternates."""
+    batches = [examples[start : start + BATCH_SIZE] for start in range(0, len(examples), BATCH_SIZE)]
     batches = [batches[index % len(batches)] for index in range(THROUGHPUT_BATCHES)]
     seconds: tuple[list[float], list[float]] = ([], [])
     for number, batch in enumerate(batches):

@@ -1,29 +1,35 @@
-"""Whether the test split is held out at all: rows of it whose text was there to train or to choose by. Pure."""
+"""Whether the test split is held out at all: rows of it whose input was there to train or to choose by. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 from kaon_jobs.data.clean import normalised
 from kaon_jobs.data.splits import Rows
 from kaon_jobs.errors import StageFailure
+from kaon_jobs.onnx_model import Example
 
 NAMED = 20
 """Rows named in the message; more are counted."""
 
 
 def leaked(test: Rows, others: Mapping[str, Rows]) -> dict[str, list[tuple[int, int]]]:
-    """By split, the (test row, its row) ids that have the same text: case folded, white space collapsed."""
-    by_text: dict[str, int] = {}
-    for text, row in zip(test.texts, test.row_ids, strict=True):
-        by_text.setdefault(normalised(text), int(row))
+    """By split, the (test row, its row) ids that have the same input."""
+    of_test: dict[Hashable, int] = {}
+    for example, row in zip(test.inputs, test.row_ids, strict=True):
+        of_test.setdefault(_likeness(example), int(row))
     found: dict[str, list[tuple[int, int]]] = {}
     for name, rows in others.items():
-        for text, row in zip(rows.texts, rows.row_ids, strict=True):
-            same = by_text.get(normalised(text))
+        for example, row in zip(rows.inputs, rows.row_ids, strict=True):
+            same = of_test.get(_likeness(example))
             if same is not None:
                 found.setdefault(name, []).append((same, int(row)))
     return found
+
+
+def _likeness(example: Example) -> Hashable:
+    """Equal for what counts as the same: texts case folded, white space collapsed; arrays to the last bit."""
+    return normalised(example) if isinstance(example, str) else example.tobytes()
 
 
 def check_held_out(test: Rows, others: Mapping[str, Rows]) -> None:
@@ -43,7 +49,7 @@ def check_held_out(test: Rows, others: Mapping[str, Rows]) -> None:
     count = sum(len(pairs) for pairs in found.values())
     raise StageFailure(
         "TestSplitLeaked",
-        f"{count} row{'s' if count != 1 else ''} outside of the test split have the text of a test row: "
+        f"{count} row{'s' if count != 1 else ''} outside of the test split have the input of a test row: "
         f"{'; '.join(told)}. A model has seen them, so no verdict on this test split means anything. Remove them from "
         "the sources, and run the Dataset and the TrainingRun again",
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kaon.api.compressionjob import Interval
 from kaon_jobs.compress import limits
@@ -17,6 +18,7 @@ from kaon_jobs.compress.pairs import Classes, Pairs, pairs_of
 
 __all__ = ["CONFIDENCE", "ClassChange", "Classes", "Quality", "compare"]
 
+Floats = NDArray[np.float32]
 CONFIDENCE = 0.95
 
 
@@ -124,3 +126,10 @@ def _interval(lost: float, won: float, rows: float, confidence: float) -> Interv
         low=limits.lower_limit(lost, won, rows, confidence),
         high=limits.upper_limit(lost, won, rows, confidence),
     )
+
+
+def divergence(reference: Floats, moved: Floats) -> float:
+    """Mean Kullback-Leibler divergence of the rows of `moved` from those of `reference`, in nats."""
+    floor = 1e-7
+    p, q = np.clip(reference, floor, 1.0), np.clip(moved, floor, 1.0)
+    return float(np.mean(np.sum(p * np.log(p / q), axis=1)))

@@ -1,6 +1,6 @@
 """The clean process in which a compressed model proves that its files alone give the same answers.
 
-Run as `python -m kaon_jobs.compress.reload DIRECTORY THREADS`: texts come on standard input, separated by NUL; their
+Run as `python -m kaon_jobs.compress.reload DIRECTORY THREADS`: examples come on standard input, their
 probabilities go to standard output as JSON.
 """
 
@@ -11,30 +11,31 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kaon_jobs.errors import StageFailure
-from kaon_jobs.onnx_text import Floats, OnnxTextClassifier
+from kaon_jobs.examples import packed, unpacked
+from kaon_jobs.onnx_model import Floats, open_classifier
 
 TOLERANCE = 1e-4
 
 
-def check_reload(directory: Path, texts: Sequence[str], expected: Floats, threads: int) -> None:
-    """Asks a new process the same texts, one by one.
+def check_reload(directory: Path, examples: Sequence[Any], expected: Floats, threads: int) -> None:
+    """Asks a new process the same examples, one by one.
 
     Raises:
         StageFailure: ReloadFailed, when it dies or answers otherwise.
     """
     child = subprocess.run(
         [sys.executable, "-m", "kaon_jobs.compress.reload", str(directory), str(threads)],
-        input="\0".join(texts),
+        input=packed(examples),
         capture_output=True,
-        text=True,
         check=False,
     )
     if child.returncode != 0:
-        tail = child.stderr.strip().splitlines()[-1:] or ["no message"]
+        tail = child.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
         raise StageFailure(
             "ReloadFailed",
             f"a clean process could not load the compressed model (exit {child.returncode}): {tail[0]}",
@@ -51,5 +52,6 @@ def check_reload(directory: Path, texts: Sequence[str], expected: Floats, thread
 
 
 if __name__ == "__main__":
-    model = OnnxTextClassifier(Path(sys.argv[1]), int(sys.argv[2]))
-    print(json.dumps([model.probabilities([text])[0].tolist() for text in sys.stdin.read().split("\0")]))
+    model = open_classifier(Path(sys.argv[1]), int(sys.argv[2]))
+    given = unpacked(sys.stdin.buffer.read())
+    print(json.dumps([model.probabilities([example])[0].tolist() for example in given]))

@@ -1,9 +1,9 @@
 """`strategy: auto`: what to do next, from what the trials so far have shown. Pure, and the same each time.
 
-Of a model with its trained form: plain INT8 first, as the candidate to beat; then a few structures are built and timed
+Of a model that can be reshaped: plain INT8 first, as the candidate to beat; then a few structures are built and timed
 untrained, and from them it is known which structures can keep the budgets on size and speed at all (shape.py). Of
 those, some are trained by successive halving (students.py), and around the best Optuna looks further (widen.py).
-Without a trained form, or when no structure keeps its quality: a short ladder of quantizations, then rescue: a scan
+Of any other, or when no structure keeps its quality: a short ladder of quantizations, then rescue: a scan
 says which nodes suffer most under INT8, and the best pipeline is tried with them left in full precision.
 """
 
@@ -28,8 +28,8 @@ from kaon_jobs.compress.moves import (
     Try,
 )
 from kaon_jobs.compress.selection import Standing
-from kaon_jobs.compress.shape import Costs, Point, Shape, Structure, learn, probes, spread, structures
-from kaon_jobs.compress.students import FIRST_MIN_COUNT, MIN_COUNTS, by_weight, next_student, on_rung, student_of
+from kaon_jobs.compress.shape import Costs, Point, Shape, Structure, learn
+from kaon_jobs.compress.students import by_weight, next_student, on_rung, student_of
 from kaon_jobs.compress.widen import best_gain, widen, within
 
 QUALITY_FIELDS = ("maxAccuracyDrop", "maxMacroF1Drop", "maxClassRecallDrop")
@@ -63,29 +63,34 @@ def next_move(question: Question, seen: Seen) -> Move:
 
 
 def _students(question: Question, seen: Seen, shape: Shape) -> Move:
+    tails = shape.tails(_fusible(seen.tried))
     done = {item.pipeline for item in seen.tried}
-    tail = (FUSION, DYNAMIC) if _fusible(seen.tried) else (DYNAMIC,)
-    if Pipeline(tail) not in done:
-        return Try(Pipeline(tail))
-    probed = {item.pipeline: item for item in seen.probed}
-    points = []
-    for structure in _probes(shape):
-        pipeline = Pipeline((*structure.steps(shape), *tail))
-        if pipeline not in probed:
-            return Probe(pipeline)
-        found = probed[pipeline]
-        if found.size_ratio is not None and found.speedup is not None:
-            points.append(Point(structure, found.size_ratio, found.speedup))
+    for tail in tails:
+        if tail and Pipeline(tail) not in done:
+            return Try(Pipeline(tail))
+    tail = tails[0]
+    if len(tails) > 1:
+        middle = [Pipeline((*shape.steps(shape.probes[1]), *tail)) for tail in tails]
+        unknown = _unprobed(middle, seen)
+        if unknown is not None:
+            return Probe(unknown)
+        tail = tails[_best_probed(question, middle, seen)]
+    structures = [shape.smallest, *shape.probes]
+    pipelines = [Pipeline((*shape.steps(structure), *tail)) for structure in structures]
+    unknown = _unprobed(pipelines, seen)
+    if unknown is not None:
+        return Probe(unknown)
+    points = _points(structures, pipelines, seen)
     if len(points) < 2:
         return _quantizations(question, seen)
-    bound = _bound(question, points)
+    bound = _bound(question, points, shape)
     if bound is not None:
         return Done("no structure is small and fast enough", bound)
     costs = learn(points, shape)
-    allowed = [item for item in structures(shape, FIRST_MIN_COUNT) if within(question, costs, item)]
-    allowed = allowed or [item for item in structures(shape, MIN_COUNTS[-1]) if within(question, costs, item)]
+    allowed = [item for item in shape.first if within(question, costs, item)]
+    allowed = allowed or [item for item in shape.rarer if within(question, costs, item)]
     if not allowed:
-        allowed = [_smallest(shape)]
+        allowed = [shape.smallest]
     for field in by_weight(allowed, shape):
         student = next_student(field, seen.tried, costs, question.objective, tail)
         if student is not None:
@@ -93,7 +98,7 @@ def _students(question: Question, seen: Seen, shape: Shape) -> Move:
         if _may_keep(seen.tried, reshaped=True):
             break
     if not _may_keep(seen.tried):
-        if within(question, costs, Structure(tuple(range(shape.depth)), 0.0, 1)):
+        if within(question, costs, shape.whole):
             return _quantizations(question, seen)
         return Done("the students that were trained lose too much", _too_lossy(question, allowed[0], shape, tail))
     if _idle(question, costs, seen.tried) >= PATIENCE:
@@ -112,27 +117,45 @@ def _may_keep(tried: Sequence[Tried], *, reshaped: bool = False) -> bool:
     )
 
 
-def _probes(shape: Shape) -> list[Structure]:
-    return [_smallest(shape), *probes(shape, FIRST_MIN_COUNT)]
+def _unprobed(pipelines: Sequence[Pipeline], seen: Seen) -> Pipeline | None:
+    probed = {item.pipeline for item in seen.probed}
+    return next((item for item in pipelines if item not in probed), None)
 
 
-def _smallest(shape: Shape) -> Structure:
-    return Structure(spread(shape.depth, 1), 0.875, MIN_COUNTS[-1])
+def _best_probed(question: Question, pipelines: Sequence[Pipeline], seen: Seen) -> int:
+    """Which of the pipelines wins most by the objective, untrained as they are."""
+    probed = {item.pipeline: item for item in seen.probed}
+
+    def gained(index: int) -> float:
+        found = probed[pipelines[index]]
+        return (found.size_ratio if question.objective == "size" else found.speedup) or 0.0
+
+    return max(range(len(pipelines)), key=gained)
 
 
-def _bound(question: Question, points: Sequence[Point]) -> str | None:
+def _points(structures: Sequence[Structure], pipelines: Sequence[Pipeline], seen: Seen) -> list[Point]:
+    probed = {item.pipeline: item for item in seen.probed}
+    pairs = [(structure, probed[pipeline]) for structure, pipeline in zip(structures, pipelines, strict=True)]
+    return [
+        Point(structure, found.size_ratio, found.speedup)
+        for structure, found in pairs
+        if found.size_ratio is not None and found.speedup is not None
+    ]
+
+
+def _bound(question: Question, points: Sequence[Point], shape: Shape) -> str | None:
     """Which budget even the smallest structure breaks, untrained as it is."""
     small = max(point.size_ratio for point in points)
     if small < question.size_ratio:
         return (
             f"The size budget cannot be met: it asks for a model {question.size_ratio:.3g} times smaller, and the "
-            f"smallest structure, one narrow layer in INT8, is {small:.3g} times smaller"
+            f"smallest structure, {shape.smallest_in_words}, is {small:.3g} times smaller"
         )
     fast = max(point.speedup for point in points)
     if fast * MEASURED_DOUBT < question.speedup:
         return (
             f"The speed budget cannot be met: it asks for a model {question.speedup:.3g} times faster, and the "
-            f"smallest structure, one narrow layer in INT8, is {fast:.3g} times faster"
+            f"smallest structure, {shape.smallest_in_words}, is {fast:.3g} times faster"
         )
     return None
 
@@ -143,7 +166,7 @@ def _too_lossy(question: Question, largest: Structure, shape: Shape, tail: Seque
         wanted.append(f"{question.size_ratio:.3g} times smaller")
     if question.speedup > 1:
         wanted.append(f"{question.speedup:.3g} times faster")
-    name = on_rung(largest, 0).pipeline(shape, tail).name
+    name = on_rung(largest, 0, shape).pipeline(shape, tail).name
     return (
         f"The quality budget cannot be met in a model {' and '.join(wanted) or 'that is not slower'}: each structure "
         f"that is loses too much after its training, the largest included ({name})"

@@ -15,11 +15,12 @@ import numpy as np
 
 from kaon_jobs.compress import graph
 from kaon_jobs.compress.calibration import Calibration
+from kaon_jobs.compress.quality import divergence
 from kaon_jobs.compress.techniques.ort import quantize_nodes_dynamically
-from kaon_jobs.onnx_text import MODEL_FILE, Floats, OnnxTextClassifier
+from kaon_jobs.onnx_model import MODEL_FILE, open_classifier
 
 GROUPS = 8
-TEXTS = 64
+EXAMPLES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,8 @@ def scan(
     directory: Path, scratch: Path, data: Calibration, threads: int, progress: Callable[[int, int], None]
 ) -> list[Sensitivity]:
     """The groups of a model's nodes, the most sensitive first. `progress` hears (done, in all)."""
-    texts = data.draw(TEXTS)
-    reference = OnnxTextClassifier(directory, threads).probabilities(texts)
+    examples = data.draw(EXAMPLES)
+    reference = open_classifier(directory, threads).probabilities(examples)
     groups = group(graph.weight_nodes(graph.load(directory)))
     trial = scratch / "sensitivity"
     shutil.copytree(directory, trial, ignore=shutil.ignore_patterns(MODEL_FILE))
@@ -44,7 +45,7 @@ def scan(
         for done, nodes in enumerate(groups):
             progress(done, len(groups))
             quantize_nodes_dynamically(graph.load(directory), trial, list(nodes), per_channel=True)
-            moved = OnnxTextClassifier(trial, threads).probabilities(texts)
+            moved = open_classifier(trial, threads).probabilities(examples)
             found.append(Sensitivity(nodes, divergence(reference, moved)))
     finally:
         shutil.rmtree(trial)
@@ -57,10 +58,3 @@ def group(nodes: Sequence[graph.WeightNode], count: int = GROUPS) -> list[tuple[
     others = [node.name for node in nodes if node.name not in tables]
     runs = np.array_split(np.asarray(others, dtype=object), min(count, len(others))) if others else []
     return [names for names in (tables, *(tuple(run) for run in runs)) if names]
-
-
-def divergence(reference: Floats, moved: Floats) -> float:
-    """Mean Kullback-Leibler divergence of the rows of `moved` from those of `reference`."""
-    floor = 1e-7
-    p, q = np.clip(reference, floor, 1.0), np.clip(moved, floor, 1.0)
-    return float(np.mean(np.sum(p * np.log(p / q), axis=1)))

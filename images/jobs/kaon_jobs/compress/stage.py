@@ -18,7 +18,7 @@ from kaon.api.compressionjob import Budget, Verdict
 from kaon.api.evaluation import Evaluation
 from kaon.api.report import CompressionResult, Result
 from kaon.contract.jobspec import CompressWork, JobSpec
-from kaon.contract.manifest import GoldenExample, ModelCard
+from kaon.contract.manifest import ModelCard
 from kaon_jobs.artifact import publish
 from kaon_jobs.compress import evidence as documents
 from kaon_jobs.compress import graph, message
@@ -36,7 +36,6 @@ from kaon_jobs.compress.page import page
 from kaon_jobs.compress.prefixes import measured_prefixes
 from kaon_jobs.compress.reload import check_reload
 from kaon_jobs.compress.selection import Contender, Passing, choose, nearest, pareto
-from kaon_jobs.compress.students import MIN_COUNTS
 from kaon_jobs.compress.trials import TrialStore
 from kaon_jobs.compress.workbench import Question as Asked
 from kaon_jobs.compress.workbench import Workbench
@@ -44,14 +43,15 @@ from kaon_jobs.context import Context, now
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.evaluate.measure import serving_size
 from kaon_jobs.evaluate.speed import instruction_sets
+from kaon_jobs.golden import input_of, recorded
 from kaon_jobs.machine import cpu_limit
-from kaon_jobs.onnx_text import CARD_FILE, MODEL_FILE, OnnxTextClassifier
+from kaon_jobs.onnx_model import CARD_FILE, MODEL_FILE, open_classifier, read_card
 from kaon_jobs.predictions import predictions_file, write_predictions
 from kaon_jobs.store import open_store
 
 log = logging.getLogger(__name__)
 
-RELOADED_TEXTS = 24
+RELOADED_ROWS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def run(job: JobSpec, work: CompressWork, context: Context) -> Result:
     bench = Workbench(
         baseline.directory,
         context.workdir / "candidates",
-        Asked(baseline.validation.texts, baseline.validation.label_ids, baseline.validation_classes),
+        Asked(baseline.validation.inputs, baseline.validation.label_ids, baseline.validation_probabilities),
         Lessons(baseline.train, work.search.seed, baseline.directory, threads=cpu_limit(), shelf=trials),
         trials,
         threads=threads,
@@ -141,7 +141,7 @@ def _outcome(
         baseline.directory, [name for name in bench.card.serving_files if name != MODEL_FILE]
     )
     question = Question(work.budget, work.objective, work.search, bench.baseline_bytes)
-    shape = bench.shape(MIN_COUNTS) if work.strategy == "auto" else None
+    shape = bench.shape() if work.strategy == "auto" else None
     # Where structures can go, the bound on a graph's bytes bounds nothing; the search then finds its own.
     reshapes = shape is not None or any(step.trains for step in work.steps or [])
     bound = None if reshapes else message.bound_sentence(question.size_ratio, bench.baseline_bytes, smallest)
@@ -219,18 +219,9 @@ def _prepare(
 ) -> None:
     """The compressed model as it will be served, its golden examples recorded anew, and what it was made from."""
     shutil.copytree(candidate, out)
-    classifier = OnnxTextClassifier(out, threads)
+    classifier = open_classifier(out, threads)
     card = classifier.card
-    golden = []
-    for example in card.golden:
-        (probabilities,) = classifier.probabilities([example.text])
-        golden.append(
-            GoldenExample(
-                text=example.text,
-                label=card.labels[int(probabilities.argmax())],
-                probabilities=[round(float(value), 6) for value in probabilities],
-            )
-        )
+    golden = [recorded(classifier, input_of(example)) for example in card.golden]
     steps = [step.wire() for step in explored.record(chosen.name).steps]
     made = {"steps": steps, **provenance}
     card = card.model_copy(update={"golden": golden, "recipe": {**card.recipe, "compression": made}})
@@ -240,11 +231,10 @@ def _prepare(
 def _finish(out: Path, outcome: Outcome, baseline: Baseline, threads: int) -> ModelCard:
     """Proves that the files alone give the same answers, and returns the card."""
     assert outcome.judged is not None
-    card = OnnxTextClassifier(out, threads).card
-    texts = [*(example.text for example in card.golden), *baseline.test.texts[:RELOADED_TEXTS]]
-    recorded = [example.probabilities for example in card.golden]
-    expected = np.concatenate([np.asarray(recorded, dtype=np.float32), outcome.judged.probabilities[:RELOADED_TEXTS]])
-    check_reload(out, texts, expected, threads)
+    card = read_card(out)
+    examples = [*map(input_of, card.golden), *baseline.test.inputs[:RELOADED_ROWS]]
+    answers = np.asarray([example.probabilities for example in card.golden], dtype=np.float32)
+    check_reload(out, examples, np.concatenate([answers, outcome.judged.probabilities[:RELOADED_ROWS]]), threads)
     for name in DESCRIPTIONS:
         # A candidate of another structure has brought its own.
         if (baseline.directory / name).is_file() and not (out / name).exists():

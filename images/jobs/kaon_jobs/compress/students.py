@@ -14,14 +14,10 @@ from kaon_jobs.compress.moves import Pipeline, Tried
 from kaon_jobs.compress.selection import LIKELY_TO_PASS, Contender, Standing
 from kaon_jobs.compress.shape import Costs, Shape, Structure
 
-RUNGS = (4, 10)
-"""Epochs that each rung adds."""
 ENTRANTS = 6
 LIGHT = 0.4
 """Structures of at most this share of the whole model's work come first: heavier ones win little over plain INT8, and
 take longest to train."""
-MIN_COUNTS = (1, 2, 3, 5, 8)
-FIRST_MIN_COUNT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,35 +29,24 @@ class Student:
 
     def pipeline(self, shape: Shape, tail: Sequence[Step]) -> Pipeline:
         """How it is made and exported."""
-        return Pipeline((*self.structure.steps(shape), *(Step(distill=lesson) for lesson in self.lessons), *tail))
+        return Pipeline((*shape.steps(self.structure), *(Step(distill=lesson) for lesson in self.lessons), *tail))
 
 
-def on_rung(structure: Structure, rung: int) -> Student:
+def on_rung(structure: Structure, rung: int, shape: Shape) -> Student:
     """A structure after the trainings of that rung and of those before."""
-    return Student(structure, tuple(Distill(epochs=epochs) for epochs in RUNGS[: rung + 1]))
+    return Student(structure, tuple(Distill(epochs=epochs) for epochs in shape.rungs[: rung + 1]))
 
 
 def student_of(pipeline: Pipeline, shape: Shape) -> Student | None:
     """What a pipeline trains; None when it trains nothing."""
-    steps = pipeline.steps
-    lessons = tuple(step.distill for step in steps if step.distill is not None)
-    if not lessons:
-        return None
-    layers, narrowed, min_count = tuple(range(shape.depth)), 0.0, 1
-    for step in steps:
-        if step.vocabulary is not None:
-            min_count = step.vocabulary.min_count or 1
-        if step.prune is not None and step.prune.keep_layers is not None:
-            layers = tuple(step.prune.keep_layers)
-        if step.prune is not None and step.prune.method == "ffn":
-            narrowed = step.prune.ratio or 0.0
-    return Student(Structure(layers, narrowed, min_count), lessons)
+    lessons = tuple(step.distill for step in pipeline.steps if step.distill is not None)
+    return Student(shape.structure_of(pipeline.steps), lessons) if lessons else None
 
 
 def by_weight(allowed: Sequence[Structure], shape: Shape) -> tuple[list[Structure], list[Structure]]:
     """The light structures, and the heavy ones that are trained only when no light one will do."""
-    whole = Structure(tuple(range(shape.depth)), 0.0, MIN_COUNTS[0]).work(shape)
-    light = [item for item in allowed if item.work(shape) <= LIGHT * whole]
+    whole = shape.work(shape.whole)
+    light = [item for item in allowed if shape.work(item) <= LIGHT * whole]
     return light, [item for item in allowed if item not in light]
 
 
@@ -80,8 +65,8 @@ def next_student(
     shape = costs.shape
     results = {item.pipeline: item for item in tried}
     field = entrants(allowed)
-    for rung in range(len(RUNGS)):
-        waiting = [on_rung(structure, rung).pipeline(shape, tail) for structure in field]
+    for rung in range(len(shape.rungs)):
+        waiting = [on_rung(structure, rung, shape).pipeline(shape, tail) for structure in field]
         for pipeline in waiting:
             if pipeline not in results:
                 return pipeline

@@ -1,7 +1,7 @@
 """How much faster: two models timed in turns in one process, and what can be said from it.
 
 Machines are busy and clocks change, so an absolute time means little; the ratio of two models that took turns means
-much. Every round runs each model once on the same text, in an order that alternates; the interval comes from a
+much. Every round runs each model once on the same example, in an order that alternates; the interval comes from a
 bootstrap over blocks of consecutive rounds, because neighbouring rounds share the machine's mood.
 """
 
@@ -11,6 +11,7 @@ import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,14 @@ from numpy.typing import NDArray
 from kaon.api.compressionjob import Interval
 from kaon.api.evaluation import Latency
 
-Predict = Callable[[str], object]
+Predict = Callable[[Any], object]
+"""One example, from what a client sends to scores."""
 
 BLOCK_ROUNDS = 10
 RESAMPLES = 2000
 WARM_UP_ROUNDS = 8
+MOST_ROUNDS = 2000
+LEAST_SECONDS = 1.0
 FEWEST_ROUNDS = 3 * BLOCK_ROUNDS
 """Under this there is no interval worth the name, and no figure is given."""
 
@@ -48,35 +52,37 @@ class Timing:
 def interleave(
     baseline: Predict,
     candidate: Predict,
-    texts: Sequence[str],
+    examples: Sequence[Any],
     *,
     rounds: int,
     max_seconds: float,
     stopped: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Timing:
-    """Times both models on the same texts, in turns, for `rounds` rounds or until `max_seconds` have passed.
+    """Times both models on the same examples, in turns, for `rounds` rounds or until `max_seconds` have passed.
 
+    Of models that take microseconds it takes more rounds: a second of them, or MOST_ROUNDS.
     `stopped` is called between rounds and may raise to end the measurement.
     """
-    for text in _cycle(texts, WARM_UP_ROUNDS):
-        baseline(text)
-        candidate(text)
+    for example in _cycle(examples, WARM_UP_ROUNDS):
+        baseline(example)
+        candidate(example)
     old: list[float] = []
     new: list[float] = []
-    end = clock() + max_seconds
+    begin = clock()
     # A collection in the middle of one prediction would be charged to whichever model happened to run.
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        for number, text in enumerate(_cycle(texts, rounds)):
+        for number, example in enumerate(_cycle(examples, max(rounds, MOST_ROUNDS))):
             stopped()
-            if clock() >= end and number >= FEWEST_ROUNDS:
+            passed = clock() - begin
+            if (number >= FEWEST_ROUNDS and passed >= max_seconds) or (number >= rounds and passed >= LEAST_SECONDS):
                 break
             order = ((baseline, old), (candidate, new)) if number % 2 == 0 else ((candidate, new), (baseline, old))
             for predict, times in order:
                 start = clock()
-                predict(text)
+                predict(example)
                 times.append((clock() - start) * 1000)
     finally:
         if was_enabled:
@@ -107,5 +113,5 @@ def _latency(times: Sequence[float]) -> Latency:
     return Latency(p50=float(p50), p99=float(p99))
 
 
-def _cycle(texts: Sequence[str], count: int) -> list[str]:
-    return [texts[index % len(texts)] for index in range(count)]
+def _cycle(examples: Sequence[Any], count: int) -> list[Any]:
+    return [examples[index % len(examples)] for index in range(count)]

@@ -16,12 +16,13 @@ from pydantic import Field, ValidationError
 from kaon.api.base import ApiModel
 from kaon.api.compressionjob import Step
 from kaon.contract.digest import digest_of, short
-from kaon_jobs.compress.forms import CONFIG_FILE, DESCRIPTIONS, WEIGHTS_FILE
+from kaon_jobs.compress.forms import CONFIG_FILE, DESCRIPTIONS, WEIGHTS_FILE, is_trained_form
 from kaon_jobs.errors import ObjectNotFound
-from kaon_jobs.onnx_text import CARD_FILE, MODEL_FILE, TOKENIZER_FILE
+from kaon_jobs.onnx_model import CARD_FILE, MODEL_FILE
+from kaon_jobs.onnx_text import TOKENIZER_FILE
 from kaon_jobs.store import Store, safe_path, sha256_file
 
-FORMAT = 2
+FORMAT = 3
 """Part of every trial's digest: raise it when a technique or a measurement changes what it means."""
 FOLDER = "trials"
 RECORD = "trial.json"
@@ -41,6 +42,7 @@ class TrialRecord(ApiModel):
     files: dict[str, str] = Field(default_factory=dict, description="SHA-256 of each file of the model.")
     size_bytes: int = 0
     predictions: list[int] = Field(default_factory=list, description="Class of each validation row used.")
+    divergence: float | None = Field(default=None, description="Of these rows' probabilities from the baseline's.")
     baseline_ms: list[float] = Field(default_factory=list)
     candidate_ms: list[float] = Field(default_factory=list)
     peak_memory_bytes: int | None = None
@@ -78,7 +80,9 @@ class TrialStore:
     def keep_trained(self, steps: list[Step], model: Path) -> None:
         """Keeps the trained model that these steps make."""
         path = self._path(steps)
-        files = self._upload(path, model, (WEIGHTS_FILE, CARD_FILE, *DESCRIPTIONS))
+        # A network has no form but the exported one.
+        form = (WEIGHTS_FILE, *DESCRIPTIONS) if is_trained_form(model) else (MODEL_FILE,)
+        files = self._upload(path, model, (*form, CARD_FILE))
         self._folder.write(f"{path}/{TRAINED}", json.dumps(files).encode())
 
     def fetch_trained(self, steps: list[Step], target: Path) -> bool:

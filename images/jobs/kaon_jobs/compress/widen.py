@@ -11,12 +11,9 @@ from typing import Any
 
 from kaon.api.compressionjob import Distill, Step
 from kaon_jobs.compress.moves import Pipeline, Question, Tried
-from kaon_jobs.compress.shape import Costs, Structure, depths, spread
-from kaon_jobs.compress.students import MIN_COUNTS, Student, gain, is_safe, student_of
+from kaon_jobs.compress.shape import Costs, Structure
+from kaon_jobs.compress.students import Student, gain, is_safe, student_of
 
-NARROWED = (0.0, 0.25, 0.5, 0.625, 0.75, 0.875)
-EPOCHS = (12, 20, 30)
-RATES = (1e-4, 2e-4, 3e-4, 5e-4, 8e-4)
 TEMPERATURES = (1.0, 2.0, 4.0)
 ALPHAS = (0.0, 0.1, 0.5)
 SEEDS = (0, 1, 2)
@@ -84,28 +81,25 @@ SPEED_DOUBT = 1.15
 def _space(costs: Costs) -> dict[str, Any]:
     from optuna.distributions import CategoricalDistribution
 
-    return {
-        "layers": CategoricalDistribution(depths(costs.shape.depth)),
-        "narrowed": CategoricalDistribution(NARROWED),
-        "minCount": CategoricalDistribution(MIN_COUNTS),
-        "epochs": CategoricalDistribution(EPOCHS),
-        "rate": CategoricalDistribution(RATES),
-        "temperature": CategoricalDistribution(TEMPERATURES),
-        "alpha": CategoricalDistribution(ALPHAS),
-        "seed": CategoricalDistribution(SEEDS),
+    choices = {
+        **costs.shape.choices,
+        "epochs": costs.shape.epochs,
+        "rate": costs.shape.rates,
+        "temperature": TEMPERATURES,
+        "alpha": ALPHAS,
+        "seed": SEEDS,
     }
+    return {name: CategoricalDistribution(values) for name, values in choices.items()}
 
 
 def _parameters(student: Student, costs: Costs) -> dict[str, Any]:
-    """A student of halving counts as one that was trained for as many epochs at once, the next number of EPOCHS."""
+    """A student of halving counts as one that was trained for as many epochs at once, the nearest number there is."""
     lesson = student.lessons[-1]
     epochs = sum(one.epochs or 0 for one in student.lessons)
     return {
-        "layers": len(student.structure.layers),
-        "narrowed": student.structure.narrowed,
-        "minCount": student.structure.min_count,
-        "epochs": min(EPOCHS, key=lambda choice: abs(choice - epochs)),
-        "rate": lesson.learning_rate or 3e-4,
+        **costs.shape.parameters(student.structure),
+        "epochs": min(costs.shape.epochs, key=lambda choice: abs(choice - epochs)),
+        "rate": lesson.learning_rate or costs.shape.rates[len(costs.shape.rates) // 2],
         "temperature": lesson.temperature or 2.0,
         "alpha": 0.1 if lesson.alpha is None else lesson.alpha,
         "seed": lesson.seed or 0,
@@ -113,9 +107,6 @@ def _parameters(student: Student, costs: Costs) -> dict[str, Any]:
 
 
 def _student(parameters: dict[str, Any], costs: Costs) -> Student:
-    structure = Structure(
-        spread(costs.shape.depth, parameters["layers"]), parameters["narrowed"], parameters["minCount"]
-    )
     lesson = Distill(
         epochs=parameters["epochs"],
         learning_rate=parameters["rate"],
@@ -123,4 +114,4 @@ def _student(parameters: dict[str, Any], costs: Costs) -> Student:
         alpha=parameters["alpha"],
         seed=parameters["seed"],
     )
-    return Student(structure, (lesson,))
+    return Student(costs.shape.structure(parameters), (lesson,))

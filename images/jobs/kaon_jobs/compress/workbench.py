@@ -13,24 +13,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kaon.api.compressionjob import Step
 from kaon.contract.digest import digest_of, short
-from kaon_jobs.compress import timing
+from kaon.contract.manifest import TEXT_TASK
+from kaon_jobs.compress import channels, graph, timing
 from kaon_jobs.compress.figures import Measured
 from kaon_jobs.compress.forms import DESCRIPTIONS, is_trained_form
 from kaon_jobs.compress.lessons import Lessons
 from kaon_jobs.compress.moves import Pipeline
-from kaon_jobs.compress.quality import Classes, compare
+from kaon_jobs.compress.quality import Classes, compare, divergence
 from kaon_jobs.compress.shape import Shape
 from kaon_jobs.compress.techniques import TechniqueFailed, technique_of
 from kaon_jobs.compress.trials import TrialRecord, TrialStore
 from kaon_jobs.errors import StageFailure, Terminated
 from kaon_jobs.evaluate.measure import serving_size
 from kaon_jobs.evaluate.speed import peak_memory
-from kaon_jobs.onnx_text import MODEL_FILE, OnnxTextClassifier
+from kaon_jobs.onnx_model import CARD_FILE, MODEL_FILE, Floats, OnnxClassifier, open_classifier
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +41,16 @@ TIMED_SECONDS = 10.0
 PROBE_ROUNDS = 60
 PROBE_SECONDS = 4.0
 EXPORT_TEXTS = 32
+"""On which an exported model must answer like the trained one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What every candidate is asked: validation texts, their classes, and what the baseline said."""
+    """What every candidate is asked: validation examples, their classes, and the baseline's probabilities."""
 
-    texts: Sequence[str]
+    examples: Sequence[Any]
     truth: Classes
-    baseline: Classes
+    baseline: Floats
 
 
 class Workbench:
@@ -65,7 +68,7 @@ class Workbench:
         seed: int,
         measure_memory: bool,
     ) -> None:
-        self.baseline = OnnxTextClassifier(source, threads)
+        self.baseline = open_classifier(source, threads)
         self.card = self.baseline.card
         self.baseline_bytes = serving_size(source, self.card.serving_files)
         self.data = data
@@ -76,6 +79,7 @@ class Workbench:
         self._threads = threads
         self._seed = seed
         self._measure_memory = measure_memory
+        self._of_network = self.card.task != TEXT_TASK
         self._count = 0
         self._built: dict[Pipeline, Path] = {Pipeline(()): source}
 
@@ -94,21 +98,22 @@ class Workbench:
                 name=pipeline.name, steps=list(pipeline.steps), failure=str(error)[:2000], seconds=_since(start)
             )
             return record, self._trials.put(record, None)
-        candidate = OnnxTextClassifier(directory, self._threads)
-        texts = self._question.texts
+        candidate = open_classifier(directory, self._threads)
+        examples = self._question.examples
         # One by one, as a server is asked: dynamic ranges of a batch are those of all its rows.
-        predictions = candidate.probabilities(texts, batch_size=1).argmax(axis=1)
+        probabilities = candidate.probabilities(examples, batch_size=1)
         timed = timing.interleave(
-            predictor(self.baseline), predictor(candidate), texts, rounds=TIMED_ROUNDS, max_seconds=TIMED_SECONDS
+            predictor(self.baseline), predictor(candidate), examples, rounds=TIMED_ROUNDS, max_seconds=TIMED_SECONDS
         )
         record = TrialRecord(
             name=pipeline.name,
             steps=list(pipeline.steps),
             size_bytes=serving_size(directory, self.card.serving_files),
-            predictions=[int(value) for value in predictions],
+            predictions=probabilities.argmax(axis=1).tolist(),
+            divergence=divergence(self._question.baseline, probabilities),
             baseline_ms=[round(value, 4) for value in timed.baseline_ms],
             candidate_ms=[round(value, 4) for value in timed.candidate_ms],
-            peak_memory_bytes=peak_memory(directory, texts, self._threads) if self._measure_memory else None,
+            peak_memory_bytes=peak_memory(directory, examples, self._threads) if self._measure_memory else None,
             seconds=_since(start),
         )
         where = self._trials.put(record, directory)
@@ -123,7 +128,7 @@ class Workbench:
             size_ratio=self.baseline_bytes / record.size_bytes,
             quality=compare(
                 self._question.truth,
-                self._question.baseline,
+                np.asarray(self._question.baseline.argmax(axis=1), dtype=np.int64),
                 np.asarray(record.predictions, dtype=np.int64),
                 self.card.labels,
                 self._seed,
@@ -132,6 +137,7 @@ class Workbench:
             baseline_latency=timed.baseline,
             speedup=timing.speedup(timed, self._seed),
             peak_memory_bytes=record.peak_memory_bytes,
+            divergence=record.divergence,
         )
 
     def probe(self, pipeline: Pipeline) -> tuple[int, timing.Timing] | None:
@@ -148,8 +154,8 @@ class Workbench:
             return None
         timed = timing.interleave(
             predictor(self.baseline),
-            predictor(OnnxTextClassifier(directory, self._threads)),
-            self._question.texts,
+            predictor(open_classifier(directory, self._threads)),
+            self._question.examples,
             rounds=PROBE_ROUNDS,
             max_seconds=PROBE_SECONDS,
         )
@@ -158,13 +164,15 @@ class Workbench:
         self._trials.write(name, json.dumps(found).encode())
         return size, timed
 
-    def shape(self, min_counts: Sequence[int]) -> Shape | None:
-        """The shape of the trained form; None when there is none, or none that can be reshaped."""
+    def shape(self) -> Shape | None:
+        """The shape of what can be reshaped; None when nothing can."""
+        if self._of_network:
+            return channels.shape_of(graph.load(self._source), len(self.data.rows))
         if not is_trained_form(self._source):
             return None
         from kaon_jobs.compress.encoder import shape_of
 
-        return shape_of(self._source, self.data.encoded(self._source, 0), min_counts)
+        return shape_of(self._source, self.data.encoded(self._source, 0))
 
     def model(self, record: TrialRecord) -> Path:
         """The model directory of a finished trial: made in this process, else from the store, else made again."""
@@ -202,10 +210,10 @@ class Workbench:
             source = self._made(pipeline.before) if step.trains else self.build(pipeline.before)
             directory = self._directory(source)
             with _failures_of_tools():
-                technique_of(step).apply(source, directory, self.data)
+                technique_of(step, of_network=self._of_network).apply(source, directory, self.data)
                 if not step.trains:
                     # A graph that does not load is noticed here rather than in the timing.
-                    OnnxTextClassifier(directory, threads=1).probabilities(self.data.draw(1))
+                    open_classifier(directory, threads=1).probabilities(self.data.draw(1))
             if learns(step):
                 self._trials.keep_trained(list(pipeline.steps), directory)
             self._built[pipeline] = directory
@@ -218,9 +226,9 @@ class Workbench:
             directory = self._built.get(prefix)
             if directory is None:
                 continue
-            if prefix.steps[-1].trains:
+            if prefix.steps[-1].trains and is_trained_form(directory):
                 (directory / MODEL_FILE).unlink(missing_ok=True)
-            else:
+            elif not prefix.steps[-1].trains:
                 shutil.rmtree(directory)
                 del self._built[prefix]
 
@@ -230,7 +238,7 @@ class Workbench:
         self._count += 1
         directory = self._scratch / f"candidate-{self._count}"
         directory.mkdir()
-        for name in dict.fromkeys([*self.card.serving_files, *DESCRIPTIONS]):
+        for name in dict.fromkeys([*self.card.serving_files, CARD_FILE, *DESCRIPTIONS]):
             if name != MODEL_FILE and (source / name).is_file():
                 target = directory / name
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -251,9 +259,9 @@ def probe_of(kept: bytes) -> tuple[int, timing.Timing] | None:
     return int(found["sizeBytes"]), timing.Timing(tuple(found["baselineMs"]), tuple(found["candidateMs"]))
 
 
-def predictor(classifier: OnnxTextClassifier) -> timing.Predict:
-    """One text, from string to scores: what is timed."""
-    return lambda text: classifier.run(classifier.encode([text]))
+def predictor(classifier: OnnxClassifier) -> timing.Predict:
+    """One example, from what a client sends to scores: what is timed."""
+    return lambda example: classifier.run(classifier.encode([example]))
 
 
 @contextmanager

@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kaon.api.evaluation import Evaluation
 from kaon_jobs.evaluate.quality import Floats, Ids, Quality, quality
 from kaon_jobs.evaluate.speed import instruction_sets, latency, peak_memory
-from kaon_jobs.onnx_text import OnnxTextClassifier
-
-BATCH_SIZE = 32
+from kaon_jobs.onnx_model import BATCH_SIZE, open_classifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class Measured:
 
 def measure(
     directory: Path,
-    texts: Sequence[str],
+    examples: Sequence[Any],
     true_ids: Ids,
     *,
     split: str,
@@ -36,21 +35,21 @@ def measure(
     """Predicts a whole split with the model in `directory` and times it.
 
     Args:
-        true_ids: class of each text, as index into the model's labels.
+        true_ids: class of each example, as index into the model's labels.
         progress: hears the share that is done, 0 to 1.
     """
-    classifier = OnnxTextClassifier(directory, threads)
+    classifier = open_classifier(directory, threads)
     _tell(progress, 0.0)
     start = time.perf_counter()
-    probabilities = classifier.probabilities(texts, BATCH_SIZE)
+    probabilities = classifier.probabilities(examples, BATCH_SIZE)
     seconds = time.perf_counter() - start
     _tell(progress, 0.6)
     found = quality(true_ids, probabilities, classifier.labels)
-    speed = latency(classifier, texts)
+    speed = latency(classifier, examples)
     _tell(progress, 0.8)
     evaluation = Evaluation(
         split=split,
-        rows=len(texts),
+        rows=len(examples),
         accuracy=found.accuracy,
         precision=found.precision,
         recall=found.recall,
@@ -58,8 +57,8 @@ def measure(
         macro_f1=found.macro_f1,
         ece=found.ece,
         latency_ms=speed,
-        throughput_per_second=round(len(texts) / seconds, 1),
-        peak_memory_bytes=peak_memory(directory, texts, threads),
+        throughput_per_second=round(len(examples) / seconds, 1),
+        peak_memory_bytes=peak_memory(directory, examples, threads),
         size_bytes=serving_size(directory, classifier.card.serving_files),
         per_class=found.per_class,
         device=f"cpu, {threads} thread{'s' if threads != 1 else ''}",

@@ -1,6 +1,6 @@
-"""The fresh process whose peak memory is measured: predicts texts from standard input, prints VmHWM in bytes.
+"""The fresh process whose peak memory is measured: predicts examples from standard input, prints VmHWM in bytes.
 
-Run as `python -m kaon_jobs.evaluate.memory DIRECTORY THREADS`; texts are separated by NUL. Imports what a server would.
+Run as `python -m kaon_jobs.evaluate.memory DIRECTORY THREADS`. Imports what a server would.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from kaon_jobs.onnx_text import OnnxTextClassifier
+from kaon_jobs.examples import unpacked
+from kaon_jobs.onnx_model import open_classifier
 
 
 def high_water_mark() -> int:
@@ -20,8 +21,7 @@ def high_water_mark() -> int:
 
 
 if __name__ == "__main__":
-    texts = sys.stdin.read().split("\0")
-    classifier = OnnxTextClassifier(Path(sys.argv[1]), int(sys.argv[2]))
-    for text in texts:
-        classifier.probabilities([text])
+    classifier = open_classifier(Path(sys.argv[1]), int(sys.argv[2]))
+    for example in unpacked(sys.stdin.buffer.read()):
+        classifier.probabilities([example])
     print(high_water_mark())

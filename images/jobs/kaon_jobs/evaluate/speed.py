@@ -7,16 +7,18 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kaon.api.evaluation import Latency
 from kaon_jobs.errors import StageFailure
-from kaon_jobs.onnx_text import OnnxTextClassifier
+from kaon_jobs.examples import packed
+from kaon_jobs.onnx_model import OnnxClassifier
 
 WARM_UP = 10
-LATENCY_TEXTS = 200
-MEMORY_TEXTS = 64
+LATENCY_EXAMPLES = 200
+MEMORY_EXAMPLES = 64
 
 # In the order in which they matter to a quantised model.
 _SETS = {
@@ -33,20 +35,20 @@ _SETS = {
 }
 
 
-def latency(classifier: OnnxTextClassifier, texts: Sequence[str]) -> Latency:
-    """Milliseconds of one text from string to scores, tokenizer included, over real texts."""
-    for text in texts[:WARM_UP]:
-        classifier.run(classifier.encode([text]))
+def latency(classifier: OnnxClassifier, examples: Sequence[Any]) -> Latency:
+    """Milliseconds of one example from what a client sends to scores, tokenizer included, over real ones."""
+    for example in examples[:WARM_UP]:
+        classifier.run(classifier.encode([example]))
     seconds = []
-    for text in texts[:LATENCY_TEXTS]:
+    for example in examples[:LATENCY_EXAMPLES]:
         start = time.perf_counter()
-        classifier.run(classifier.encode([text]))
+        classifier.run(classifier.encode([example]))
         seconds.append(time.perf_counter() - start)
     p50, p99 = np.percentile(np.asarray(seconds) * 1000, [50, 99])
     return Latency(p50=round(float(p50), 3), p99=round(float(p99), 3))
 
 
-def peak_memory(directory: Path, texts: Sequence[str], threads: int) -> int:
+def peak_memory(directory: Path, examples: Sequence[Any], threads: int) -> int:
     """Bytes that a fresh process has held at most after predicting: interpreter, runtime, model and work space.
 
     Raises:
@@ -54,13 +56,12 @@ def peak_memory(directory: Path, texts: Sequence[str], threads: int) -> int:
     """
     child = subprocess.run(
         [sys.executable, "-m", "kaon_jobs.evaluate.memory", str(directory), str(threads)],
-        input="\0".join(texts[:MEMORY_TEXTS]),
+        input=packed(examples[:MEMORY_EXAMPLES]),
         capture_output=True,
-        text=True,
         check=False,
     )
     if child.returncode != 0:
-        tail = child.stderr.strip().splitlines()[-1:] or ["no message"]
+        tail = child.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
         raise StageFailure(
             "MemoryMeasurementFailed",
             f"a fresh process could not run the model (exit {child.returncode}): {tail[0]}",

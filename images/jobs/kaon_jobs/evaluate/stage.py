@@ -13,7 +13,7 @@ from kaon_jobs.data.splits import classes_of, fetch_dataset, read_split
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.evaluate.measure import measure
 from kaon_jobs.machine import cpu_limit
-from kaon_jobs.onnx_text import CARD_FILE
+from kaon_jobs.onnx_model import CARD_FILE
 from kaon_jobs.predictions import predictions_file, write_predictions
 from kaon_jobs.train.report_page import report_page
 
@@ -37,7 +37,7 @@ def run(job: JobSpec, work: EvaluateWork, context: Context) -> Result:
         )
     measured = measure(
         model_dir,
-        rows.texts,
+        rows.inputs,
         rows.label_ids,
         split=work.split,
         threads=min(work.threads, cpu_limit()),

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from kaon.contract.jobspec import FetchWork, JobSpec
-from kaon.contract.manifest import Manifest, ModelCard
+from kaon.contract.manifest import TEXT_TASK, Manifest, ModelCard
 from kaon_jobs import artifact
 from kaon_jobs.context import Context
 from kaon_jobs.errors import StageFailure
@@ -46,6 +46,10 @@ def _card(manifest: Manifest) -> ModelCard:
     card = manifest.model
     if card is None:
         raise StageFailure("ArtifactNotServable", f"the artifact is a {manifest.kind}, not a model")
+    if card.task != TEXT_TASK:
+        raise StageFailure(
+            "ArtifactNotServable", f"the model is made for {card.task}; the servers here take text classifiers"
+        )
     if not card.golden:
         raise StageFailure(
             "ArtifactNotServable",

@@ -182,7 +182,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, rows: Rows, max_sequence_length: 
     """Rows as the trainer reads them, cut but not padded. Segment ids are left to the model, as in the exported one."""
     if not len(rows):
         return []
-    ids = tokenizer(rows.texts, truncation=True, max_length=max_sequence_length, return_token_type_ids=False)
+    ids = tokenizer(rows.inputs, truncation=True, max_length=max_sequence_length, return_token_type_ids=False)
     return [
         {"input_ids": tokens, "attention_mask": mask, "labels": int(label)}
         for tokens, mask, label in zip(ids["input_ids"], ids["attention_mask"], rows.label_ids, strict=True)

@@ -21,7 +21,8 @@ from kaon_jobs.errors import StageFailure
 from kaon_jobs.evaluate.measure import Measured, measure
 from kaon_jobs.golden import golden_examples
 from kaon_jobs.machine import cpu_limit
-from kaon_jobs.onnx_text import CARD_FILE, MODEL_FILE, TOKENIZER_FILE, OnnxTextClassifier
+from kaon_jobs.onnx_model import CARD_FILE, MODEL_FILE
+from kaon_jobs.onnx_text import TOKENIZER_FILE, OnnxTextClassifier
 from kaon_jobs.predictions import predictions_file, write_predictions
 from kaon_jobs.store import open_store
 from kaon_jobs.train.base_model import BaseModel, fetch_base_model, load_model, load_tokenizer
@@ -73,16 +74,16 @@ def run(job: JobSpec, work: TrainWork, context: Context) -> Result:
     (out / CARD_FILE).write_text(json.dumps(card.wire(), indent=1, ensure_ascii=False))
     threads = min(THREADS, cpu_limit())
     classifier = OnnxTextClassifier(out, threads)
-    parity = check_parity(model, classifier, [*test.texts, *train.texts])
+    parity = check_parity(model, classifier, [*test.inputs, *train.inputs])
 
     report.progress("evaluating", 88)
-    card = card.model_copy(update={"golden": golden_examples(classifier, test.texts, test.label_ids.tolist())})
+    card = card.model_copy(update={"golden": golden_examples(classifier, test.inputs, test.label_ids.tolist())})
     (out / CARD_FILE).write_text(json.dumps(card.wire(), indent=1, ensure_ascii=False))
     if len(validation):
-        write_predictions(out / predictions_file("validation"), validation, classifier.probabilities(validation.texts))
+        write_predictions(out / predictions_file("validation"), validation, classifier.probabilities(validation.inputs))
     measured = measure(
         out,
-        test.texts,
+        test.inputs,
         test.label_ids,
         split="test",
         threads=threads,

@@ -111,7 +111,7 @@ def test_the_recorded_predictions_are_those_of_the_compressed_model_and_give_the
     source = InputArtifact(uri=dataset.artifact.uri, digest=dataset.artifact.digest)
     fetch_dataset(source, tmp_path / "data", ("test",))
     test = read_split(tmp_path / "data", "test")
-    again = OnnxTextClassifier(files, 1).probabilities(test.texts, batch_size=1)
+    again = OnnxTextClassifier(files, 1).probabilities(test.inputs, batch_size=1)
     recorded = read_probabilities(files / "predictions-test.parquet")
     assert np.abs(again - recorded).max() < 1e-5
     assert result.compression.evaluation is not None

@@ -8,34 +8,28 @@ from typing import Any
 import pytest
 
 from kaon.api.compressionjob import Budget, SearchLimits
+from kaon_jobs.compress.encoder_shape import MIN_COUNTS, EncoderShape, EncoderStructure, spread
 from kaon_jobs.compress.moves import DYNAMIC, FUSION, Done, Pipeline, Probe, Probed, Question, Seen, Tried, Try
 from kaon_jobs.compress.search import next_move
 from kaon_jobs.compress.selection import choose, contender
-from kaon_jobs.compress.shape import Point, Shape, Structure, learn, spread, structures
-from kaon_jobs.compress.students import MIN_COUNTS, student_of
+from kaon_jobs.compress.shape import Point, learn
+from kaon_jobs.compress.students import student_of
 
 from .figures_of import measured, quality
 
-SHAPE = Shape(6, 384, 1536, 48, 30_000, tuple(zip(MIN_COUNTS, (10_000, 8000, 7000, 6000, 5000), strict=True)))
-WHOLE = Structure(tuple(range(6)), 0.0, 1)
+SHAPE = EncoderShape(6, 384, 1536, 48, 30_000, tuple(zip(MIN_COUNTS, (10_000, 8000, 7000, 6000, 5000), strict=True)))
+WHOLE = SHAPE.whole
 
 
-def _structure(pipeline: Pipeline) -> Structure:
+def _structure(pipeline: Pipeline) -> EncoderStructure:
     """The structure of a pipeline, trained or not."""
-    layers, narrowed, count = WHOLE.layers, 0.0, 1
-    for step in pipeline.steps:
-        if step.vocabulary is not None:
-            count = step.vocabulary.min_count or 1
-        if step.prune is not None:
-            layers = tuple(step.prune.keep_layers or layers)
-            narrowed = step.prune.ratio or narrowed
-    return Structure(layers, narrowed, count)
+    return SHAPE.structure_of(pipeline.steps)
 
 
-def _costs(structure: Structure) -> tuple[float, float]:
+def _costs(structure: EncoderStructure) -> tuple[float, float]:
     """(times smaller, times faster): INT8, and a fixed part that nothing takes away."""
-    size = 0.02 + 0.23 * structure.weights(SHAPE) / WHOLE.weights(SHAPE)
-    time = 0.04 + 0.40 * structure.work(SHAPE) / WHOLE.work(SHAPE)
+    size = 0.02 + 0.23 * SHAPE.weights(structure) / SHAPE.weights(WHOLE)
+    time = 0.04 + 0.40 * SHAPE.work(structure) / SHAPE.work(WHOLE)
     return 1 / size, 1 / time
 
 
@@ -59,7 +53,7 @@ class World:
         if student is None:
             return 0
         learnt = sum(lesson.epochs or 0 for lesson in student.lessons)
-        share = student.structure.work(SHAPE) / WHOLE.work(SHAPE)
+        share = SHAPE.work(student.structure) / SHAPE.work(WHOLE)
         return int(400 * max(0.0, self.enough - share)) + (0 if learnt >= self.epochs else 20)
 
     def run(self) -> Done:
@@ -88,7 +82,7 @@ class World:
         raise AssertionError("the search does not end")
 
     @property
-    def chosen(self) -> Structure:
+    def chosen(self) -> EncoderStructure:
         best = choose([item.contender for item in self.tried if item.contender], "latency")
         assert best is not None
         return _structure(next(item.pipeline for item in self.tried if item.contender is best))
@@ -105,11 +99,11 @@ def test_plain_int8_is_tried_first_and_structures_are_timed_before_any_is_traine
 def test_the_smallest_structure_that_is_good_enough_is_found_within_a_fifth(enough: float) -> None:
     world = World(enough)
     world.run()
-    work = world.chosen.work(SHAPE) / WHOLE.work(SHAPE)
+    work = SHAPE.work(world.chosen) / SHAPE.work(WHOLE)
     possible = min(
-        item.work(SHAPE) / WHOLE.work(SHAPE)
-        for item in structures(SHAPE, 2)
-        if item.work(SHAPE) / WHOLE.work(SHAPE) >= enough - 0.02
+        SHAPE.work(item) / SHAPE.work(WHOLE)
+        for item in SHAPE.first
+        if SHAPE.work(item) / SHAPE.work(WHOLE) >= enough - 0.02
     )
     assert work <= possible * 1.2
 
@@ -177,14 +171,14 @@ def test_the_same_world_is_searched_in_the_same_way() -> None:
 
 def test_a_structure_that_cannot_be_built_is_no_reason_to_stop() -> None:
     world = World(0.1)
-    world.probed = [Probed(Pipeline((*item.steps(SHAPE), FUSION, DYNAMIC))) for item in structures(SHAPE, 2)]
+    world.probed = [Probed(Pipeline((*SHAPE.steps(item), FUSION, DYNAMIC))) for item in SHAPE.first]
     assert world.run().reason
 
 
 def test_lines_through_a_few_structures_tell_what_the_others_cost() -> None:
-    known = [Structure(spread(6, count), narrowed, 2) for count, narrowed in ((1, 0.75), (3, 0.5), (6, 0.0))]
+    known = [EncoderStructure(spread(6, count), narrowed, 2) for count, narrowed in ((1, 0.75), (3, 0.5), (6, 0.0))]
     costs = learn([Point(item, *_costs(item)) for item in known], SHAPE)
-    for structure in structures(SHAPE, 2):
+    for structure in SHAPE.first:
         assert costs.size_ratio(structure) == pytest.approx(_costs(structure)[0], rel=0.01)
         assert costs.speedup(structure) == pytest.approx(_costs(structure)[1], rel=0.01)
 
@@ -195,5 +189,5 @@ def test_layers_that_stay_are_spread_and_hold_the_first_and_the_last() -> None:
 
 def test_a_vocabulary_that_is_needed_in_full_is_left_alone() -> None:
     small = replace(SHAPE, vocabulary=8000)
-    steps = [Structure((0, 5), 0.0, count).steps(small)[0].kind for count in (1, 2, 3)]
+    steps = [small.steps(EncoderStructure((0, 5), 0.0, count))[0].kind for count in (1, 2, 3)]
     assert steps == ["prune", "prune", "vocabulary"]

@@ -20,7 +20,8 @@ from kaon_jobs.compress.sensitivity import scan
 from kaon_jobs.compress.techniques import TechniqueFailed, step_name, technique_of
 from kaon_jobs.compress.techniques.ort import needs_reduced_range
 from kaon_jobs.data.splits import fetch_dataset, read_split
-from kaon_jobs.onnx_text import MODEL_FILE, OnnxTextClassifier
+from kaon_jobs.onnx_model import MODEL_FILE
+from kaon_jobs.onnx_text import OnnxTextClassifier
 
 FUSION = Step(optimize="transformer-fusion")
 
@@ -34,7 +35,7 @@ def texts(dataset: Result, tmp_path_factory: pytest.TempPathFactory) -> list[str
     assert dataset.artifact is not None
     directory = tmp_path_factory.mktemp("data")
     fetch_dataset(InputArtifact(uri=dataset.artifact.uri, digest=dataset.artifact.digest), directory, ("train",))
-    return read_split(directory, "train").texts
+    return read_split(directory, "train").inputs
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ from kaon_jobs.compress.lessons import Lessons, view
 from kaon_jobs.compress.techniques import TechniqueFailed, technique_of
 from kaon_jobs.compress.techniques.pieces import kept_tokens, remapped
 from kaon_jobs.data.splits import Rows, fetch_dataset, read_split
-from kaon_jobs.onnx_text import CARD_FILE, MODEL_FILE, OnnxTextClassifier
+from kaon_jobs.onnx_model import CARD_FILE, MODEL_FILE
+from kaon_jobs.onnx_text import OnnxTextClassifier
 
 FUSION = {"optimize": "transformer-fusion"}
 INT8 = {"quantize": {"scheme": "int8-dynamic"}}
@@ -77,7 +78,7 @@ def make(source: Path, lessons: Lessons, tmp_path: Path) -> Callable[..., Path]:
 
 
 def _accuracy(directory: Path, rows: Rows) -> float:
-    found = OnnxTextClassifier(directory, 1).probabilities(rows.texts).argmax(axis=1)
+    found = OnnxTextClassifier(directory, 1).probabilities(rows.inputs).argmax(axis=1)
     return float(np.mean(found == rows.label_ids))
 
 
@@ -153,7 +154,7 @@ def test_a_distilled_student_answers_more_like_its_teacher_than_the_layers_it_wa
     cut = make({"prune": {"method": "layers", "keepLayers": [0]}})
     student = make({"distill": {"keepLayers": [0], "epochs": 8, "learningRate": 0.003}})
     teacher, before, after = (
-        OnnxTextClassifier(path, 1).probabilities(splits["test"].texts) for path in (source, cut, student)
+        OnnxTextClassifier(path, 1).probabilities(splits["test"].inputs) for path in (source, cut, student)
     )
     assert np.abs(after - teacher).mean() < 0.5 * np.abs(before - teacher).mean()
     assert _accuracy(student, splits["test"]) > 0.9

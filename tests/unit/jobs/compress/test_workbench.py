@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from kaon.api.compressionjob import Step
@@ -19,7 +18,8 @@ from kaon_jobs.compress.moves import DYNAMIC, FUSION, Pipeline
 from kaon_jobs.compress.trials import TrialStore
 from kaon_jobs.compress.workbench import Question, Workbench
 from kaon_jobs.data.splits import fetch_dataset, read_split
-from kaon_jobs.onnx_text import MODEL_FILE, OnnxTextClassifier
+from kaon_jobs.onnx_model import MODEL_FILE
+from kaon_jobs.onnx_text import OnnxTextClassifier
 from kaon_jobs.store import open_store
 
 STUDENT = (Step.model_validate({"distill": {"keepLayers": [0], "epochs": 1, "views": 1}}),)
@@ -32,9 +32,9 @@ def applied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     done: list[str] = []
     real = workbench.technique_of
 
-    def counted(step: Step) -> Any:
+    def counted(step: Step, **more: Any) -> Any:
         done.append(step.kind)
-        return real(step)
+        return real(step, **more)
 
     monkeypatch.setattr(workbench, "technique_of", counted)
     return done
@@ -50,8 +50,8 @@ def bench(trained: Result, dataset: Result, tmp_path: Path, applied: list[str]) 
     rows, validation = read_split(data, "train"), read_split(data, "validation")
 
     def made(attempt: str) -> Workbench:
-        said = OnnxTextClassifier(source, 1).probabilities(validation.texts).argmax(axis=1)
-        asked = Question(validation.texts, validation.label_ids, np.asarray(said, dtype=np.int64))
+        said = OnnxTextClassifier(source, 1).probabilities(validation.inputs)
+        asked = Question(validation.inputs, validation.label_ids, said)
         trials = TrialStore(open_store(f"file:///mnt{tmp_path}/store/compressionjobs", None), {"seed": 0})
         lessons = Lessons(rows, 0, source, threads=1, shelf=trials)
         return Workbench(source, tmp_path / attempt, asked, lessons, trials, threads=1, seed=0, measure_memory=False)

@@ -2,8 +2,10 @@
 
 Those of the trained form (vocabulary, prune, distill, finetune) read and write weights and tokenizer; the workbench
 exports what they leave, when it is asked for. Those of the exported form (optimize, lowRank, quantize) read and write
-model.onnx. Adding one: a file here with a class that has `apply`, a line in `technique_of` and in naming.py, and, when
-the search shall use it by itself, a line in search.py.
+model.onnx. A network that has no trained form is pruned and trained in its exported one (networks.py).
+
+Adding one: a file here with a class that has `apply`, a line in `technique_of` and in naming.py, and, when the search
+shall use it by itself, a line in search.py or in a shape.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ class TechniqueFailed(Exception):
 
 
 class Technique(Protocol):
-    """One transformation of a model."""
+    """One transformation of a model: a text encoder's or a network's."""
 
     def apply(self, source: Path, target: Path, data: Lessons) -> None:
         """Writes into `target` what it made of `source`. The files that it does not write lie in both directories.
@@ -36,9 +38,11 @@ class Technique(Protocol):
         ...
 
 
-def technique_of(step: Step) -> Technique:
-    """The technique that a step asks for."""
+def technique_of(step: Step, *, of_network: bool = False) -> Technique:
+    """The technique that a step asks for; of a network when the model reads arrays, and has its exported form alone."""
     # Each imports torch's or onnxruntime's tools, which take seconds; a pure caller needs only the names above.
+    if of_network and step.trains:
+        return _of_network(step)
     if step.quantize is not None:
         return _quantization(step.quantize)
     if step.optimize is not None:
@@ -66,6 +70,19 @@ def technique_of(step: Step) -> Technique:
 
         return Pruning(step.prune)
     raise TechniqueFailed(f"the step is empty: it must be exactly one of {', '.join(STEP_FIELDS)}")
+
+
+def _of_network(step: Step) -> Technique:
+    from kaon_jobs.compress.techniques.networks import ChannelPruning, NetworkDistillation, NetworkFinetuning
+
+    if step.prune is not None and step.prune.method == "channels":
+        return ChannelPruning(step.prune)
+    if step.distill is not None:
+        return NetworkDistillation(step.distill)
+    if step.finetune is not None:
+        return NetworkFinetuning(step.finetune)
+    what = f"prune with method: {step.prune.method}" if step.prune is not None else step.kind
+    raise TechniqueFailed(f"{what} is for text encoders, and this is a network: use prune with method: channels")
 
 
 def _quantization(parameters: Quantize) -> Technique:

@@ -6,7 +6,6 @@ asked for, need the teacher itself beside the student; where the shapes differ, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,22 @@ from kaon_jobs.compress.lessons import Lessons
 from kaon_jobs.compress.techniques import TechniqueFailed
 from kaon_jobs.compress.techniques.rounding import rounded_weights
 from kaon_jobs.compress.techniques.structure import keep_layers
-from kaon_jobs.compress.techniques.teaching import Batch, Plan, View, teach
+from kaon_jobs.compress.techniques.teaching import (
+    ALPHA,
+    FINETUNE_EPOCHS,
+    TEMPERATURE,
+    VIEWS,
+    Batch,
+    Loss,
+    Plan,
+    View,
+    logits_loss,
+    teach,
+)
 
 EPOCHS = 12
 LEARNING_RATE = 3e-4
-FINETUNE_EPOCHS = 2
 FINETUNE_RATE = 5e-5
-TEMPERATURE = 2.0
-ALPHA = 0.1
-VIEWS = 4
 
 
 class Distillation:
@@ -50,7 +56,7 @@ class Distillation:
             View(data.encoded(source, number), torch.as_tensor(data.answers(number)))
             for number in range(min(wanted.views or VIEWS, plan.epochs))
         ]
-        loss = _logits_loss(wanted.temperature or TEMPERATURE, ALPHA if wanted.alpha is None else wanted.alpha)
+        loss = logits_loss(wanted.temperature or TEMPERATURE, ALPHA if wanted.alpha is None else wanted.alpha)
         outputs = {}
         if wanted.hidden_loss or wanted.attention_loss:
             loss = _with_inner_states(loss, student, source, data, wanted)
@@ -61,14 +67,13 @@ class Distillation:
             encoder.last_layer_for_first_token(student, not outputs),
         ):
             teach(
-                student,
+                encoder.Pupil(student, outputs),
                 views,
                 data.rows.label_ids,
                 plan,
                 loss,
                 threads=data.threads,
                 progress=lambda share: data.progress("distilling", share),
-                outputs=outputs,
                 dropout=False,
             )
         encoder.save(student, source, target)
@@ -92,7 +97,7 @@ def finetune(model: PreTrainedModel, source: Path, data: Lessons, parameters: Fi
     plan = Plan.of(parameters, epochs=FINETUNE_EPOCHS, learning_rate=FINETUNE_RATE, seed=data.seed)
     with rounded_weights(model, parameters.quantization_aware):
         teach(
-            model,
+            encoder.Pupil(model),
             [View(data.encoded(source, 0))],
             data.rows.label_ids,
             plan,
@@ -126,25 +131,7 @@ def fresh(model: PreTrainedModel, shape: Student, seed: int) -> PreTrainedModel:
     return made
 
 
-def _logits_loss(temperature: float, alpha: float) -> Callable[[Any, Batch], torch.Tensor]:
-    def loss(found: Any, batch: Batch) -> torch.Tensor:
-        assert batch.answers is not None
-        soft = functional.kl_div(
-            functional.log_softmax(found.logits / temperature, dim=1),
-            functional.log_softmax(batch.answers / temperature, dim=1),
-            log_target=True,
-            reduction="batchmean",
-        )
-        hard = functional.cross_entropy(found.logits, batch.labels) if alpha else 0.0
-        # The square keeps the gradients of both parts comparable at any temperature (Hinton et al. 2015).
-        return (1 - alpha) * temperature**2 * soft + alpha * hard
-
-    return loss
-
-
-def _with_inner_states(
-    loss: Callable[[Any, Batch], torch.Tensor], student: PreTrainedModel, source: Path, data: Lessons, wanted: Distill
-) -> Callable[[Any, Batch], torch.Tensor]:
+def _with_inner_states(loss: Loss, student: PreTrainedModel, source: Path, data: Lessons, wanted: Distill) -> Loss:
     """Adds the distance of hidden states and attention maps, layer by layer, to a loss.
 
     Raises:
@@ -164,11 +151,9 @@ def _with_inner_states(
 
     def more(found: Any, batch: Batch) -> torch.Tensor:
         with torch.no_grad():
-            theirs = callable_teacher(
-                input_ids=batch.ids, attention_mask=batch.mask, output_hidden_states=True, output_attentions=True
-            )
+            theirs = callable_teacher(**batch.inputs, output_hidden_states=True, output_attentions=True)
         total = loss(found, batch)
-        seen = batch.mask.unsqueeze(-1).float()
+        seen = batch.inputs["attention_mask"].unsqueeze(-1).float()
         for high, low in pairs:
             if wanted.hidden_loss:
                 apart = (found.hidden_states[low] - theirs.hidden_states[high]) * seen

@@ -21,7 +21,8 @@ from kaon_jobs.compress.techniques import TechniqueFailed
 from kaon_jobs.compress.techniques.first_token import take_first_token_early
 from kaon_jobs.compress.techniques.ort import quiet
 from kaon_jobs.compress.techniques.segments import fold_segments
-from kaon_jobs.onnx_text import MODEL_FILE, OnnxTextClassifier
+from kaon_jobs.onnx_model import MODEL_FILE
+from kaon_jobs.onnx_text import OnnxTextClassifier
 
 CHECKED_TEXTS = 64
 TOLERANCE = 1e-3

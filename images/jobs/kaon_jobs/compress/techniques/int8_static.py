@@ -24,7 +24,7 @@ from kaon_jobs.compress.techniques.ort import (
     quantize_nodes_dynamically,
     quiet,
 )
-from kaon_jobs.onnx_text import MODEL_FILE
+from kaon_jobs.onnx_model import MODEL_FILE
 
 DEFAULT_SAMPLES = 256
 
@@ -35,6 +35,8 @@ _METHODS = {
 }
 _DYNAMIC_ONLY = ("Attention", "EmbedLayerNormalization")
 """Fused operators for which onnxruntime has INT8 kernels, but none that take fixed ranges in QDQ form."""
+_BETWEEN = ("Add", "AveragePool", "Clip", "Flatten", "GlobalAveragePool", "MaxPool", "Mul", "Relu", "Reshape")
+"""Operators between convolutions, which stay in eight bits when they are asked to."""
 _FUSED = (
     "Attention",
     "QAttention",
@@ -60,7 +62,8 @@ class Int8Static:
         nodes = graph.weight_nodes(model)
         skipped = left_alone(nodes, self._parameters.exclude)
         chosen = [node for node in nodes if node.name not in skipped]
-        static = [node.name for node in chosen if node.op_type not in _DYNAMIC_ONLY]
+        static = [] if not any(node.op_type == "Conv" for node in chosen) else _between(model)
+        static += [node.name for node in chosen if node.op_type not in _DYNAMIC_ONLY]
         dynamic = [node.name for node in chosen if node.op_type in _DYNAMIC_ONLY]
         per_channel = self._parameters.per_channel is not False
         with tempfile.TemporaryDirectory(prefix="static-") as scratch:
@@ -92,7 +95,7 @@ class Int8Static:
                 target / MODEL_FILE,
                 Reader(inputs),
                 quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=["MatMul", "Gemm", "Gather"],
+                op_types_to_quantize=["MatMul", "Gemm", "Gather", "Conv", *_BETWEEN],
                 nodes_to_quantize=also_as_products(nodes),
                 per_channel=per_channel,
                 reduce_range=needs_reduced_range(),
@@ -101,6 +104,10 @@ class Int8Static:
                 calibrate_method=_METHODS[method],
                 extra_options=options,
             )
+
+
+def _between(model: onnx.ModelProto) -> list[str]:
+    return [node.name for node in model.graph.node if node.op_type in _BETWEEN]
 
 
 def _declare_floats(model: onnx.ModelProto) -> None:

@@ -15,7 +15,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic  # type: ignore
 from kaon_jobs.compress import graph
 from kaon_jobs.compress.techniques import TechniqueFailed
 from kaon_jobs.evaluate.speed import instruction_sets
-from kaon_jobs.onnx_text import MODEL_FILE
+from kaon_jobs.onnx_model import MODEL_FILE
 
 # Fused operators have no shape inference, so the quantizer cannot see that what goes into them are floats.
 OPTIONS: dict[str, Any] = {"DefaultTensorType": onnx.TensorProto.FLOAT, "MatMulConstBOnly": True}
@@ -62,9 +62,15 @@ def quantize_nodes_dynamically(model: onnx.ModelProto, target: Path, nodes: list
             nodes_to_quantize=also_as_products(nodes),
             per_channel=per_channel,
             reduce_range=needs_reduced_range(),
-            weight_type=QuantType.QInt8,
+            # onnxruntime has no convolution of signed weights by ranges that it learns on the way.
+            weight_type=QuantType.QUInt8 if _convolves(model, nodes) else QuantType.QInt8,
             extra_options=dict(OPTIONS),
         )
+
+
+def _convolves(model: onnx.ModelProto, nodes: Sequence[str]) -> bool:
+    named = set(nodes)
+    return any(node.op_type == "Conv" and node.name in named for node in model.graph.node)
 
 
 def also_as_products(nodes: Sequence[str]) -> list[str]:

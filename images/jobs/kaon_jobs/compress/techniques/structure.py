@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 
 from kaon.api.compressionjob import Prune
 from kaon_jobs.compress import encoder
+from kaon_jobs.compress.encoder_shape import spread
 from kaon_jobs.compress.lessons import Lessons
-from kaon_jobs.compress.shape import spread
 from kaon_jobs.compress.techniques import TechniqueFailed
 
 SCORED_ROWS = 256
@@ -41,6 +41,8 @@ class StructuredPruning:
                 keep_layers(model, self._parameters.keep_layers or spread(depth, left))
             case "ffn":
                 prune_ffn(model, self._parameters.ratio or 0.0, _scores(model, source, data, "outer"))
+            case "channels":
+                raise TechniqueFailed("method: channels is for networks; of a text encoder, prune ffn, heads or layers")
             case "heads":
                 prune_heads(model, self._parameters.ratio or 0.0, _scores(model, source, data, "attended"))
         encoder.save(model, source, target)
@@ -117,7 +119,7 @@ def _scores(model: PreTrainedModel, source: Path, data: Lessons, name: str) -> l
 
         handles.append(linear.register_forward_pre_hook(keep))
     chosen = data.drawn_rows(SCORED_ROWS)
-    rows = encoder.encode(source, chosen.texts)
+    rows = encoder.encode(source, chosen.inputs)
     callable_model: Any = model
     for ids, mask, labels in encoder.batches(rows, chosen.label_ids, int(model.config.pad_token_id or 0)):
         callable_model(input_ids=ids, attention_mask=mask, labels=labels).loss.backward()

@@ -10,15 +10,14 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedModel
+from torch.nn import functional
 
 from kaon.api.compressionjob import Training
-from kaon_jobs.compress import encoder
 from kaon_jobs.compress.techniques import TechniqueFailed
 from kaon_jobs.processor import multiplies_bf16
 from kaon_jobs.train.loop import GroupedByLength
@@ -29,12 +28,18 @@ WARM_UP = 0.06
 WEIGHT_DECAY = 0.01
 MAX_NORM = 1.0
 
+# What a step means that leaves it out.
+FINETUNE_EPOCHS = 2
+TEMPERATURE = 2.0
+ALPHA = 0.1
+VIEWS = 4
+
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One form of the training rows: token ids, and the teacher's logits for exactly these texts."""
+    """One form of the training rows: token ids or an array of each, and the teacher's logits for exactly these."""
 
-    rows: Sequence[Sequence[int]]
+    rows: Sequence[Any]
     answers: torch.Tensor | None = None
 
 
@@ -42,14 +47,34 @@ class View:
 class Batch:
     """What one step sees."""
 
-    ids: torch.Tensor
-    mask: torch.Tensor
+    inputs: dict[str, torch.Tensor]
+    """As the model is called with."""
     labels: torch.Tensor
     answers: torch.Tensor | None
 
 
+class Pupil(Protocol):
+    """A model that learns: what it has to be besides a torch module."""
+
+    module: torch.nn.Module
+    brief: bool
+    """Whether it learns in BF16 where the processor multiplies it, weights and their changes in float32."""
+
+    def lengths(self, view: View) -> list[int] | None:
+        """How long each row is, where batches should hold rows of similar length."""
+        ...
+
+    def inputs(self, rows: Sequence[Any]) -> dict[str, torch.Tensor]:
+        """A batch of rows as the model is called with."""
+        ...
+
+    def answer(self, inputs: dict[str, torch.Tensor]) -> Any:
+        """What the model makes of a batch; `logits` are its scores."""
+        ...
+
+
 Loss = Callable[[Any, Batch], torch.Tensor]
-"""(the model's outputs, the batch) -> the loss."""
+"""(what the pupil answers, the batch) -> the loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +98,7 @@ class Plan:
 
 
 def teach(
-    model: PreTrainedModel,
+    pupil: Pupil,
     views: Sequence[View],
     labels: NDArray[np.int64],
     plan: Plan,
@@ -81,12 +106,9 @@ def teach(
     *,
     threads: int,
     progress: Callable[[float], None],
-    outputs: dict[str, bool] | None = None,
     dropout: bool = True,
 ) -> None:
     """Trains the model in place; each epoch sees the next view. Leaves it in evaluation mode.
-
-    In BF16 where the processor multiplies it, weights and their changes in float32.
 
     Args:
         dropout: a student of a teacher's answers has no need of it, and learns faster without.
@@ -96,18 +118,16 @@ def teach(
     """
     torch.set_num_threads(threads)
     torch.manual_seed(plan.seed)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trained = [parameter for parameter in pupil.module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=plan.learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
     steps = plan.epochs * -(-len(labels) // plan.batch_size)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
-    callable_model: Any = model
-    model.train(dropout)
+    pupil.module.train(dropout)
     start = time.monotonic()
-    brief = multiplies_bf16()
-    for number, batch in enumerate(_batches(views, labels, plan, int(model.config.pad_token_id or 0))):
+    brief = pupil.brief and multiplies_bf16()
+    for number, batch in enumerate(_batches(pupil, views, labels, plan)):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=brief):
-            found = callable_model(input_ids=batch.ids, attention_mask=batch.mask, **(outputs or {}))
-        found["logits"] = found["logits"].float()
+            found = pupil.answer(batch.inputs)
         loss = loss_of(found, batch)
         if not torch.isfinite(loss):
             raise TechniqueFailed(
@@ -120,8 +140,26 @@ def teach(
         scheduler.step()
         if number % 20 == 0:
             progress(number / steps)
-    model.eval()
+    pupil.module.eval()
     log.info("trained %d steps in %.0f s", steps, time.monotonic() - start)
+
+
+def logits_loss(temperature: float, alpha: float) -> Loss:
+    """(1 - alpha) of the distance from the teacher's softened answers, alpha of that from the labels."""
+
+    def loss(found: Any, batch: Batch) -> torch.Tensor:
+        assert batch.answers is not None
+        soft = functional.kl_div(
+            functional.log_softmax(found.logits / temperature, dim=1),
+            functional.log_softmax(batch.answers / temperature, dim=1),
+            log_target=True,
+            reduction="batchmean",
+        )
+        hard = functional.cross_entropy(found.logits, batch.labels) if alpha else 0.0
+        # The square keeps the gradients of both parts comparable at any temperature (Hinton et al. 2015).
+        return (1 - alpha) * temperature**2 * soft + alpha * hard
+
+    return loss
 
 
 def _rate(step: int, steps: int) -> float:
@@ -129,14 +167,17 @@ def _rate(step: int, steps: int) -> float:
     return (step + 1) / warm if step < warm else max(0.0, (steps - step) / max(1, steps - warm))
 
 
-def _batches(views: Sequence[View], labels: NDArray[np.int64], plan: Plan, pad_id: int) -> Iterator[Batch]:
+def _batches(pupil: Pupil, views: Sequence[View], labels: NDArray[np.int64], plan: Plan) -> Iterator[Batch]:
     for epoch in range(plan.epochs):
         view = views[epoch % len(views)]
-        sampler = GroupedByLength([len(row) for row in view.rows], plan.batch_size, plan.seed)
-        sampler.epoch = epoch
-        order = list(sampler)
+        lengths = pupil.lengths(view)
+        if lengths is None:
+            order = np.random.default_rng([plan.seed, epoch]).permutation(len(labels)).tolist()
+        else:
+            sampler = GroupedByLength(lengths, plan.batch_size, plan.seed)
+            sampler.epoch = epoch
+            order = list(sampler)
         for start in range(0, len(order), plan.batch_size):
             part = order[start : start + plan.batch_size]
-            ids, mask = encoder.pad([view.rows[row] for row in part], pad_id)
             answers = None if view.answers is None else view.answers[part]
-            yield Batch(ids, mask, torch.as_tensor(labels[part]), answers)
+            yield Batch(pupil.inputs([view.rows[row] for row in part]), torch.as_tensor(labels[part]), answers)

@@ -20,7 +20,8 @@ from kaon_jobs.compress import encoder
 from kaon_jobs.compress.lessons import Lessons
 from kaon_jobs.compress.techniques import TechniqueFailed
 from kaon_jobs.compress.techniques.pieces import kept_tokens, remapped, token_ids, tokens_of
-from kaon_jobs.onnx_text import CARD_FILE, TOKENIZER_FILE, load_tokenizer, read_card
+from kaon_jobs.onnx_model import CARD_FILE, read_card
+from kaon_jobs.onnx_text import TOKENIZER_FILE, load_tokenizer, longest_of
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +46,7 @@ class VocabularyTrimming:
         if len(kept) == len(ids):
             raise TechniqueFailed(f"there is nothing to leave out: all {len(ids)} tokens are used")
         order = sorted(kept, key=lambda token: ids[token])
-        encoder.save(
-            _shortened(model, [ids[token] for token in order], read_card(source).max_sequence_length), source, target
-        )
+        encoder.save(_shortened(model, [ids[token] for token in order], longest_of(source)), source, target)
         _write_tokenizer(source, target, remapped(description, order))
         unread = unreadable(source, target, [text for view in CHECKED_VIEWS for text in data.view(view)])
         log.info("%d of %d tokens stay; %d pieces of the texts became unknown", len(order), len(ids), unread)
@@ -58,7 +57,7 @@ def unreadable(before: Path, after: Path, texts: list[str]) -> int:
     """How many more pieces of the texts the tokenizer of `after` does not know than that of `before`."""
     counts = []
     for directory in (before, after):
-        tokenizer = load_tokenizer(directory, read_card(directory).max_sequence_length)
+        tokenizer = load_tokenizer(directory)
         tokenizer.no_truncation()
         unknown = tokenizer.token_to_id(tokens_of(directory).get("unk_token", "[UNK]"))
         counts.append(sum(encoding.ids.count(unknown) for encoding in tokenizer.encode_batch(texts)))
