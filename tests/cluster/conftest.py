@@ -35,7 +35,7 @@ def api_cluster() -> Iterator[Cluster]:
     cluster = Cluster(f"api-{os.getpid()}", control_plane_only=True, say=lambda line: None)
     cluster.up()
     cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"), capture_output=True)
-    cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s", capture_output=True)
+    cluster.wait_for_crds()
     yield cluster
     cluster.down()
 

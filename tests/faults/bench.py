@@ -49,7 +49,7 @@ def control_plane(name: str, keep: bool = False) -> Iterator[Cluster]:
 def install_crds(cluster: Cluster, folder: Path = CRDS) -> None:
     """Apply Kaon's CRDs, and wait until they are served."""
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(folder), capture_output=True)
-    cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s", capture_output=True)
+    cluster.wait_for_crds()
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def _install(cluster: Cluster, kubectl: Kubectl, folder: Path) -> None:
     env |= {"KUBECONFIG": str(cluster.kubeconfig)}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    cluster.wait_for_crds()
     kubectl.apply(
         {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "sandboxed"}, "handler": "runsc"},
         {

@@ -87,6 +87,18 @@ class Cluster:
         """Runs kubectl against this cluster; options are those of subprocess.run."""
         return subprocess.run([str(self.tool("kubectl")), *arguments], env=self.env, **{"check": True, **options})
 
+    def wait_for_crds(self, seconds: float = 30.0) -> None:
+        """Returns when every CustomResourceDefinition is served.
+
+        kubectl's own wait gives up at once on one that was made just now and has no conditions yet.
+        """
+        command = ("wait", "--for=condition=Established", "crd", "--all", f"--timeout={seconds:.0f}s")
+        deadline = time.monotonic() + seconds
+        while (done := self.kubectl(*command, check=False, capture_output=True, text=True)).returncode:
+            if time.monotonic() > deadline:
+                raise LocalClusterError(f"not every CRD is served after {seconds:.0f} s: {done.stderr.strip()}")
+            time.sleep(0.2)
+
     def audited(self) -> Iterator[dict[str, Any]]:
         """The audit events so far, in their order: requests of service accounts other than Kubernetes' own."""
         return audit_events(self.layout.audit)

@@ -35,10 +35,10 @@ class Kube:
     """kubectl as the cluster's admin."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+        self.cluster = cluster
 
     def __call__(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
-        done = self._cluster.kubectl(*arguments, check=False, input=stdin, capture_output=True, text=True)
+        done = self.cluster.kubectl(*arguments, check=False, input=stdin, capture_output=True, text=True)
         assert not check or done.returncode == 0, f"{' '.join(arguments)}: {done.stdout}{done.stderr}"
         return str(done.stdout)
 
@@ -245,7 +245,7 @@ def _install(kube: Kube) -> None:
     kube("create", "namespace", ARGOCD)
     for name in ("application", "appproject"):
         kube("apply", "--server-side", "-f", f"{sources}/manifests/crds/{name}-crd.yaml")
-    kube("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    kube.cluster.wait_for_crds()
     kube("apply", "--server-side", "-f", str(ROOT / "examples" / "argocd" / "argocd-cm.yaml"))
     labels = {"app.kubernetes.io/part-of": "argocd"}
     secret = {"name": "argocd-secret", "namespace": ARGOCD, "labels": labels}
@@ -312,7 +312,7 @@ def operator(cluster: Cluster, kube: Kube, tmp_path: Path) -> Iterator[None]:
     while "reports.kaon.dev" not in kube("get", "crd", "-o", "name"):
         assert time.monotonic() < deadline
         time.sleep(0.5)
-    kube("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    cluster.wait_for_crds()
     process = subprocess.Popen(
         [sys.executable, "-m", "kaon.engine.main", *flags],
         env={**os.environ, "KUBECONFIG": str(cluster.kubeconfig)},

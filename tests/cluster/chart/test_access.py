@@ -83,7 +83,7 @@ def installed(helm: Any, bare_cluster: Cluster, crds_gone: Any) -> Iterator[str]
     bare_cluster.kubectl("create", "namespace", "access-system", capture_output=True)
     arguments = ("install", "kaon", CHART, "-n", "access-system", "--set", "crds.keep=false")
     helm(*arguments, cluster=bare_cluster)
-    bare_cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s", capture_output=True)
+    bare_cluster.wait_for_crds()
     yield "access-system"
     helm("uninstall", "kaon", "-n", "access-system", cluster=bare_cluster)
     crds_gone()

@@ -88,7 +88,7 @@ def gpu_cluster() -> Iterator[Cluster]:
     try:
         cluster.up()
         cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"), capture_output=True)
-        cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s", capture_output=True)
+        cluster.wait_for_crds()
         cluster.kubectl("create", "namespace", NAMESPACE, capture_output=True)
         kwok = subprocess.Popen(
             [str(cluster.tool("kwok")), "--kubeconfig", str(cluster.kubeconfig), "--manage-all-nodes"],
