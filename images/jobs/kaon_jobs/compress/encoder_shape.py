@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kaon.api.compressionjob import Prune, Quantize, Step, Vocabulary
+from kaon.api.compressionjob import Prune, Step, Vocabulary
+from kaon_jobs.compress.moves import DYNAMIC, FUSION
 from kaon_jobs.compress.shape import Choices
 
 MIN_COUNTS = (1, 2, 3, 5, 8)
@@ -14,7 +15,6 @@ MIN_COUNTS = (1, 2, 3, 5, 8)
 FIRST_MIN_COUNT = 2
 _FIRST_NARROWED = (0.0, 0.5, 0.75)
 _NARROWED = (0.0, 0.25, 0.5, 0.625, 0.75, 0.875)
-_TAIL = (Step(optimize="transformer-fusion"), Step(quantize=Quantize(scheme="int8-dynamic")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ class EncoderShape:
 
     def tails(self, fusible: bool) -> list[tuple[Step, ...]]:
         """Fused, where that can be, and in INT8."""
-        return [_TAIL if fusible else _TAIL[1:]]
+        return [(FUSION, DYNAMIC) if fusible else (DYNAMIC,)]
 
 
 def depths(depth: int) -> list[int]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kaon.api.compressionjob import Prune, Quantize, Step
+from kaon.api.compressionjob import Prune, Step
+from kaon_jobs.compress.moves import DYNAMIC, STATIC
 from kaon_jobs.compress.shape import Choices
 
 NARROWED = (0.25, 0.375, 0.5, 0.625, 0.75, 0.8125, 0.875, 0.90625, 0.9375, 0.953125, 0.96875)
@@ -18,7 +19,6 @@ _STEPS = (1200, 2400, 4800)
 _BATCH = 32
 _LONGEST = 1000
 """Bound of Distill.epochs."""
-_QUANTIZATIONS = (Step(quantize=Quantize(scheme="int8-static")), Step(quantize=Quantize(scheme="int8-dynamic")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class NetworkShape:
 
     def tails(self, fusible: bool) -> list[tuple[Step, ...]]:
         """INT8 or not: eight bits cost a small network more time than they save."""
-        return [*((step,) for step in _QUANTIZATIONS), ()]
+        return [(STATIC,), (DYNAMIC,), ()]
 
     def _epochs(self, steps: int) -> int:
         return min(_LONGEST, math.ceil(steps / math.ceil(self.rows / _BATCH)))
