@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import time
 
 from installation import Installation
-from pipelines import dataset, pipeline, training
+from kube import READY, Object, condition
+from pipelines import compression, dataset, pipeline, training
 from tinymodel import TINY_RECIPE
 
 NAMESPACE = "e2e-survival"
@@ -74,3 +76,37 @@ def test_a_training_pod_killed_in_the_middle_resumes_from_its_checkpoint(kaon: I
     assert resumed["status"]["attempts"] >= 2
     done = kaon.kube.until_ready("trainingrun", "long", NAMESPACE, timeout=300)
     assert done["status"]["resumedFromStep"] >= 25
+
+
+def test_a_compression_pod_killed_in_the_middle_repeats_no_finished_trial(kaon: Installation) -> None:
+    kaon.kube.apply([dataset(), training()], namespace=NAMESPACE)
+    kaon.kube.until_ready("trainingrun", "tiny", NAMESPACE, timeout=120)
+    search = compression(
+        "search", rerun="killed", strategy="auto", steps=None, search={"maxTrials": 6}, onInconclusive="Accept"
+    )
+    kaon.kube.apply([search], namespace=NAMESPACE)
+
+    def finished(obj: Object) -> int:
+        return int(obj.get("status", {}).get("progress", {}).get("step", 1)) - 1
+
+    before = kaon.kube.until(
+        "compressionjob", "search", NAMESPACE, lambda obj: finished(obj) >= 2, timeout=180, what="two trials on"
+    )
+    pod = kaon.kube.list("pods", NAMESPACE, "kaon.dev/owner=search")[0]["metadata"]["name"]
+    kaon.kube("delete", "pod", pod, "-n", NAMESPACE, "--grace-period=0", "--force")
+    kaon.kube.until(
+        "compressionjob",
+        "search",
+        NAMESPACE,
+        lambda obj: "Resumed from" in (condition(obj, READY) or {}).get("message", ""),
+        timeout=120,
+        what="resumed",
+    )
+    done = kaon.kube.until_ready("compressionjob", "search", NAMESPACE, timeout=300)
+    uri = kaon.file_uri(done["status"]["artifact"]["uri"], "report.json")
+    trials = json.loads(kaon.read(uri))["trials"]
+    names = [item["name"] for item in trials]
+    reused = [item["reused"] for item in trials]
+    assert len(set(names)) == len(names)
+    assert sum(reused) >= finished(before), "what was finished before the pod died was made again"
+    assert reused == sorted(reused, reverse=True) and not all(reused), "the search went on after what it had"
