@@ -51,3 +51,10 @@ class Terminated(BaseException):
     Like KeyboardInterrupt it is raised wherever the stage happens to be, and `except Exception` must not take it for a
     failure of what it interrupted.
     """
+
+
+class TechniqueFailed(Exception):
+    """A technique of compression cannot make a sound model of this one, and would fail again. The message says why.
+
+    It ends a trial and not the stage.
+    """

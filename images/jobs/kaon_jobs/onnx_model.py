@@ -1,8 +1,8 @@
 """An exported classifier as it is served: model.onnx and card.json of one directory, run by onnxruntime. No torch.
 
 The one way in which jobs ask an exported model: evaluation, golden examples and the compression search all go through
-it, whatever the model reads. What it reads is an example: a text (onnx_text.py), or an array (onnx_array.py). Starts
-no telemetry.
+it, whatever the model reads. What it reads is an example: a text (onnx_text.py), or an array (onnx_array.py);
+classifier.py tells which. Starts no telemetry.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from kaon.contract.manifest import TEXT_TASK, ModelCard
+from kaon.contract.manifest import ModelCard
 
 onnxruntime.disable_telemetry_events()
 
@@ -73,18 +73,6 @@ class OnnxClassifier(ABC):
     def probabilities(self, examples: Sequence[Any], batch_size: int = BATCH_SIZE) -> Floats:
         """Softmax of the scores [examples, classes]."""
         return softmax(self.logits(examples, batch_size))
-
-
-def open_classifier(directory: Path, threads: int) -> OnnxClassifier:
-    """The classifier of a directory, by what its card says that it reads."""
-    # Both build on this file.
-    if read_card(directory).task == TEXT_TASK:
-        from kaon_jobs.onnx_text import OnnxTextClassifier
-
-        return OnnxTextClassifier(directory, threads)
-    from kaon_jobs.onnx_array import OnnxArrayClassifier
-
-    return OnnxArrayClassifier(directory, threads)
 
 
 def read_card(directory: Path) -> ModelCard:

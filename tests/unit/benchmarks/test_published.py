@@ -13,8 +13,8 @@ from cases import CASES, NetCase
 from contract import Result, read_case
 
 from kaon_jobs.artifact import fetch
+from kaon_jobs.classifier import open_classifier
 from kaon_jobs.data.splits import fetch_dataset, read_split
-from kaon_jobs.onnx_model import open_classifier
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from kaon.api.evaluation import Evaluation
 from kaon.contract.jobspec import CompressWork
 from kaon.contract.manifest import Manifest
 from kaon_jobs.artifact import Artifact, fetch
+from kaon_jobs.classifier import open_classifier
 from kaon_jobs.compress.forms import TRAINED_FILES
 from kaon_jobs.compress.leak import check_held_out
 from kaon_jobs.compress.quality import Classes
@@ -25,7 +26,7 @@ from kaon_jobs.errors import StageFailure
 from kaon_jobs.evaluate.quality import quality
 from kaon_jobs.evaluate.stage import serving_files
 from kaon_jobs.golden import input_of
-from kaon_jobs.onnx_model import CARD_FILE, Floats, OnnxClassifier, open_classifier
+from kaon_jobs.onnx_model import CARD_FILE, Floats, OnnxClassifier
 
 VALIDATION_ROWS = 2000
 """Enough to choose by; a larger validation split is sampled, seeded. The test split is always asked in full."""

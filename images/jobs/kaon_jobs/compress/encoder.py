@@ -24,8 +24,8 @@ from transformers.utils import logging as transformers_logging
 
 from kaon_jobs.compress.encoder_shape import MIN_COUNTS, EncoderShape
 from kaon_jobs.compress.forms import CONFIG_FILE, TOKENIZER_FILES, WEIGHTS_FILE, is_trained_form
-from kaon_jobs.compress.techniques import TechniqueFailed
 from kaon_jobs.compress.techniques.pieces import kept_tokens, token_ids
+from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.onnx_model import MODEL_FILE
 from kaon_jobs.onnx_text import TOKENIZER_FILE, OnnxTextClassifier, load_tokenizer, longest_of
 from kaon_jobs.train.export import check_parity, export_onnx

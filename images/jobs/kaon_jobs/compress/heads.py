@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from kaon_jobs.compress import encoder
-from kaon_jobs.compress.techniques import TechniqueFailed
+from kaon_jobs.errors import TechniqueFailed
 
 
 def without_empty_heads(model: PreTrainedModel) -> PreTrainedModel:

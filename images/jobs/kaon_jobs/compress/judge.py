@@ -15,6 +15,7 @@ import numpy as np
 
 from kaon.api.compressionjob import Interval
 from kaon.api.evaluation import Evaluation, Latency
+from kaon_jobs.classifier import open_classifier
 from kaon_jobs.compress import timing
 from kaon_jobs.compress.baseline import Baseline
 from kaon_jobs.compress.figures import Measured
@@ -25,7 +26,7 @@ from kaon_jobs.data.splits import Rows
 from kaon_jobs.evaluate.measure import serving_size
 from kaon_jobs.evaluate.quality import quality
 from kaon_jobs.evaluate.speed import instruction_sets, latency, peak_memory
-from kaon_jobs.onnx_model import BATCH_SIZE, Floats, OnnxClassifier, open_classifier
+from kaon_jobs.onnx_model import BATCH_SIZE, Floats, OnnxClassifier
 
 TIMED_ROUNDS = 400
 TIMED_SECONDS = 30.0

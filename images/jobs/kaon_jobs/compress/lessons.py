@@ -19,10 +19,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from kaon_jobs.classifier import open_classifier
 from kaon_jobs.compress.calibration import Calibration
 from kaon_jobs.compress.forms import is_trained_form
 from kaon_jobs.data.splits import Rows
-from kaon_jobs.onnx_model import Floats, open_classifier
+from kaon_jobs.onnx_model import Floats
 from kaon_jobs.onnx_text import TOKENIZER_FILE, load_tokenizer, longest_of
 from kaon_jobs.processor import multiplies_bf16
 from kaon_jobs.store import sha256_file

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from kaon.api.compressionjob import Budget, Quantize, SearchLimits, Step
 from kaon.contract.digest import digest_of
+from kaon_jobs.compress.figures import LATENCY_DOUBT
 from kaon_jobs.compress.naming import step_name
 from kaon_jobs.compress.selection import Contender
 from kaon_jobs.compress.shape import Shape
@@ -79,6 +80,10 @@ class Seen:
     """Groups of node names, the most sensitive first; None before the scan."""
     elapsed_seconds: float = 0.0
 
+    def probe(self, pipeline: Pipeline) -> Probed | None:
+        """What was found of a structure; None when it was not looked at yet."""
+        return next((item for item in self.probed if item.pipeline == pipeline), None)
+
 
 @dataclass(frozen=True, slots=True)
 class Try:
@@ -122,6 +127,8 @@ class Question:
     baseline_bytes: int
     impossible: bool = False
     """A bound has proved the budget impossible: one trial, for the nearest candidate's figures."""
+    baseline_ms: float | None = None
+    """The baseline's p50, as the first trial measured it."""
     shape: Shape | None = field(default=None)
     """Of the trained form; None when there is only the exported one, which can be quantized and no more."""
 
@@ -135,4 +142,12 @@ class Question:
     def speedup(self) -> float:
         """The speed-up that the budget and the objective demand."""
         implied = 1.0 if self.objective == "latency" else 0.0
-        return self.budget.min_speedup or implied
+        return max(self.budget.min_speedup or implied, self.speedup_by_latency)
+
+    @property
+    def speedup_by_latency(self) -> float:
+        """The speed-up that `maxLatencyMs` asks for at least, by the baseline's p50; 0 when that is not known."""
+        limit = self.budget.max_latency_ms
+        if limit is None or self.baseline_ms is None:
+            return 0.0
+        return self.baseline_ms / LATENCY_DOUBT / max(min(limit.p50, limit.p99), 1e-9)

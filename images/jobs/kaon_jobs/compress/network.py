@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kaon_jobs.compress import graph
-from kaon_jobs.compress.techniques import TechniqueFailed
+from kaon_jobs.errors import TechniqueFailed
 
 Attributes = Mapping[str, Any]
 Operator = Callable[..., Tensor]

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from kaon_jobs.classifier import open_classifier
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.examples import packed, unpacked
-from kaon_jobs.onnx_model import Floats, open_classifier
+from kaon_jobs.onnx_model import Floats
 
 TOLERANCE = 1e-4
 

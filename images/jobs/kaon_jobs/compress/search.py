@@ -10,6 +10,7 @@ says which nodes suffer most under INT8, and the best pipeline is tried with the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from kaon.api.compressionjob import Quantize, Step
 from kaon_jobs.compress.moves import (
@@ -27,7 +28,7 @@ from kaon_jobs.compress.moves import (
     Tried,
     Try,
 )
-from kaon_jobs.compress.selection import Standing
+from kaon_jobs.compress.selection import MORE_LIKELY_THAN_NOT, Standing
 from kaon_jobs.compress.shape import Costs, Point, Shape, Structure, learn
 from kaon_jobs.compress.students import by_weight, next_student, on_rung, student_of
 from kaon_jobs.compress.widen import best_gain, widen, within
@@ -49,6 +50,7 @@ _SIZE_RATIO_AT_BEST = {"": 1.1, "fp16": 2.1}
 def next_move(question: Question, seen: Seen) -> Move:
     """The next thing to do."""
     tried = seen.tried
+    question = replace(question, baseline_ms=_baseline_ms(tried))
     if question.impossible and any(item.contender for item in tried):
         return Done("a bound proves the budget impossible")
     if len(tried) >= question.limits.max_trials:
@@ -62,12 +64,19 @@ def next_move(question: Question, seen: Seen) -> Move:
     return _students(question, seen, question.shape)
 
 
+def _baseline_ms(tried: Sequence[Tried]) -> float | None:
+    """The baseline's p50 as the first trial measured it: what is asked for stays the same then."""
+    latencies = (item.contender.measured.baseline_latency for item in tried if item.contender is not None)
+    return next((latency.p50 for latency in latencies if latency is not None), None)
+
+
 def _students(question: Question, seen: Seen, shape: Shape) -> Move:
     tails = shape.tails(_fusible(seen.tried))
     done = {item.pipeline for item in seen.tried}
     for tail in tails:
         if tail and Pipeline(tail) not in done:
             return Try(Pipeline(tail))
+    tails = [tail for tail in tails if not tail or not _is_lossy(Pipeline(tail), seen.tried)] or tails[:1]
     tail = tails[0]
     if len(tails) > 1:
         middle = [Pipeline((*shape.steps(shape.probes[1]), *tail)) for tail in tails]
@@ -117,29 +126,33 @@ def _may_keep(tried: Sequence[Tried], *, reshaped: bool = False) -> bool:
     )
 
 
+def _is_lossy(pipeline: Pipeline, tried: Sequence[Tried]) -> bool:
+    """Whether it could not be made, or likely loses more than the budget allows."""
+    found = next(item.contender for item in tried if item.pipeline == pipeline)
+    return found is None or found.chance < MORE_LIKELY_THAN_NOT
+
+
 def _unprobed(pipelines: Sequence[Pipeline], seen: Seen) -> Pipeline | None:
-    probed = {item.pipeline for item in seen.probed}
-    return next((item for item in pipelines if item not in probed), None)
+    return next((item for item in pipelines if seen.probe(item) is None), None)
 
 
 def _best_probed(question: Question, pipelines: Sequence[Pipeline], seen: Seen) -> int:
     """Which of the pipelines wins most by the objective, untrained as they are."""
-    probed = {item.pipeline: item for item in seen.probed}
 
     def gained(index: int) -> float:
-        found = probed[pipelines[index]]
-        return (found.size_ratio if question.objective == "size" else found.speedup) or 0.0
+        found = seen.probe(pipelines[index])
+        ratio = None if found is None else found.size_ratio if question.objective == "size" else found.speedup
+        return ratio or 0.0
 
     return max(range(len(pipelines)), key=gained)
 
 
 def _points(structures: Sequence[Structure], pipelines: Sequence[Pipeline], seen: Seen) -> list[Point]:
-    probed = {item.pipeline: item for item in seen.probed}
-    pairs = [(structure, probed[pipeline]) for structure, pipeline in zip(structures, pipelines, strict=True)]
+    pairs = [(structure, seen.probe(pipeline)) for structure, pipeline in zip(structures, pipelines, strict=True)]
     return [
         Point(structure, found.size_ratio, found.speedup)
         for structure, found in pairs
-        if found.size_ratio is not None and found.speedup is not None
+        if found is not None and found.size_ratio is not None and found.speedup is not None
     ]
 
 
@@ -154,10 +167,20 @@ def _bound(question: Question, points: Sequence[Point], shape: Shape) -> str | N
     fast = max(point.speedup for point in points)
     if fast * MEASURED_DOUBT < question.speedup:
         return (
-            f"The speed budget cannot be met: it asks for a model {question.speedup:.3g} times faster, and the "
+            f"The speed budget cannot be met: it asks for {_speed_asked(question)}, and the "
             f"smallest structure, {shape.smallest_in_words}, is {fast:.3g} times faster"
         )
     return None
+
+
+def _speed_asked(question: Question) -> str:
+    limit = question.budget.max_latency_ms
+    if limit is None or question.speedup > question.speedup_by_latency:
+        return f"a model {question.speedup:.3g} times faster"
+    return (
+        f"{min(limit.p50, limit.p99):.3g} ms (maxLatencyMs) where the baseline takes {question.baseline_ms:.3g} ms, "
+        f"a model at least {question.speedup:.3g} times faster"
+    )
 
 
 def _too_lossy(question: Question, largest: Structure, shape: Shape, tail: Sequence[Step]) -> str:

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from kaon_jobs.classifier import open_classifier
 from kaon_jobs.compress import graph
 from kaon_jobs.compress.calibration import Calibration
 from kaon_jobs.compress.quality import divergence
 from kaon_jobs.compress.techniques.ort import quantize_nodes_dynamically
-from kaon_jobs.onnx_model import MODEL_FILE, open_classifier
+from kaon_jobs.onnx_model import MODEL_FILE
 
 GROUPS = 8
 EXAMPLES = 64

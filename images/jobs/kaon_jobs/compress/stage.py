@@ -20,6 +20,7 @@ from kaon.api.report import CompressionResult, Result
 from kaon.contract.jobspec import CompressWork, JobSpec
 from kaon.contract.manifest import ModelCard
 from kaon_jobs.artifact import publish
+from kaon_jobs.classifier import open_classifier
 from kaon_jobs.compress import evidence as documents
 from kaon_jobs.compress import graph, message
 from kaon_jobs.compress.attribution import attribution
@@ -45,7 +46,7 @@ from kaon_jobs.evaluate.measure import serving_size
 from kaon_jobs.evaluate.speed import instruction_sets
 from kaon_jobs.golden import input_of, recorded
 from kaon_jobs.machine import cpu_limit
-from kaon_jobs.onnx_model import CARD_FILE, MODEL_FILE, open_classifier, read_card
+from kaon_jobs.onnx_model import CARD_FILE, MODEL_FILE, read_card
 from kaon_jobs.predictions import predictions_file, write_predictions
 from kaon_jobs.store import open_store
 

@@ -20,6 +20,7 @@ import numpy as np
 from kaon.api.compressionjob import Step
 from kaon.contract.digest import digest_of, short
 from kaon.contract.manifest import TEXT_TASK
+from kaon_jobs.classifier import open_classifier
 from kaon_jobs.compress import channels, graph, timing
 from kaon_jobs.compress.figures import Measured
 from kaon_jobs.compress.forms import DESCRIPTIONS, is_trained_form
@@ -27,12 +28,12 @@ from kaon_jobs.compress.lessons import Lessons
 from kaon_jobs.compress.moves import Pipeline
 from kaon_jobs.compress.quality import Classes, compare, divergence
 from kaon_jobs.compress.shape import Shape
-from kaon_jobs.compress.techniques import TechniqueFailed, technique_of
+from kaon_jobs.compress.techniques import technique_of
 from kaon_jobs.compress.trials import TrialRecord, TrialStore
-from kaon_jobs.errors import StageFailure, Terminated
+from kaon_jobs.errors import StageFailure, TechniqueFailed, Terminated
 from kaon_jobs.evaluate.measure import serving_size
 from kaon_jobs.evaluate.speed import peak_memory
-from kaon_jobs.onnx_model import CARD_FILE, MODEL_FILE, Floats, OnnxClassifier, open_classifier
+from kaon_jobs.onnx_model import CARD_FILE, MODEL_FILE, Floats, OnnxClassifier
 
 log = logging.getLogger(__name__)
 

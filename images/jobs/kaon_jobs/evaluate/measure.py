@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from kaon.api.evaluation import Evaluation
+from kaon_jobs.classifier import open_classifier
 from kaon_jobs.evaluate.quality import Floats, Ids, Quality, quality
 from kaon_jobs.evaluate.speed import instruction_sets, latency, peak_memory
-from kaon_jobs.onnx_model import BATCH_SIZE, open_classifier
+from kaon_jobs.onnx_model import BATCH_SIZE
 
 
 @dataclass(frozen=True, slots=True)

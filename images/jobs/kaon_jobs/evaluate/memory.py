@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from kaon_jobs.classifier import open_classifier
 from kaon_jobs.examples import unpacked
-from kaon_jobs.onnx_model import open_classifier
 
 
 def high_water_mark() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kaon.api.compressionjob import Budget, SearchLimits
+from kaon.api.compressionjob import Budget, SearchLimits, Step
 from kaon_jobs.compress.moves import DYNAMIC, STATIC, Done, Pipeline, Probe, Probed, Question, Seen, Tried, Try
 from kaon_jobs.compress.network_shape import NARROWED, NetworkShape
 from kaon_jobs.compress.search import next_move
@@ -17,10 +17,13 @@ SHAPE = NetworkShape(2800, tuple((gone, 3e7 * (1 - gone) ** 2, 1e7 * (1 - gone) 
 
 
 class World:
-    """Networks with `enough` of their channels lose nothing, others too much; INT8 is `eight_bits` times faster."""
+    """Networks with `enough` of their channels lose nothing, others too much, and so do those with a step of `lossy`;
+    INT8 is `eight_bits` times faster."""
 
-    def __init__(self, enough: float, eight_bits: float, objective: str = "latency") -> None:
-        self.enough, self.eight_bits = enough, eight_bits
+    def __init__(
+        self, enough: float, eight_bits: float, objective: str = "latency", lossy: tuple[Step, ...] = ()
+    ) -> None:
+        self.enough, self.eight_bits, self.lossy = enough, eight_bits, lossy
         limits = SearchLimits.model_validate({"maxTrials": 60})
         self.question = Question(Budget(max_accuracy_drop=0.01), objective, limits, 40_000_000, shape=SHAPE)
         self.tried: list[Tried] = []
@@ -44,8 +47,9 @@ class World:
                     assert pipeline not in [item.pipeline for item in self.tried], "nothing is tried twice"
                     ratio, speed = self.costs(pipeline)
                     short = max(0.0, self.enough - (1 - SHAPE.structure_of(pipeline.steps).narrowed))
+                    lost = 100 * any(step in pipeline.steps for step in self.lossy)
                     figures = measured(
-                        quality(lost_big=int(20 + 400 * short) if short > 0 else 0),
+                        quality(lost_big=lost + (int(20 + 400 * short) if short > 0 else 0)),
                         speed=(speed, speed * 0.98, speed * 1.02),
                         size_bytes=int(40_000_000 / ratio),
                         size_ratio=ratio,
@@ -74,6 +78,14 @@ def test_students_get_the_quantization_that_makes_them_fastest_or_none(eight_bit
     world.run()
     trained = [item.pipeline for item in world.tried if student_of(item.pipeline, SHAPE)]
     assert trained and all((item.steps[-1] if item.quantize else None) == tail for item in trained)
+
+
+def test_students_do_not_get_a_quantization_that_the_whole_network_does_not_bear() -> None:
+    world = World(0.3, 2.0, lossy=(STATIC,))
+    world.run()
+    trained = [item.pipeline for item in world.tried if student_of(item.pipeline, SHAPE)]
+    assert trained and all(item.quantize is None for item in trained)
+    assert not any(STATIC in item.pipeline.steps for item in world.probed), "nor is it timed"
 
 
 def test_by_size_eight_bits_win_whatever_they_take() -> None:

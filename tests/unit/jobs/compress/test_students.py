@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from kaon.api.compressionjob import Budget, SearchLimits
+from kaon.api.evaluation import Latency
 from kaon_jobs.compress.encoder_shape import MIN_COUNTS, EncoderShape, EncoderStructure, spread
 from kaon_jobs.compress.moves import DYNAMIC, FUSION, Done, Pipeline, Probe, Probed, Question, Seen, Tried, Try
 from kaon_jobs.compress.search import next_move
@@ -72,6 +73,7 @@ class World:
                     figures = measured(
                         quality(lost_big=self.lost(pipeline)),
                         speed=(speed, speed * 0.98, speed * 1.02),
+                        latency=Latency(p50=10 / speed, p99=18 / speed),
                         size_bytes=int(91_000_000 / ratio),
                         size_ratio=ratio,
                     )
@@ -139,6 +141,20 @@ def test_a_budget_beyond_the_smallest_structure_is_impossible_before_anything_is
     done = world.run()
     assert done.bound is not None and "cannot be met" in done.bound
     assert len(world.tried) == 1
+
+
+def test_a_latency_that_the_smallest_structure_cannot_reach_is_impossible_before_anything_is_trained() -> None:
+    world = World(0.0, budget={"maxLatencyMs": {"p50": 0.1, "p99": 5}})
+    done = world.run()
+    assert done.bound is not None and "0.1 ms (maxLatencyMs) where the baseline takes 10 ms" in done.bound
+    assert len(world.tried) == 1
+
+
+def test_a_budget_on_latency_rules_out_structures_before_they_are_trained() -> None:
+    world = World(0.0, budget={"maxLatencyMs": {"p50": 1, "p99": 10}})
+    world.run()
+    trained = [_structure(item.pipeline) for item in world.tried if student_of(item.pipeline, SHAPE)]
+    assert trained and all(_costs(item)[1] > 6.9 for item in trained)
 
 
 def test_quality_that_no_allowed_structure_keeps_ends_the_search_in_less_than_half_of_its_trials() -> None:

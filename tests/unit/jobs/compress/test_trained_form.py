@@ -13,6 +13,9 @@ import onnx
 import pytest
 import torch
 from tokenizers import Tokenizer
+from tokenizers.models import Unigram
+from tokenizers.pre_tokenizers import Metaspace
+from tokenizers.trainers import UnigramTrainer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from kaon.api.compressionjob import Step
@@ -20,9 +23,10 @@ from kaon.api.report import Result
 from kaon.contract.jobspec import InputArtifact
 from kaon_jobs.compress import encoder
 from kaon_jobs.compress.lessons import Lessons, view
-from kaon_jobs.compress.techniques import TechniqueFailed, technique_of
-from kaon_jobs.compress.techniques.pieces import kept_tokens, remapped
+from kaon_jobs.compress.techniques import technique_of
+from kaon_jobs.compress.techniques.pieces import kept_tokens, remapped, token_ids
 from kaon_jobs.data.splits import Rows, fetch_dataset, read_split
+from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.onnx_model import CARD_FILE, MODEL_FILE
 from kaon_jobs.onnx_text import OnnxTextClassifier
 
@@ -263,6 +267,40 @@ def test_a_byte_pair_token_keeps_what_it_is_merged_from() -> None:
     assert kept == {"l", "o", "w", "lo", "low"}
     made = remapped(described, ["l", "o", "w", "lo", "low"])
     assert made["model"]["merges"] == [["l", "o"], ["lo", "w"]]
+
+
+def test_a_unigram_tokenizer_reads_its_texts_as_before_and_every_other_text_still(lessons: Lessons) -> None:
+    texts = lessons.draw(200)
+    whole = Tokenizer(Unigram())
+    whole.pre_tokenizer = Metaspace()
+    whole.train_from_iterator(
+        texts, UnigramTrainer(vocab_size=120, unk_token="<unk>", special_tokens=["<pad>", "<unk>"])
+    )
+    whole.add_special_tokens(["<mask>"])
+    described = json.loads(whole.to_str())
+    ids = token_ids(described)
+    assert ids["<mask>"] == len(described["model"]["vocab"]), "it stands behind the model's own"
+    few = texts[:5]
+    used = {token for text in few for token in whole.encode(text).tokens}
+    kept = kept_tokens(described, used)
+    assert used < kept < set(ids)
+
+    order = sorted(kept, key=lambda token: ids[token])
+    smaller = Tokenizer.from_str(json.dumps(remapped(described, order)))
+    assert smaller.get_vocab() == {token: number for number, token in enumerate(order)}
+    assert [smaller.encode(text).tokens for text in few] == [whole.encode(text).tokens for text in few]
+    unknown = smaller.token_to_id("<unk>")
+    assert all(unknown not in smaller.encode(text).ids for text in texts)
+    assert unknown in smaller.encode("\u4e16").ids, "what was unknown is unknown"
+
+
+def test_a_unigram_piece_stays_when_it_holds_a_character_without_one_of_its_own() -> None:
+    pieces = [["<unk>", 0.0], ["a", -2.0], ["b", -2.0], ["ab", -1.0], ["abz", -3.0], ["<0x41>", -4.0]]
+    described = {"model": {"type": "Unigram", "unk_id": 0, "vocab": pieces}, "added_tokens": []}
+    kept = kept_tokens(described, set())
+    assert kept == {"<unk>", "a", "b", "abz", "<0x41>"}
+    made = remapped(described, ["a", "<unk>", "b"])
+    assert made["model"]["vocab"] == [["a", -2.0], ["<unk>", 0.0], ["b", -2.0]] and made["model"]["unk_id"] == 1
 
 
 def test_a_technique_of_the_trained_form_refuses_a_model_without_one(

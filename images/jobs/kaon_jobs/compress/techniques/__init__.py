@@ -16,12 +16,9 @@ from typing import Protocol
 from kaon.api.compressionjob import STEP_FIELDS, Quantize, Step
 from kaon_jobs.compress.lessons import Lessons
 from kaon_jobs.compress.naming import step_name
+from kaon_jobs.errors import TechniqueFailed
 
-__all__ = ["Technique", "TechniqueFailed", "step_name", "technique_of"]
-
-
-class TechniqueFailed(Exception):
-    """This technique cannot make a sound model of this one, and would fail again. The message says why."""
+__all__ = ["Technique", "step_name", "technique_of"]
 
 
 class Technique(Protocol):

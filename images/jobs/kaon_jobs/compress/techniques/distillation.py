@@ -16,21 +16,19 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from kaon.api.compressionjob import Distill, Finetune, Student
 from kaon_jobs.compress import encoder
 from kaon_jobs.compress.lessons import Lessons
-from kaon_jobs.compress.techniques import TechniqueFailed
 from kaon_jobs.compress.techniques.rounding import rounded_weights
 from kaon_jobs.compress.techniques.structure import keep_layers
 from kaon_jobs.compress.techniques.teaching import (
-    ALPHA,
     FINETUNE_EPOCHS,
-    TEMPERATURE,
-    VIEWS,
     Batch,
     Loss,
     Plan,
     View,
     logits_loss,
     teach,
+    views_to_learn,
 )
+from kaon_jobs.errors import TechniqueFailed
 
 EPOCHS = 12
 LEARNING_RATE = 3e-4
@@ -52,11 +50,8 @@ class Distillation:
         if wanted.student is not None:
             student = fresh(student, wanted.student, data.seed if wanted.seed is None else wanted.seed)
         plan = Plan.of(wanted, epochs=EPOCHS, learning_rate=LEARNING_RATE, seed=data.seed)
-        views = [
-            View(data.encoded(source, number), torch.as_tensor(data.answers(number)))
-            for number in range(min(wanted.views or VIEWS, plan.epochs))
-        ]
-        loss = logits_loss(wanted.temperature or TEMPERATURE, ALPHA if wanted.alpha is None else wanted.alpha)
+        views = views_to_learn(wanted, plan, lambda number: data.encoded(source, number), data.answers)
+        loss = logits_loss(wanted)
         outputs = {}
         if wanted.hidden_loss or wanted.attention_loss:
             loss = _with_inner_states(loss, student, source, data, wanted)

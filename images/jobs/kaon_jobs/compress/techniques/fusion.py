@@ -17,10 +17,10 @@ from onnxruntime.transformers.optimizer import optimize_model  # type: ignore[im
 
 from kaon_jobs.compress import graph
 from kaon_jobs.compress.calibration import Calibration
-from kaon_jobs.compress.techniques import TechniqueFailed
 from kaon_jobs.compress.techniques.first_token import take_first_token_early
 from kaon_jobs.compress.techniques.ort import quiet
 from kaon_jobs.compress.techniques.segments import fold_segments
+from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.onnx_model import MODEL_FILE
 from kaon_jobs.onnx_text import OnnxTextClassifier
 

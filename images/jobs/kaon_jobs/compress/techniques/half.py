@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 from kaon.api.compressionjob import Quantize
 from kaon_jobs.compress import graph
 from kaon_jobs.compress.calibration import Calibration
-from kaon_jobs.compress.techniques import TechniqueFailed
 from kaon_jobs.compress.techniques.ort import left_alone
+from kaon_jobs.errors import TechniqueFailed
 
 WORTHWHILE_ELEMENTS = 1024
 """A smaller tensor saves fewer bytes than the node that casts it back takes."""

@@ -18,8 +18,8 @@ from onnxruntime.quantization.matmul_nbits_quantizer import (  # type: ignore[im
 from kaon.api.compressionjob import Quantize
 from kaon_jobs.compress import graph
 from kaon_jobs.compress.calibration import Calibration
-from kaon_jobs.compress.techniques import TechniqueFailed
 from kaon_jobs.compress.techniques.ort import left_alone, quiet
+from kaon_jobs.errors import TechniqueFailed
 
 BLOCK = 32
 COMPUTE_IN_INT8 = 4

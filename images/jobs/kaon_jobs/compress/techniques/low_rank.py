@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 from kaon.api.compressionjob import LowRank
 from kaon_jobs.compress import graph
 from kaon_jobs.compress.calibration import Calibration
-from kaon_jobs.compress.techniques import TechniqueFailed
+from kaon_jobs.errors import TechniqueFailed
 
 Matrix = NDArray[np.float32]
 

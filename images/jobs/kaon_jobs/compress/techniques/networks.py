@@ -20,17 +20,15 @@ from kaon_jobs.compress import graph
 from kaon_jobs.compress.channels import Group, groups, without
 from kaon_jobs.compress.lessons import Lessons
 from kaon_jobs.compress.network import Network, batched
-from kaon_jobs.compress.techniques import TechniqueFailed
 from kaon_jobs.compress.techniques.teaching import (
-    ALPHA,
     FINETUNE_EPOCHS,
-    TEMPERATURE,
-    VIEWS,
     Plan,
     View,
     logits_loss,
     teach,
+    views_to_learn,
 )
+from kaon_jobs.errors import TechniqueFailed
 
 DISTILL_EPOCHS = 20
 LEARNING_RATE = 1e-3
@@ -75,18 +73,13 @@ class NetworkDistillation:
             if wanted.wire().get(field):
                 raise TechniqueFailed(f"distill.{field} is for text encoders, and this is a network; leave it out")
         plan = Plan.of(wanted, epochs=DISTILL_EPOCHS, learning_rate=LEARNING_RATE, seed=data.seed)
-        views = [
-            View(data.view(number), torch.as_tensor(data.answers(number)))
-            for number in range(min(wanted.views or VIEWS, plan.epochs))
-        ]
-        loss = logits_loss(wanted.temperature or TEMPERATURE, ALPHA if wanted.alpha is None else wanted.alpha)
         network = Network(graph.load(source))
         teach(
             _Pupil(network),
-            views,
+            views_to_learn(wanted, plan, data.view, data.answers),
             data.rows.label_ids,
             plan,
-            loss,
+            logits_loss(wanted),
             threads=data.threads,
             progress=lambda share: data.progress("distilling", share),
         )

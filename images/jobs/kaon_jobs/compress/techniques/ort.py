@@ -13,7 +13,7 @@ import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic  # type: ignore[import-untyped]
 
 from kaon_jobs.compress import graph
-from kaon_jobs.compress.techniques import TechniqueFailed
+from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.evaluate.speed import instruction_sets
 from kaon_jobs.onnx_model import MODEL_FILE
 

@@ -1,7 +1,8 @@
 """Which tokens a tokenizer needs to read every text, and a tokenizer of fewer tokens. Pure, over tokenizer.json.
 
-WordPiece and byte-pair tokenizers. A WordPiece word is read by the longest pieces, so single characters at the start
-and inside of a word suffice; a byte-pair token is merged from others, so these stay with it.
+WordPiece, byte-pair and unigram tokenizers. A WordPiece word is read by the longest pieces, so single characters at the
+start and inside of a word suffice; a byte-pair token is merged from others, so these stay with it. Unigram takes the
+most probable pieces: what reads the training texts still does so when others go, and single characters read the rest.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kaon_jobs.compress.techniques import TechniqueFailed
+from kaon_jobs.errors import TechniqueFailed
 
 Description = dict[str, Any]
 
@@ -23,20 +24,42 @@ def token_ids(description: Description) -> dict[str, int]:
     Raises:
         TechniqueFailed: another kind of tokenizer.
     """
-    model = description["model"]
-    if model["type"] not in ("WordPiece", "BPE"):
-        raise TechniqueFailed(f"tokens of a {model['type']} tokenizer cannot be left out; WordPiece's and BPE's can")
-    return {**model["vocab"], **{item["content"]: item["id"] for item in description.get("added_tokens", [])}}
+    kind = description["model"]["type"]
+    if kind not in ("WordPiece", "BPE", "Unigram"):
+        raise TechniqueFailed(f"tokens of a {kind} tokenizer cannot be left out; WordPiece's, BPE's and Unigram's can")
+    return {**_numbers(description["model"]), **{item["content"]: item["id"] for item in _added(description)}}
+
+
+def _numbers(model: Description) -> dict[str, int]:
+    """The tokens of the model itself."""
+    if model["type"] == "Unigram":
+        return {piece: number for number, (piece, _) in enumerate(model["vocab"])}
+    return dict(model["vocab"])
+
+
+def _added(description: Description) -> list[Description]:
+    return list(description.get("added_tokens", []))
 
 
 def kept_tokens(description: Description, used: set[str]) -> set[str]:
     """The used tokens with all that must stay beside them: special ones, single characters, what others are made of."""
     model = description["model"]
-    special = {item["content"] for item in description.get("added_tokens", [])}
-    special |= {model["unk_token"]} if model.get("unk_token") else set()
+    special = {item["content"] for item in _added(description)}
     if model["type"] == "WordPiece":
-        return used | special | _characters(model)
+        return used | special | {model["unk_token"]} | _characters(model)
+    if model["type"] == "Unigram":
+        return used | special | _unigram_characters(model)
+    special |= {model["unk_token"]} if model.get("unk_token") else set()
     return used | special | _merged_from(model, used)
+
+
+def _unigram_characters(model: Description) -> set[str]:
+    pieces = [piece for piece, _ in model["vocab"]]
+    alone = {piece for piece in pieces if len(piece) == 1}
+    unknown = set() if model.get("unk_id") is None else {pieces[model["unk_id"]]}
+    # A character with no piece of its own can only be read as part of these.
+    rest = {piece for piece in pieces if piece.startswith("<0x") or not alone.issuperset(piece)}
+    return alone | unknown | rest
 
 
 def _characters(model: Description) -> set[str]:
@@ -80,14 +103,20 @@ def remapped(description: Description, order: Sequence[str]) -> Description:
     numbers = {token: number for number, token in enumerate(order)}
     made = copy.deepcopy(description)
     model = made["model"]
-    model["vocab"] = {token: numbers[token] for token in order if token in model["vocab"]}
+    known = _numbers(description["model"])
+    if model["type"] == "Unigram":
+        model["vocab"] = [model["vocab"][known[token]] for token in order if token in known]
+        if model.get("unk_id") is not None:
+            model["unk_id"] = numbers[description["model"]["vocab"][model["unk_id"]][0]]
+    else:
+        model["vocab"] = {token: numbers[token] for token in order if token in known}
     if model["type"] == "BPE":
         model["merges"] = [
             [left, right]
             for left, right in _pairs(description["model"])
             if left in model["vocab"] and right in model["vocab"] and left + right in model["vocab"]
         ]
-    for item in made.get("added_tokens", []):
+    for item in _added(made):
         item["id"] = numbers[item["content"]]
     if made.get("padding"):
         made["padding"]["pad_id"] = numbers[made["padding"]["pad_token"]]

@@ -18,7 +18,7 @@ from kaon.api.compressionjob import Prune
 from kaon_jobs.compress import encoder
 from kaon_jobs.compress.encoder_shape import spread
 from kaon_jobs.compress.lessons import Lessons
-from kaon_jobs.compress.techniques import TechniqueFailed
+from kaon_jobs.errors import TechniqueFailed
 
 SCORED_ROWS = 256
 MULTIPLE = 16

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from kaon.api.compressionjob import Training
-from kaon_jobs.compress.techniques import TechniqueFailed
+from kaon.api.compressionjob import Distill, Training
+from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.processor import multiplies_bf16
 from kaon_jobs.train.loop import GroupedByLength
 
@@ -144,8 +144,18 @@ def teach(
     log.info("trained %d steps in %.0f s", steps, time.monotonic() - start)
 
 
-def logits_loss(temperature: float, alpha: float) -> Loss:
+def views_to_learn(
+    wanted: Distill, plan: Plan, rows: Callable[[int], Sequence[Any]], answers: Callable[[int], NDArray[np.float32]]
+) -> list[View]:
+    """The forms of the training rows that distillation sees, by their numbers, each with the teacher's answers."""
+    count = min(wanted.views or VIEWS, plan.epochs)
+    return [View(rows(number), torch.as_tensor(answers(number))) for number in range(count)]
+
+
+def logits_loss(wanted: Distill) -> Loss:
     """(1 - alpha) of the distance from the teacher's softened answers, alpha of that from the labels."""
+    temperature = wanted.temperature or TEMPERATURE
+    alpha = ALPHA if wanted.alpha is None else wanted.alpha
 
     def loss(found: Any, batch: Batch) -> torch.Tensor:
         assert batch.answers is not None
