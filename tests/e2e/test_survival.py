@@ -81,9 +81,9 @@ def test_a_training_pod_killed_in_the_middle_resumes_from_its_checkpoint(kaon: I
 def test_a_compression_pod_killed_in_the_middle_repeats_no_finished_trial(kaon: Installation) -> None:
     kaon.kube.apply([dataset(), training()], namespace=NAMESPACE)
     kaon.kube.until_ready("trainingrun", "tiny", NAMESPACE, timeout=120)
-    search = compression(
-        "search", rerun="killed", strategy="auto", steps=None, search={"maxTrials": 6}, onInconclusive="Accept"
-    )
+    budget = {"maxAccuracyDrop": 0.5, "onInconclusive": "Accept"}
+    search = compression("search", rerun="killed", budget=budget, strategy="auto", search={"maxTrials": 6})
+    del search["spec"]["steps"]
     kaon.kube.apply([search], namespace=NAMESPACE)
 
     def finished(obj: Object) -> int:
