@@ -45,11 +45,11 @@ def kept_tokens(description: Description, used: set[str]) -> set[str]:
     """The used tokens with all that must stay beside them: special ones, single characters, what others are made of."""
     model = description["model"]
     special = {item["content"] for item in _added(description)}
+    special |= {model["unk_token"]} if model.get("unk_token") else set()
     if model["type"] == "WordPiece":
-        return used | special | {model["unk_token"]} | _characters(model)
+        return used | special | _characters(model)
     if model["type"] == "Unigram":
         return used | special | _unigram_characters(model)
-    special |= {model["unk_token"]} if model.get("unk_token") else set()
     return used | special | _merged_from(model, used)
 
 

@@ -26,7 +26,6 @@ from kaon_jobs.onnx_text import TOKENIZER_FILE, load_tokenizer, longest_of
 log = logging.getLogger(__name__)
 
 CHECKED_VIEWS = (0, 1)
-SLOW_FORM = ("vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "spm.model")
 
 
 class VocabularyTrimming:
@@ -105,7 +104,7 @@ def _write_tokenizer(source: Path, target: Path, description: dict[str, Any]) ->
     text = json.dumps(description, ensure_ascii=False, separators=(",", ":"))
     (target / TOKENIZER_FILE).write_text(text, encoding="utf-8")
     # Files of the slow form would bring the old numbers back.
-    for name in SLOW_FORM:
+    for name in ("vocab.txt", "vocab.json", "merges.txt"):
         (target / name).unlink(missing_ok=True)
     settings = target / "tokenizer_config.json"
     if settings.is_file():
