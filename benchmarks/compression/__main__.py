@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path[:0] = [str(HERE.parents[1] / "hack")]
 
+import infeasible  # noqa: E402
 import kaon_auto  # noqa: E402
 import table  # noqa: E402
 from cases import CASES, TextCase  # noqa: E402
@@ -65,6 +66,8 @@ def main() -> None:
         print(f"\n## {CASES[name].title}\n\n{table.markdown(case.budget, judged, entries)}", flush=True)
         if kaon_auto.NAME in told.contenders:
             print(f"\n{table.standing(case.budget, judged, entries, kaon_auto.TITLE)}", flush=True)
+            if told.infeasible:
+                _infeasible(case, trained, made[kaon_auto.NAME].seconds, told)
 
 
 def prepare(name: str, told: argparse.Namespace) -> tuple[Case, kaon_auto.Trained]:
@@ -104,12 +107,19 @@ def run(case: Case, trained: kaon_auto.Trained, told: argparse.Namespace) -> dic
             continue
         log.info("%s: %s", case.name, contender)
         if contender == kaon_auto.NAME:
-            limits = {"seed": told.seed, "maxDurationSeconds": told.search_seconds}
-            results[contender] = kaon_auto.run(case, trained, limits, out)
+            results[contender] = kaon_auto.run(case, trained, _limits(told), out)
         else:
             results[contender] = run_peer(PEERS[contender], case, out, told.cache)
         log.info("%s: %s in %.0f s", case.name, results[contender].failure or "made", results[contender].seconds)
     return results
+
+
+def _infeasible(case: Case, trained: kaon_auto.Trained, full: float, told: argparse.Namespace) -> None:
+    out = _runs(case, told) / "infeasible"
+    shutil.rmtree(out, ignore_errors=True)
+    print("\n### Budgets that cannot be met\n", flush=True)
+    for line in infeasible.lines(trained, _limits(told), case.threads, full, out):
+        print(line, flush=True)
 
 
 def judge(case: Case, results: Mapping[str, Result], told: argparse.Namespace) -> table.Judgement:
@@ -122,6 +132,10 @@ def judge(case: Case, results: Mapping[str, Result], told: argparse.Namespace) -
     with (runs / "judge.log").open("wb") as said:
         subprocess.run(command, cwd=HERE, env=child_environment(case.threads), stdout=said, stderr=said, check=True)
     return table.read_judgement(json.loads(out.read_text(encoding="utf-8")))
+
+
+def _limits(told: argparse.Namespace) -> dict[str, int]:
+    return {"seed": told.seed, "maxDurationSeconds": told.search_seconds}
 
 
 def _runs(case: Case, told: argparse.Namespace) -> Path:
@@ -168,6 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--search-seconds", type=int, default=2400, help="as long as Kaon's search may look")
     parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="data, models, environments, what was made")
     parser.add_argument("--prepare", action="store_true", help="data and models only")
+    parser.add_argument("--infeasible", action="store_true", help="then give Kaon budgets that cannot be met")
     parser.add_argument("--keep", action="store_true", help="take what contenders made in an earlier run; judge anew")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="where the figures go")
     parser.add_argument(

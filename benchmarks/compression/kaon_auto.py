@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from contract import MODEL_FILE, OWN_TEST_FILE, Case, Made, NotPossible, Result, timed, write_result, write_rows
 from stages import Stages, artifact
 from texts import PARQUET_FOLDER, encoded
 
 from kaon import __version__
+from kaon.api.report import Result as StageResult
 from kaon.contract.jobspec import InputArtifact
 from kaon_jobs.artifact import fetch
 from kaon_jobs.onnx_text import OnnxTextClassifier
@@ -32,25 +34,13 @@ def run(case: Case, trained: Trained, limits: Mapping[str, int], out: Path) -> R
 
 
 def _compress(case: Case, trained: Trained, limits: Mapping[str, int], out: Path) -> Made:
-    model, dataset = trained
-    result = Stages(out / "store", out / "log").run(
-        "compressionjobs",
-        {
-            "stage": "compress",
-            "model": model.wire(),
-            "dataset": dataset.wire(),
-            # Kaon's default refuses what so few test rows cannot show; nobody else here asks for more than the figures.
-            "budget": {
-                "maxAccuracyDrop": case.budget.accuracy_drop,
-                "maxMacroF1Drop": case.budget.macro_f1_drop,
-                "onInconclusive": "Accept",
-            },
-            "objective": "latency",
-            "strategy": "auto",
-            "search": dict(limits),
-            "target": {"threads": case.threads},
-        },
-    )
+    # Kaon's default refuses what so few test rows cannot show; nobody else here asks for more than the figures.
+    budget = {
+        "maxAccuracyDrop": case.budget.accuracy_drop,
+        "maxMacroF1Drop": case.budget.macro_f1_drop,
+        "onInconclusive": "Accept",
+    }
+    result = stage(trained, budget, limits, case.threads, out)
     found = result.compression
     assert found is not None
     if result.artifact is None:
@@ -63,3 +53,23 @@ def _compress(case: Case, trained: Trained, limits: Mapping[str, int], out: Path
         write_rows(out / OWN_TEST_FILE, rows)
     files = tuple(f"model/{name}" for name in card.serving_files)
     return Made(f"{found.verdict}: {found.chosen}", model=f"model/{MODEL_FILE}", files=files, complete=True)
+
+
+def stage(
+    trained: Trained, budget: Mapping[str, Any], limits: Mapping[str, int], threads: int, out: Path
+) -> StageResult:
+    """The compress stage for a budget, its store and log in `out`."""
+    model, dataset = trained
+    return Stages(out / "store", out / "log").run(
+        "compressionjobs",
+        {
+            "stage": "compress",
+            "model": model.wire(),
+            "dataset": dataset.wire(),
+            "budget": dict(budget),
+            "objective": "latency",
+            "strategy": "auto",
+            "search": dict(limits),
+            "target": {"threads": threads},
+        },
+    )
