@@ -67,7 +67,10 @@ def main() -> None:
         if kaon_auto.NAME in told.contenders:
             print(f"\n{table.standing(case.budget, judged, entries, kaon_auto.TITLE)}", flush=True)
             if told.infeasible:
-                _infeasible(case, trained, made[kaon_auto.NAME].seconds, told)
+                print("\n### Budgets that cannot be met\n")
+                full, out = made[kaon_auto.NAME].seconds, _runs(case, told) / "infeasible"
+                for line in infeasible.lines(case, trained, _limits(told), full, out):
+                    print(line, flush=True)
 
 
 def prepare(name: str, told: argparse.Namespace) -> tuple[Case, kaon_auto.Trained]:
@@ -112,14 +115,6 @@ def run(case: Case, trained: kaon_auto.Trained, told: argparse.Namespace) -> dic
             results[contender] = run_peer(PEERS[contender], case, out, told.cache)
         log.info("%s: %s in %.0f s", case.name, results[contender].failure or "made", results[contender].seconds)
     return results
-
-
-def _infeasible(case: Case, trained: kaon_auto.Trained, full: float, told: argparse.Namespace) -> None:
-    out = _runs(case, told) / "infeasible"
-    shutil.rmtree(out, ignore_errors=True)
-    print("\n### Budgets that cannot be met\n", flush=True)
-    for line in infeasible.lines(trained, _limits(told), case.threads, full, out):
-        print(line, flush=True)
 
 
 def judge(case: Case, results: Mapping[str, Result], told: argparse.Namespace) -> table.Judgement:

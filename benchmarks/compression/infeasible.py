@@ -7,23 +7,25 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import kaon_auto
-
-_QUALITY = {"maxAccuracyDrop": 0.01, "maxMacroF1Drop": 0.02}
-BUDGETS: Mapping[str, Mapping[str, float]] = {
-    "1000 times smaller": {**_QUALITY, "minSizeRatio": 1000},
-    "100 times faster": {**_QUALITY, "minSpeedup": 100},
-    "20 times smaller, nothing lost": {"maxAccuracyDrop": 0, "maxMacroF1Drop": 0, "minSizeRatio": 20},
-}
+from contract import Case
 
 
-def lines(trained: kaon_auto.Trained, limits: Mapping[str, int], threads: int, full: float, out: Path) -> Iterator[str]:
+def budgets(case: Case) -> dict[str, dict[str, float]]:
+    """By what they ask for."""
+    quality = kaon_auto.quality(case)
+    return {
+        "1000 times smaller": {**quality, "minSizeRatio": 1000},
+        "100 times faster": {**quality, "minSpeedup": 100},
+        "20 times smaller, nothing lost": {**dict.fromkeys(quality, 0.0), "minSizeRatio": 20},
+    }
+
+
+def lines(case: Case, trained: kaon_auto.Trained, limits: Mapping[str, int], full: float, out: Path) -> Iterator[str]:
     """A Markdown table, line by line: each budget is given to the whole stage. `full`: seconds of the full search."""
     yield f"| budget | verdict | after | of the full search's {full:.0f} s | message |\n|---|---|---|---|---|"
-    for name, budget in BUDGETS.items():
-        place = out / name.replace(" ", "-")
-        place.mkdir(parents=True)
+    for name, budget in budgets(case).items():
         began = time.monotonic()
-        result = kaon_auto.stage(trained, budget, limits, threads, place)
+        result = kaon_auto.stage(case, trained, budget, limits, out / name.replace(" ", "-"))
         seconds = time.monotonic() - began
         found = result.compression
         assert found is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from contract import MODEL_FILE, OWN_TEST_FILE, Case, Made, NotPossible, Result, timed, write_result, write_rows
 from stages import Stages, artifact
@@ -25,9 +24,7 @@ Trained = tuple[InputArtifact, InputArtifact]
 
 
 def run(case: Case, trained: Trained, limits: Mapping[str, int], out: Path) -> Result:
-    """What the stage made in `out`, where its log and its store lie too. Nothing of an earlier run is reused."""
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    """What the stage made in `out`, where its log and its store lie too."""
     result = timed(lambda case, out: _compress(case, trained, limits, out), case, out, f"kaon {__version__}")
     write_result(out, result)
     return result
@@ -35,12 +32,7 @@ def run(case: Case, trained: Trained, limits: Mapping[str, int], out: Path) -> R
 
 def _compress(case: Case, trained: Trained, limits: Mapping[str, int], out: Path) -> Made:
     # Kaon's default refuses what so few test rows cannot show; nobody else here asks for more than the figures.
-    budget = {
-        "maxAccuracyDrop": case.budget.accuracy_drop,
-        "maxMacroF1Drop": case.budget.macro_f1_drop,
-        "onInconclusive": "Accept",
-    }
-    result = stage(trained, budget, limits, case.threads, out)
+    result = stage(case, trained, {**quality(case), "onInconclusive": "Accept"}, limits, out)
     found = result.compression
     assert found is not None
     if result.artifact is None:
@@ -55,10 +47,17 @@ def _compress(case: Case, trained: Trained, limits: Mapping[str, int], out: Path
     return Made(f"{found.verdict}: {found.chosen}", model=f"model/{MODEL_FILE}", files=files, complete=True)
 
 
+def quality(case: Case) -> dict[str, float]:
+    """The case's budget as a CompressionJob says it."""
+    return {"maxAccuracyDrop": case.budget.accuracy_drop, "maxMacroF1Drop": case.budget.macro_f1_drop}
+
+
 def stage(
-    trained: Trained, budget: Mapping[str, Any], limits: Mapping[str, int], threads: int, out: Path
+    case: Case, trained: Trained, budget: Mapping[str, object], limits: Mapping[str, int], out: Path
 ) -> StageResult:
-    """The compress stage for a budget, its store and log in `out`."""
+    """The compress stage for a budget, its store and log in `out`. Nothing of an earlier run is reused."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
     model, dataset = trained
     return Stages(out / "store", out / "log").run(
         "compressionjobs",
@@ -70,6 +69,6 @@ def stage(
             "objective": "latency",
             "strategy": "auto",
             "search": dict(limits),
-            "target": {"threads": threads},
+            "target": {"threads": case.threads},
         },
     )

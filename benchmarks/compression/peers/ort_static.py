@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from contract import MODEL_FILE, Case, Feed, Made, NotPossible, main
+from contract import MODEL_FILE, Case, Feed, Made, main
 from peers.ort_graphs import options
 from peers.sessions import Reader, calibration, predicted
 
@@ -22,25 +22,18 @@ def compress(case: Case, out: Path) -> Made:
     validation = case.rows("validation")
     # Histograms of different shapes do not add up: texts come padded, as they would to a static graph.
     feeds = calibration(case, fixed_length=True)
-    scores, refused = {}, []
+    scores = {}
     with tempfile.TemporaryDirectory() as scratch:
         graph = Path(scratch) / "prepared.onnx"
         quant_pre_process(str(case.model), str(graph), skip_symbolic_shape=case.kind == "text")
         for method in (CalibrationMethod.MinMax, CalibrationMethod.Entropy, CalibrationMethod.Percentile):
             candidate = Path(scratch) / f"{method.name}.onnx"
-            try:
-                _quantize(case, graph, candidate, feeds, method)
-            except ValueError as error:
-                # A mask of minus infinity has a range that no histogram divides.
-                refused.append(f"{method.name} fails: {error}")
-                continue
+            _quantize(case, graph, candidate, feeds, method)
             score = case.validation_score(validation, predicted(candidate, validation, case.threads))
             scores[method.name] = (score, candidate)
-        if not scores:
-            raise NotPossible("; ".join(refused))
         best = max(scores, key=lambda name: scores[name][0])
         (out / MODEL_FILE).write_bytes(scores[best][1].read_bytes())
-    return Made("; ".join([f"pre-processing, quantize_static QDQ per channel, {best} calibration", *refused]))
+    return Made(f"pre-processing, quantize_static QDQ per channel, {best} calibration")
 
 
 def _quantize(case: Case, graph: Path, target: Path, feeds: list[Feed], method: Any) -> None:
