@@ -9,13 +9,157 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from kaon_jobs.errors import TechniqueFailed
 
 Description = dict[str, Any]
+
+
+class Pieces(Protocol):
+    """The `model` of a tokenizer.json: its own tokens, added ones excepted."""
+
+    def numbers(self) -> dict[str, int]:
+        """Each token with its number."""
+
+    def kept(self, used: set[str]) -> set[str]:
+        """What must stay when these are used: single characters, and what others are made of."""
+
+    def of(self, numbers: Mapping[str, int]) -> Description:
+        """The model of these tokens alone, numbered like this."""
+
+
+@dataclass(frozen=True, slots=True)
+class WordPiece:
+    """Longest piece first, pieces inside of a word marked by a prefix."""
+
+    model: Description
+
+    def numbers(self) -> dict[str, int]:
+        """See Pieces."""
+        return dict(self.model["vocab"])
+
+    def kept(self, used: set[str]) -> set[str]:
+        """See Pieces."""
+        alone = {text for text, continues in map(self._read, self.model["vocab"]) if len(text) == 1 and not continues}
+        inside = {text for text, continues in map(self._read, self.model["vocab"]) if len(text) == 1 and continues}
+        kept = used | alone | {self._prefix + character for character in inside}
+        for token in self.model["vocab"]:
+            text, continues = self._read(token)
+            first, rest = ("", text) if continues else (text[0], text[1:])
+            # A character with no piece of its own at this place can only be read as part of this one.
+            if (first and first not in alone) or not inside.issuperset(rest):
+                kept.add(token)
+        return kept
+
+    def of(self, numbers: Mapping[str, int]) -> Description:
+        """See Pieces."""
+        return {**self.model, "vocab": _renumbered(self.numbers(), numbers)}
+
+    @property
+    def _prefix(self) -> str:
+        return str(self.model["continuing_subword_prefix"])
+
+    def _read(self, token: str) -> tuple[str, bool]:
+        """What a token reads, and whether inside of a word."""
+        continues = token.startswith(self._prefix) and token != self._prefix
+        return (token.removeprefix(self._prefix) if continues else token), continues
+
+
+@dataclass(frozen=True, slots=True)
+class BytePairs:
+    """Tokens merged from two others."""
+
+    model: Description
+
+    def numbers(self) -> dict[str, int]:
+        """See Pieces."""
+        return dict(self.model["vocab"])
+
+    def kept(self, used: set[str]) -> set[str]:
+        """See Pieces."""
+        parts = {"".join(pair): pair for pair in self._pairs()}
+        kept: set[str] = {token for token in self.model["vocab"] if len(token) == 1 or token.startswith("<0x")}
+        waiting = list(used)
+        while waiting:
+            token = waiting.pop()
+            if token not in kept:
+                kept.add(token)
+                waiting.extend(part for part in parts.get(token, ()) if part in self.model["vocab"])
+        return kept
+
+    def of(self, numbers: Mapping[str, int]) -> Description:
+        """See Pieces."""
+        vocabulary = _renumbered(self.numbers(), numbers)
+        merges = [pair for pair in self._pairs() if vocabulary.keys() >= {*pair, "".join(pair)}]
+        return {**self.model, "vocab": vocabulary, "merges": [list(pair) for pair in merges]}
+
+    def _pairs(self) -> Iterable[tuple[str, str]]:
+        for merge in self.model["merges"]:
+            left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
+            yield left, right
+
+
+@dataclass(frozen=True, slots=True)
+class Unigram:
+    """Pieces with their logarithmic probabilities."""
+
+    model: Description
+
+    def numbers(self) -> dict[str, int]:
+        """See Pieces."""
+        return {piece: number for number, piece in enumerate(self._pieces)}
+
+    def kept(self, used: set[str]) -> set[str]:
+        """See Pieces."""
+        alone = {piece for piece in self._pieces if len(piece) == 1}
+        unknown = set() if self._unknown is None else {self._unknown}
+        # A character with no piece of its own can only be read as part of these.
+        rest = {piece for piece in self._pieces if piece.startswith("<0x") or not alone.issuperset(piece)}
+        return used | alone | unknown | rest
+
+    def of(self, numbers: Mapping[str, int]) -> Description:
+        """See Pieces."""
+        # A piece's number is its place.
+        own = sorted(
+            (entry for entry in self.model["vocab"] if entry[0] in numbers), key=lambda entry: numbers[entry[0]]
+        )
+        unknown = {} if self._unknown is None else {"unk_id": numbers[self._unknown]}
+        return {**self.model, "vocab": own, **unknown}
+
+    @property
+    def _pieces(self) -> list[str]:
+        return [piece for piece, _ in self.model["vocab"]]
+
+    @property
+    def _unknown(self) -> str | None:
+        number = self.model.get("unk_id")
+        return None if number is None else self._pieces[number]
+
+
+_KINDS: Mapping[str, Callable[[Description], Pieces]] = {
+    "WordPiece": WordPiece,
+    "BPE": BytePairs,
+    "Unigram": Unigram,
+}
+
+
+def _pieces_of(description: Description) -> Pieces:
+    kind = description["model"]["type"]
+    if kind not in _KINDS:
+        raise TechniqueFailed(f"tokens of a {kind} tokenizer cannot be left out; WordPiece's, BPE's and Unigram's can")
+    return _KINDS[kind](description["model"])
+
+
+def _renumbered(known: Mapping[str, int], numbers: Mapping[str, int]) -> dict[str, int]:
+    return {token: number for token, number in numbers.items() if token in known}
+
+
+def _added(description: Description) -> list[Description]:
+    return list(description.get("added_tokens", []))
 
 
 def token_ids(description: Description) -> dict[str, int]:
@@ -24,98 +168,21 @@ def token_ids(description: Description) -> dict[str, int]:
     Raises:
         TechniqueFailed: another kind of tokenizer.
     """
-    kind = description["model"]["type"]
-    if kind not in ("WordPiece", "BPE", "Unigram"):
-        raise TechniqueFailed(f"tokens of a {kind} tokenizer cannot be left out; WordPiece's, BPE's and Unigram's can")
-    return {**_numbers(description["model"]), **{item["content"]: item["id"] for item in _added(description)}}
-
-
-def _numbers(model: Description) -> dict[str, int]:
-    """The tokens of the model itself."""
-    if model["type"] == "Unigram":
-        return {piece: number for number, (piece, _) in enumerate(model["vocab"])}
-    return dict(model["vocab"])
-
-
-def _added(description: Description) -> list[Description]:
-    return list(description.get("added_tokens", []))
+    return {**_pieces_of(description).numbers(), **{item["content"]: item["id"] for item in _added(description)}}
 
 
 def kept_tokens(description: Description, used: set[str]) -> set[str]:
     """The used tokens with all that must stay beside them: special ones, single characters, what others are made of."""
-    model = description["model"]
     special = {item["content"] for item in _added(description)}
-    special |= {model["unk_token"]} if model.get("unk_token") else set()
-    if model["type"] == "WordPiece":
-        return used | special | _characters(model)
-    if model["type"] == "Unigram":
-        return used | special | _unigram_characters(model)
-    return used | special | _merged_from(model, used)
-
-
-def _unigram_characters(model: Description) -> set[str]:
-    pieces = [piece for piece, _ in model["vocab"]]
-    alone = {piece for piece in pieces if len(piece) == 1}
-    unknown = set() if model.get("unk_id") is None else {pieces[model["unk_id"]]}
-    # A character with no piece of its own can only be read as part of these.
-    rest = {piece for piece in pieces if piece.startswith("<0x") or not alone.issuperset(piece)}
-    return alone | unknown | rest
-
-
-def _characters(model: Description) -> set[str]:
-    prefix = model["continuing_subword_prefix"]
-    alone, inside = set(), set()
-    for token in model["vocab"]:
-        text = token.removeprefix(prefix) if token != prefix else token
-        if len(text) == 1:
-            (inside if token.startswith(prefix) and token != prefix else alone).add(text)
-    kept = alone | {prefix + character for character in inside}
-    for token in model["vocab"]:
-        continues = token.startswith(prefix) and token != prefix
-        text = token.removeprefix(prefix) if continues else token
-        first, rest = ("", text) if continues else (text[0], text[1:])
-        # A character with no piece of its own at this place can only be read as part of this one.
-        if (first and first not in alone) or any(character not in inside for character in rest):
-            kept.add(token)
-    return kept
-
-
-def _merged_from(model: Description, used: set[str]) -> set[str]:
-    parts = {"".join(pair): pair for pair in _pairs(model)}
-    kept: set[str] = {token for token in model["vocab"] if len(token) == 1 or token.startswith("<0x")}
-    waiting = list(used)
-    while waiting:
-        token = waiting.pop()
-        if token not in kept:
-            kept.add(token)
-            waiting.extend(part for part in parts.get(token, ()) if part in model["vocab"])
-    return kept
-
-
-def _pairs(model: Description) -> Iterable[tuple[str, str]]:
-    for merge in model["merges"]:
-        left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
-        yield left, right
+    special |= {description["model"]["unk_token"]} if description["model"].get("unk_token") else set()
+    return special | _pieces_of(description).kept(used)
 
 
 def remapped(description: Description, order: Sequence[str]) -> Description:
     """The tokenizer of these tokens alone, numbered in this order."""
     numbers = {token: number for number, token in enumerate(order)}
     made = copy.deepcopy(description)
-    model = made["model"]
-    known = _numbers(description["model"])
-    if model["type"] == "Unigram":
-        model["vocab"] = [model["vocab"][known[token]] for token in order if token in known]
-        if model.get("unk_id") is not None:
-            model["unk_id"] = numbers[description["model"]["vocab"][model["unk_id"]][0]]
-    else:
-        model["vocab"] = {token: numbers[token] for token in order if token in known}
-    if model["type"] == "BPE":
-        model["merges"] = [
-            [left, right]
-            for left, right in _pairs(description["model"])
-            if left in model["vocab"] and right in model["vocab"] and left + right in model["vocab"]
-        ]
+    made["model"] = _pieces_of(made).of(numbers)
     for item in _added(made):
         item["id"] = numbers[item["content"]]
     if made.get("padding"):
