@@ -9,6 +9,7 @@ from kaon.api.compressionjob import Budget
 from kaon_jobs.compress.conclusion import Conclusion
 from kaon_jobs.compress.decisions import Decision
 from kaon_jobs.compress.figures import Measured
+from kaon_jobs.compress.naming import three_digits
 from kaon_jobs.compress.selection import Contender
 from kaon_jobs.compress.verdict import Violation, would_keep
 
@@ -82,8 +83,8 @@ def bound_sentence(demanded_ratio: float, baseline_bytes: int, smallest_bytes: i
     if demanded_ratio <= possible:
         return None
     return (
-        f"The size budget cannot be met: it asks for a model {demanded_ratio:.3g} times smaller, and with at least "
-        f"eight bits a weight it is at most {possible:.3g} times smaller"
+        f"The size budget cannot be met: it asks for a model {three_digits(demanded_ratio)} times smaller, and with "
+        f"at least eight bits a weight it is at most {three_digits(possible)} times smaller"
     )
 
 

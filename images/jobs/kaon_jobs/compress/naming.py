@@ -1,4 +1,7 @@
-"""Steps in a few words, as a candidate's name shows them. Pure. Parameters at their default are not named."""
+"""Steps and figures in a few words. Pure.
+
+A step is named as a candidate's name shows it: parameters at their default are left out.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,11 @@ def step_name(step: Step) -> str:
     if step.low_rank is not None:
         return f"low-rank({step.low_rank.energy:g})"
     return "fusion" if step.optimize is not None else "nothing"
+
+
+def three_digits(value: float) -> str:
+    """A figure to its first three digits, a large one without a power of ten: `34.3`, `1,000`."""
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{float(f'{value:.3g}'):,.0f}"
 
 
 def _with(name: str, said: list[str]) -> str:

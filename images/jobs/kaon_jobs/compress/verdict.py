@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from kaon.api.compressionjob import Budget
 from kaon_jobs.compress.figures import Figures
+from kaon_jobs.compress.naming import three_digits
 
 SENTENCE_LENGTH = 256
 
@@ -64,7 +65,9 @@ def _size(budget: Budget, objective: str, figures: Figures) -> Violation | None:
 def _size_ratio(budget: Budget, objective: str, figures: Figures) -> Violation | None:
     implied = objective == "size" and budget.min_size_ratio is None and budget.max_size_bytes is None
     if implied and figures.size_ratio is not None and figures.size_ratio <= 1:
-        return Violation("objective", f"not smaller than the baseline: size ratio {figures.size_ratio:.3g}", 1.0)
+        return Violation(
+            "objective", f"not smaller than the baseline: size ratio {three_digits(figures.size_ratio)}", 1.0
+        )
     return _at_least("minSizeRatio", "size ratio", figures.size_ratio, budget.min_size_ratio)
 
 
@@ -138,7 +141,7 @@ def _at_least(field: str, what: str, figure: float | None, limit: float | None) 
         return _missing(field, what)
     if figure >= limit - 1e-9:
         return None
-    sentence = f"{what} {figure:.3g} is below {limit:g}"
+    sentence = f"{what} {three_digits(figure)} is below {limit:g}"
     return Violation(field, sentence[:SENTENCE_LENGTH], limit / max(figure, 1e-9) - 1, f"{field} {_down(figure)}")
 
 
@@ -149,7 +152,7 @@ def _missing(field: str, what: str) -> Violation:
 def _number(value: float, unit: str) -> str:
     if unit == "bytes":
         return f"{value / 1e6:.2f} MB"
-    return f"{value:.3g} {unit}".rstrip()
+    return f"{three_digits(value)} {unit}".rstrip()
 
 
 def _up(value: float) -> str:
