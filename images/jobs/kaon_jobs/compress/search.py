@@ -28,10 +28,11 @@ from kaon_jobs.compress.moves import (
     Tried,
     Try,
 )
+from kaon_jobs.compress.naming import three_digits
 from kaon_jobs.compress.selection import MORE_LIKELY_THAN_NOT, Standing
-from kaon_jobs.compress.shape import Costs, Point, Shape, Structure, learn
+from kaon_jobs.compress.shape import Point, Shape, Structure, learn
 from kaon_jobs.compress.students import by_weight, next_student, on_rung, student_of
-from kaon_jobs.compress.widen import best_gain, widen, within
+from kaon_jobs.compress.widen import cheapest, widen, within
 
 QUALITY_FIELDS = ("maxAccuracyDrop", "maxMacroF1Drop", "maxClassRecallDrop")
 EXCLUDED_GROUPS = (1, 2, 4)
@@ -101,7 +102,7 @@ def _students(question: Question, seen: Seen, shape: Shape) -> Move:
     if not allowed:
         allowed = [shape.smallest]
     for field in by_weight(allowed, shape):
-        student = next_student(field, seen.tried, costs, question.objective, tail)
+        student = next_student(field, seen.tried, shape, question.objective, tail)
         if student is not None:
             return Try(student)
         if _may_keep(seen.tried, reshaped=True):
@@ -110,7 +111,7 @@ def _students(question: Question, seen: Seen, shape: Shape) -> Move:
         if within(question, costs, shape.whole):
             return _quantizations(question, seen)
         return Done("the students that were trained lose too much", _too_lossy(question, allowed[0], shape, tail))
-    if _idle(question, costs, seen.tried) >= PATIENCE:
+    if _idle(question, shape, seen.tried) >= PATIENCE:
         return Done(f"{PATIENCE} trials in a row found nothing better")
     wider = widen(question, costs, seen.tried, tail)
     return Try(wider) if wider is not None else Done("nothing smaller or faster is left to try")
@@ -161,34 +162,34 @@ def _bound(question: Question, points: Sequence[Point], shape: Shape) -> str | N
     small = max(point.size_ratio for point in points)
     if small < question.size_ratio:
         return (
-            f"The size budget cannot be met: it asks for a model {question.size_ratio:.3g} times smaller, and the "
-            f"smallest structure, {shape.smallest_in_words}, is {small:.3g} times smaller"
+            f"The size budget cannot be met: it asks for a model {three_digits(question.size_ratio)} times smaller, "
+            f"and the smallest structure, {shape.smallest_in_words}, is {three_digits(small)} times smaller"
         )
     fast = max(point.speedup for point in points)
     if fast * MEASURED_DOUBT < question.speedup:
         return (
             f"The speed budget cannot be met: it asks for {_speed_asked(question)}, and the "
-            f"smallest structure, {shape.smallest_in_words}, is {fast:.3g} times faster"
+            f"smallest structure, {shape.smallest_in_words}, is {three_digits(fast)} times faster"
         )
     return None
 
 
 def _speed_asked(question: Question) -> str:
-    limit = question.budget.max_latency_ms
-    if limit is None or question.speedup > question.speedup_by_latency:
-        return f"a model {question.speedup:.3g} times faster"
+    limit, baseline = question.budget.max_latency_ms, question.baseline_ms
+    if limit is None or baseline is None or question.speedup > question.speedup_by_latency:
+        return f"a model {three_digits(question.speedup)} times faster"
     return (
-        f"{min(limit.p50, limit.p99):.3g} ms (maxLatencyMs) where the baseline takes {question.baseline_ms:.3g} ms, "
-        f"a model at least {question.speedup:.3g} times faster"
+        f"{three_digits(min(limit.p50, limit.p99))} ms (maxLatencyMs) where the baseline takes "
+        f"{three_digits(baseline)} ms, a model at least {three_digits(question.speedup)} times faster"
     )
 
 
 def _too_lossy(question: Question, largest: Structure, shape: Shape, tail: Sequence[Step]) -> str:
     wanted = []
     if question.size_ratio > 1:
-        wanted.append(f"{question.size_ratio:.3g} times smaller")
+        wanted.append(f"{three_digits(question.size_ratio)} times smaller")
     if question.speedup > 1:
-        wanted.append(f"{question.speedup:.3g} times faster")
+        wanted.append(f"{three_digits(question.speedup)} times faster")
     name = on_rung(largest, 0, shape).pipeline(shape, tail).name
     return (
         f"The quality budget cannot be met in a model {' and '.join(wanted) or 'that is not slower'}: each structure "
@@ -196,16 +197,12 @@ def _too_lossy(question: Question, largest: Structure, shape: Shape, tail: Seque
     )
 
 
-def _idle(question: Question, costs: Costs, tried: Sequence[Tried]) -> int:
-    """How many trials there were since the best student that keeps its budget."""
-    best = best_gain(question, costs, tried)
-    if best is None:
-        # Nothing keeps its budget yet: that much patience from the end of halving on.
-        return sum(1 for item in tried if _widened(item, costs.shape))
-    for count in range(1, len(tried) + 1):
-        if best_gain(question, costs, tried[:count]) == best:
-            return sum(1 for item in tried[count:] if _widened(item, costs.shape))
-    return 0
+def _idle(question: Question, shape: Shape, tried: Sequence[Tried]) -> int:
+    """How many trials there were since the cheapest student that keeps its budget."""
+    best = cheapest(question, shape, tried)
+    # While nothing keeps its budget yet: that much patience from the end of halving on.
+    found = next((count for count in range(len(tried) + 1) if cheapest(question, shape, tried[:count]) == best), 0)
+    return sum(1 for item in tried[found:] if _widened(item, shape))
 
 
 def _widened(item: Tried, shape: Shape) -> bool:

@@ -26,6 +26,11 @@ STILL_POSSIBLE = 0.05
 LIKELY_TO_PASS = 0.7
 """The chance of passing on the test split at which the objective decides: a failed look costs the whole search."""
 
+SAME_SPEED, SAME_MS = 1.25, 0.02
+"""What is slower than the fastest by no more than this factor, or these milliseconds, counts as fast: who deploys it
+hardly notices, and trials that were timed at different moments do not compare more closely. A choice by less would be
+another one each time."""
+
 
 class Standing(StrEnum):
     """Of a candidate on the validation split."""
@@ -119,18 +124,21 @@ def _best(candidates: Sequence[Contender], objective: str) -> Contender:
         tied = [item for item in candidates if item.measured.size_bytes <= 1.01 * smallest]
         return max(tied, key=lambda item: (_speed(item), -item.measured.size_bytes, item.name))
     fastest = max(candidates, key=lambda item: (_speed(item), item.name))
-    # Whose interval reaches the fastest's figure is not shown to be slower; among those, the least loss counts, and of
-    # those that lost the same rows the one that answers most like the baseline.
-    tied = [item for item in candidates if item is fastest or _high(item) >= _speed(fastest)]
+    # Of those about as fast the least loss counts, and of those that lost as many rows the one that answers most like
+    # the baseline: every row tells that, and not only the few that changed sides.
+    tied = [item for item in candidates if _is_as_fast(item, fastest)]
     return min(tied, key=lambda item: (_loss(item), _apart(item), item.measured.size_bytes, item.name))
+
+
+def _is_as_fast(item: Contender, fastest: Contender) -> bool:
+    if SAME_SPEED * _speed(item) >= _speed(fastest):
+        return True
+    latency, least = item.measured.latency, fastest.measured.latency
+    return latency is not None and least is not None and latency.p50 <= least.p50 + SAME_MS
 
 
 def _speed(item: Contender) -> float:
     return item.measured.speedup.value if item.measured.speedup else -math.inf
-
-
-def _high(item: Contender) -> float:
-    return item.measured.speedup.high if item.measured.speedup else -math.inf
 
 
 def _apart(item: Contender) -> float:

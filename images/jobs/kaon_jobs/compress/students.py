@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from kaon.api.compressionjob import Distill, Step
 from kaon_jobs.compress.moves import Pipeline, Tried
 from kaon_jobs.compress.selection import LIKELY_TO_PASS, Contender, Standing
-from kaon_jobs.compress.shape import Costs, Shape, Structure
+from kaon_jobs.compress.shape import Shape, Structure
 
 ENTRANTS = 6
 LIGHT = 0.4
@@ -59,10 +59,9 @@ def entrants(allowed: Sequence[Structure]) -> list[Structure]:
 
 
 def next_student(
-    allowed: Sequence[Structure], tried: Sequence[Tried], costs: Costs, objective: str, tail: Sequence[Step]
+    allowed: Sequence[Structure], tried: Sequence[Tried], shape: Shape, objective: str, tail: Sequence[Step]
 ) -> Pipeline | None:
     """The student that halving trains next; None when the last rung is done."""
-    shape = costs.shape
     results = {item.pipeline: item for item in tried}
     field = entrants(allowed)
     for rung in range(len(shape.rungs)):
@@ -70,13 +69,13 @@ def next_student(
         for pipeline in waiting:
             if pipeline not in results:
                 return pipeline
-        ranked = _ranked(field, [results[pipeline].contender for pipeline in waiting], costs, objective)
+        ranked = _ranked(field, [results[pipeline].contender for pipeline in waiting], shape, objective)
         field = ranked[: -(-len(ranked) // 2)]
     return None
 
 
 def _ranked(
-    field: Sequence[Structure], found: Sequence[Contender | None], costs: Costs, objective: str
+    field: Sequence[Structure], found: Sequence[Contender | None], shape: Shape, objective: str
 ) -> list[Structure]:
     """The structures that could be trained: those that keep their budget first, the cheapest of them at the head; then
     by how far they are from it, and the cheaper one of two that are about as far."""
@@ -85,7 +84,7 @@ def _ranked(
         structure, contender = pair
         # How far it is from its budgets, and how likely it is to be as near as that.
         away = round(contender.excess + 1 - contender.chance, 1)
-        return 0.0 if is_safe(contender) else 1 + away, -gain(costs, structure, objective)
+        return 0.0 if is_safe(contender) else 1 + away, cost(shape, structure, objective)
 
     known = [(structure, item) for structure, item in zip(field, found, strict=True) if item is not None]
     return [structure for structure, _ in sorted(known, key=key)]
@@ -96,6 +95,6 @@ def is_safe(contender: Contender) -> bool:
     return contender.standing is Standing.KEEPS and contender.chance >= LIKELY_TO_PASS
 
 
-def gain(costs: Costs, structure: Structure, objective: str) -> float:
-    """What a structure wins by the objective, expected."""
-    return costs.size_ratio(structure) if objective == "size" else costs.speedup(structure)
+def cost(shape: Shape, structure: Structure, objective: str) -> float:
+    """What a structure costs by the objective: counted, not measured, so that each run ranks structures alike."""
+    return shape.weights(structure) if objective == "size" else shape.work(structure)

@@ -11,8 +11,8 @@ from typing import Any
 
 from kaon.api.compressionjob import Distill, Step
 from kaon_jobs.compress.moves import Pipeline, Question, Tried
-from kaon_jobs.compress.shape import Costs, Structure
-from kaon_jobs.compress.students import Student, gain, is_safe, student_of
+from kaon_jobs.compress.shape import Costs, Shape, Structure
+from kaon_jobs.compress.students import Student, cost, is_safe, student_of
 
 TEMPERATURES = (1.0, 2.0, 4.0)
 ALPHAS = (0.0, 0.1, 0.5)
@@ -32,7 +32,8 @@ def widen(question: Question, costs: Costs, tried: Sequence[Tried], tail: Sequen
     sampler = optuna.samplers.TPESampler(seed=question.limits.seed + len(tried), n_startup_trials=4, multivariate=True)
     study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
     known = {item.pipeline for item in tried}
-    best = best_gain(question, costs, tried)
+    best = cheapest(question, costs.shape, tried)
+    whole = cost(costs.shape, costs.shape.whole, question.objective)
     for item in tried:
         student = student_of(item.pipeline, costs.shape)
         if student is None or item.contender is None:
@@ -40,7 +41,7 @@ def widen(question: Question, costs: Costs, tried: Sequence[Tried], tail: Sequen
         parameters = _parameters(student, costs)
         if all(value in space[name].choices for name, value in parameters.items()):
             values = [
-                1 / gain(costs, student.structure, question.objective),
+                cost(costs.shape, student.structure, question.objective) / whole,
                 item.contender.excess + 1 - item.contender.chance,
             ]
             study.add_trial(optuna.trial.create_trial(params=parameters, distributions=space, values=values))
@@ -48,22 +49,28 @@ def widen(question: Question, costs: Costs, tried: Sequence[Tried], tail: Sequen
         trial = study.ask(space)
         student = _student(trial.params, costs)
         pipeline = student.pipeline(costs.shape, tail)
-        wins = gain(costs, student.structure, question.objective)
         reaches = within(question, costs, student.structure)
-        if pipeline not in known and reaches and (best is None or best < wins <= LEAP * best):
+        if pipeline not in known and reaches and (best is None or _better(question, costs, student.structure, best)):
             return pipeline
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
     return None
 
 
-def best_gain(question: Question, costs: Costs, tried: Sequence[Tried]) -> float | None:
-    """The largest expected gain of a student that keeps its budget; None when none does."""
-    gains = []
+def cheapest(question: Question, shape: Shape, tried: Sequence[Tried]) -> Structure | None:
+    """The structure that costs least of the students that keep their budget; None when none does."""
+    kept = []
     for item in tried:
-        student = student_of(item.pipeline, costs.shape)
+        student = student_of(item.pipeline, shape)
         if student is not None and item.contender is not None and is_safe(item.contender):
-            gains.append(gain(costs, student.structure, question.objective))
-    return max(gains, default=None)
+            kept.append(student.structure)
+    return min(kept, key=lambda structure: cost(shape, structure, question.objective), default=None)
+
+
+def _better(question: Question, costs: Costs, structure: Structure, best: Structure) -> bool:
+    if cost(costs.shape, structure, question.objective) >= cost(costs.shape, best, question.objective):
+        return False
+    gain = costs.size_ratio if question.objective == "size" else costs.speedup
+    return gain(structure) <= LEAP * gain(best)
 
 
 def within(question: Question, costs: Costs, structure: Structure) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kaon.api.evaluation import Latency
 from kaon_jobs.compress.figures import Measured
 from kaon_jobs.compress.message import bound_sentence, infeasible
 from kaon_jobs.compress.selection import Contender, Standing, choose, contender, nearest, pareto
@@ -72,6 +73,24 @@ def test_among_equally_fast_ones_the_least_loss_is_chosen() -> None:
     lossy = _contender("lossy", measured(quality(lost_big=5), speed=(2.03, 1.95, 2.1)))
     clean = _contender("clean", measured(speed=(2.0, 1.95, 2.08)))
     assert choose([lossy, clean], "latency", _surely) == clean == choose([clean, lossy], "latency", _surely)
+
+
+def test_a_few_microseconds_do_not_decide() -> None:
+    fast = _contender("fast", measured(speed=(5, 4.9, 5.1), latency=Latency(p50=0.016, p99=0.03), divergence=0.008))
+    faithful = _contender("faithful", measured(latency=Latency(p50=0.035, p99=0.05), divergence=0.002))
+    slow = _contender("slow", measured(latency=Latency(p50=0.037, p99=0.05), divergence=0.001))
+    assert choose([fast, faithful, slow], "latency", _surely) == faithful
+
+
+def test_of_those_about_as_fast_that_lost_the_same_rows_the_one_that_answers_most_alike_is_chosen() -> None:
+    def one(name: str, speed: float, divergence: float) -> Contender:
+        latency = Latency(p50=10 / speed, p99=20 / speed)
+        return _contender(
+            name, measured(speed=(speed, speed - 0.05, speed + 0.05), latency=latency, divergence=divergence)
+        )
+
+    fast, faithful, slow = one("fast", 3.6, 0.008), one("faithful", 3.1, 0.002), one("slow", 2.7, 0.001)
+    assert choose([fast, faithful, slow], "latency", _surely) == faithful
 
 
 def test_the_objective_size_chooses_the_smallest_and_then_the_faster() -> None:

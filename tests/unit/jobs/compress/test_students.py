@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from typing import Any
 
@@ -37,8 +38,15 @@ def _costs(structure: EncoderStructure) -> tuple[float, float]:
 class World:
     """Students with at least `enough` of the work lose nothing after `epochs` of training, others too much."""
 
-    def __init__(self, enough: float, epochs: int = 10, budget: dict[str, Any] | None = None, **limits: Any) -> None:
-        self.enough, self.epochs = enough, epochs
+    def __init__(
+        self,
+        enough: float,
+        epochs: int = 10,
+        budget: dict[str, Any] | None = None,
+        clock: random.Random | None = None,
+        **limits: Any,
+    ) -> None:
+        self.enough, self.epochs, self.clock = enough, epochs, clock
         self.question = Question(
             Budget.model_validate({"maxAccuracyDrop": 0.01, **(budget or {})}),
             "latency",
@@ -57,6 +65,11 @@ class World:
         share = SHAPE.work(student.structure) / SHAPE.work(WHOLE)
         return int(400 * max(0.0, self.enough - share)) + (0 if learnt >= self.epochs else 20)
 
+    def costs(self, structure: EncoderStructure) -> tuple[float, float]:
+        """As they are measured: a time is never the same twice."""
+        ratio, speed = _costs(structure)
+        return ratio, speed * (self.clock.uniform(0.96, 1.04) if self.clock else 1.0)
+
     def run(self) -> Done:
         for _ in range(200):
             move = next_move(self.question, Seen(self.tried, self.probed))
@@ -66,10 +79,10 @@ class World:
                 case Probe(pipeline):
                     assert pipeline not in [item.pipeline for item in self.probed]
                     assert not any(step.distill for step in pipeline.steps), "a probe trains nothing"
-                    self.probed.append(Probed(pipeline, *_costs(_structure(pipeline))))
+                    self.probed.append(Probed(pipeline, *self.costs(_structure(pipeline))))
                 case Try(pipeline):
                     assert pipeline not in [item.pipeline for item in self.tried], "nothing is tried twice"
-                    ratio, speed = _costs(_structure(pipeline))
+                    ratio, speed = self.costs(_structure(pipeline))
                     figures = measured(
                         quality(lost_big=self.lost(pipeline)),
                         speed=(speed, speed * 0.98, speed * 1.02),
@@ -183,6 +196,15 @@ def test_the_same_world_is_searched_in_the_same_way() -> None:
     one.run()
     other.run()
     assert [item.pipeline.name for item in one.tried] == [item.pipeline.name for item in other.tried]
+
+
+@pytest.mark.parametrize("enough", [0.02, 0.1, 0.25])
+def test_what_the_clock_says_each_time_changes_neither_the_trials_nor_the_choice(enough: float) -> None:
+    worlds = [World(enough, clock=random.Random(seed)) for seed in range(4)]
+    for world in worlds:
+        world.run()
+    assert len({tuple(item.pipeline.name for item in world.tried) for world in worlds}) == 1
+    assert len({world.chosen for world in worlds}) == 1
 
 
 def test_a_structure_that_cannot_be_built_is_no_reason_to_stop() -> None:
