@@ -12,7 +12,7 @@ from typing import Any
 
 from kaon.api.report import ReportStatus
 from kaon.contract.digest import digest_of
-from kaon.controllers import serving_children, serving_rollout, stage
+from kaon.controllers import serving_children, serving_rollout, stage_plan
 from kaon.controllers.base import Child, Object
 from kaon.controllers.conditions import conditions_of
 from kaon.resources import labels
@@ -45,24 +45,24 @@ def _status_over_anything(patch: Patch) -> None:
 
 
 def _name_without_digest(patch: Patch) -> None:
-    patch.setattr(stage, "child_name", lambda owner, short_name, digest: f"{owner}-{short_name}")
+    patch.setattr(stage_plan, "child_name", lambda owner, short_name, digest: f"{owner}-{short_name}")
 
 
 def _name_by_generation(patch: Patch) -> None:
-    name = stage.child_name
+    name = stage_plan.child_name
 
     def by_generation(run: Any) -> str:
         meta = run.observed.obj["metadata"]
         return f"{name(meta['name'], run.stage.short_name, run.digest)}-{meta['generation']}"
 
-    patch.setattr(stage._Run, "name", property(by_generation))
+    patch.setattr(stage_plan._Run, "name", property(by_generation))
 
 
 def _digest_without_input(patch: Patch) -> None:
     def without(content: Object) -> str:
         return digest_of({name: value for name, value in content.items() if name != "dataset"})
 
-    patch.setattr(stage, "digest_of", without)
+    patch.setattr(stage_plan, "digest_of", without)
 
 
 def _ready_of_any_generation(patch: Patch) -> None:
@@ -75,7 +75,7 @@ def _ready_of_any_generation(patch: Patch) -> None:
         return made
 
     original = conditions_of
-    patch.setattr(stage, "conditions_of", conditions)
+    patch.setattr(stage_plan, "conditions_of", conditions)
 
 
 def _prune_first(patch: Patch) -> None:
@@ -94,7 +94,7 @@ def _prune_first(patch: Patch) -> None:
 
 
 def _history_again_and_again(patch: Patch) -> None:
-    patch.setattr(stage, "same_outcome", lambda one, other: False)
+    patch.setattr(stage_plan, "same_outcome", lambda one, other: False)
 
 
 def _nothing_looked_at_again(patch: Patch) -> None:
@@ -112,7 +112,7 @@ def _nothing_looked_up(patch: Patch) -> None:
 
 
 def _nothing_kept_while_waiting(patch: Patch) -> None:
-    patch.setattr(stage, "kept", lambda observed: ())
+    patch.setattr(stage_plan, "kept", lambda observed: ())
 
 
 def _kept_is_made_again(patch: Patch) -> None:
@@ -130,7 +130,7 @@ def _kept_is_made_again(patch: Patch) -> None:
 
     original = Planner._step
     patch.setattr(Planner, "_step", step)
-    patch.setattr(stage._Run, "_failed_before", failed_before)
+    patch.setattr(stage_plan._Run, "_failed_before", failed_before)
 
 
 def _result_of_any_digest(patch: Patch) -> None:
@@ -144,8 +144,8 @@ def _result_of_any_digest(patch: Patch) -> None:
         parsed = ReportStatus.model_validate(said)
         return run._done(None, parsed, parsed.result)
 
-    original = stage._Run.plan
-    patch.setattr(stage._Run, "plan", plan)
+    original = stage_plan._Run.plan
+    patch.setattr(stage_plan._Run, "plan", plan)
 
 
 def _promoted_at_once(patch: Patch) -> None:

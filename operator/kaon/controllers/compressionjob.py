@@ -16,9 +16,9 @@ from kaon.controllers.stage import (
     await_reference,
     declared,
     failed,
-    plan_stage,
     succeeded,
 )
+from kaon.controllers.stage_plan import plan_stage
 from kaon.controllers.upstream import artifact_of, secret_of
 
 REASONS = {"Rejected": "BudgetNotMet", "Inconclusive": "BudgetInconclusive", "Infeasible": "BudgetInfeasible"}

@@ -11,7 +11,8 @@ from kaon.contract.jobspec import DatasetSource, DatasetWork, StoreAccess
 from kaon.controllers.base import Controller, Key, Object, Observed, Plan
 from kaon.controllers.conditions import State
 from kaon.controllers.gates import Gate, failures
-from kaon.controllers.stage import Ready, Stage, Verdict, declared, failed, plan_stage, succeeded
+from kaon.controllers.stage import Ready, Stage, Verdict, declared, failed, succeeded
+from kaon.controllers.stage_plan import plan_stage
 
 # The gate is judged on the counts of the finished stage: editing it runs nothing again.
 JUDGED_HERE = frozenset({"quality"})

@@ -20,9 +20,9 @@ from kaon.controllers.stage import (
     await_reference,
     declared,
     failed,
-    plan_stage,
     succeeded,
 )
+from kaon.controllers.stage_plan import plan_stage
 from kaon.controllers.upstream import artifact_of, secret_of
 
 # The gate is judged on the finished evaluation, and checkpoints do not change where training ends.

@@ -226,3 +226,26 @@ def _condition(kind: str, status: bool, reason: str) -> Object:
         "observedGeneration": 1,
         "lastTransitionTime": "2026-01-01T00:00:00Z",
     }
+
+
+CORRUPTED = Failure()
+LONG = 300.0
+"""Seconds after which everything that comes by itself has come."""
+
+
+def served(world: ServingWorld, character: str = "a", **spec: Any) -> str:
+    """A deployment at rest that serves the artifact made of `character`; its revision."""
+    world.compressed(character)
+    world.deploy(**spec)
+    world.look()
+    world.live(LONG)
+    assert world.status["phase"] == "Ready", world.status
+    found: str = world.status["stable"]["revision"]
+    return found
+
+
+def stands(world: ServingWorld) -> tuple[str, str, str, str]:
+    """phase, Ready's reason, Reconciling, Stalled."""
+    ready = world.condition("Ready")
+    others = [world.condition(kind)["status"] for kind in ("Reconciling", "Stalled")]
+    return world.status["phase"], ready["reason"], others[0], others[1]
