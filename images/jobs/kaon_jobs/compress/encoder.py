@@ -190,9 +190,11 @@ def shape_of(directory: Path, rows: Sequence[Sequence[int]]) -> EncoderShape | N
         depth=model.config.num_hidden_layers,
         hidden=model.config.hidden_size,
         width=width,
+        heads=int(model.config.num_attention_heads),
         vocabulary=len(ids),
         sequence=longest_of(directory),
         tokens=tokens,
+        rows=len(rows),
     )
 
 

@@ -1,4 +1,4 @@
-"""Structures of a text encoder: which layers stay, how wide their feed-forward parts are, which tokens. Pure."""
+"""Structures of a text encoder: its layers, heads, the width of its feed-forward parts, its tokens. Pure."""
 
 from __future__ import annotations
 
@@ -7,23 +7,33 @@ from dataclasses import dataclass
 from typing import Any
 
 from kaon.api.compressionjob import Prune, Step, Vocabulary
-from kaon_jobs.compress.moves import DYNAMIC, FUSION
-from kaon_jobs.compress.shape import Choices
+from kaon_jobs.compress.moves import DYNAMIC, FUSION, TABLES_IN_INT4
+from kaon_jobs.compress.shape import BATCH, Choices
 
 MIN_COUNTS = (1, 2, 3, 5, 8)
 """How rare a token may be."""
 FIRST_MIN_COUNT = 2
 _FIRST_NARROWED = (0.0, 0.5, 0.75)
 _NARROWED = (0.0, 0.25, 0.5, 0.625, 0.75, 0.875)
+_FEWER_HEADS = (0.0, 0.25, 0.5)
+_RUNGS = ((4, 600), (10, 1500))
+"""What each rung of halving adds: so many epochs, or so many steps where these are fewer, as with many rows."""
+_EPOCHS = ((12, 1800), (20, 3000), (30, 4500))
+_FEWEST_EPOCHS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderStructure:
-    """Which layers stay, the share of each feed-forward part that goes, how rare a token may be."""
+    """What is left of the model."""
 
     layers: tuple[int, ...]
+    """Those that stay."""
     narrowed: float
+    """The share of each feed-forward part that goes."""
     min_count: int
+    """How rare a token may be."""
+    fewer_heads: float = 0.0
+    """The share of each layer's heads that goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +44,16 @@ class EncoderShape:
     hidden: int
     width: int
     """Of the feed-forward parts."""
+    heads: int
+    """In a layer."""
     sequence: int
     """Tokens it reads at most."""
     vocabulary: int
     """Tokens it knows."""
     tokens: tuple[tuple[int, int], ...]
     """(times that the training texts must hold a token for it to stay, tokens that stay)."""
+    rows: int
+    """Training rows."""
 
     @property
     def whole(self) -> EncoderStructure:
@@ -49,7 +63,7 @@ class EncoderShape:
     @property
     def smallest(self) -> EncoderStructure:
         """One narrow layer."""
-        return EncoderStructure(spread(self.depth, 1), _NARROWED[-1], MIN_COUNTS[-1])
+        return EncoderStructure(spread(self.depth, 1), _NARROWED[-1], MIN_COUNTS[-1], self._fewer_heads[-1])
 
     @property
     def smallest_in_words(self) -> str:
@@ -86,17 +100,22 @@ class EncoderShape:
     @property
     def choices(self) -> Choices:
         """See Shape."""
-        return {"layers": depths(self.depth), "narrowed": _NARROWED, "minCount": MIN_COUNTS}
+        return {
+            "layers": depths(self.depth),
+            "narrowed": _NARROWED,
+            "minCount": MIN_COUNTS,
+            "fewerHeads": self._fewer_heads,
+        }
 
     @property
     def rungs(self) -> tuple[int, ...]:
         """See Shape."""
-        return (4, 10)
+        return tuple(self._epochs(*rung) for rung in _RUNGS)
 
     @property
     def epochs(self) -> tuple[int, ...]:
         """See Shape."""
-        return (12, 20, 30)
+        return tuple(sorted({self._epochs(*training) for training in _EPOCHS}))
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -112,25 +131,28 @@ class EncoderShape:
             made.append(Step(prune=Prune(method="layers", keep_layers=list(structure.layers))))
         if structure.narrowed:
             made.append(Step(prune=Prune(method="ffn", ratio=structure.narrowed)))
+        if structure.fewer_heads:
+            made.append(Step(prune=Prune(method="heads", ratio=structure.fewer_heads)))
         return tuple(made)
 
     def work(self, structure: EncoderStructure) -> float:
         """Multiplications of one prediction. The last feed-forward part sees a single token (first_token.py)."""
         hidden, width, sequence = self.hidden, self.width * (1 - structure.narrowed), self.sequence
-        attention = sequence * 3 * hidden**2 + 2 * sequence**2 * hidden
-        rows = hidden**2 + 2 * hidden * width
+        attended = hidden * (1 - structure.fewer_heads)
+        attention = sequence * 3 * hidden * attended + 2 * sequence**2 * attended
+        rows = attended * hidden + 2 * hidden * width
         count = len(structure.layers)
         return count * attention + ((count - 1) * sequence + 1) * rows
 
     def weights(self, structure: EncoderStructure) -> float:
         """Numbers that are stored."""
         hidden, width = self.hidden, self.width * (1 - structure.narrowed)
-        tokens = dict(self.tokens)[structure.min_count]
-        return tokens * hidden + len(structure.layers) * (4 * hidden**2 + 2 * hidden * width)
+        attended, tokens = hidden * (1 - structure.fewer_heads), dict(self.tokens)[structure.min_count]
+        return tokens * hidden + len(structure.layers) * (4 * hidden * attended + 2 * hidden * width)
 
     def structure_of(self, steps: Sequence[Step]) -> EncoderStructure:
         """See Shape."""
-        layers, narrowed, min_count = tuple(range(self.depth)), 0.0, MIN_COUNTS[0]
+        layers, narrowed, min_count, fewer_heads = tuple(range(self.depth)), 0.0, MIN_COUNTS[0], 0.0
         for step in steps:
             if step.vocabulary is not None:
                 min_count = step.vocabulary.min_count or MIN_COUNTS[0]
@@ -138,7 +160,9 @@ class EncoderShape:
                 layers = tuple(step.prune.keep_layers)
             if step.prune is not None and step.prune.method == "ffn":
                 narrowed = step.prune.ratio or 0.0
-        return EncoderStructure(layers, narrowed, min_count)
+            if step.prune is not None and step.prune.method == "heads":
+                fewer_heads = step.prune.ratio or 0.0
+        return EncoderStructure(layers, narrowed, min_count, fewer_heads)
 
     def parameters(self, structure: EncoderStructure) -> dict[str, Any]:
         """See Shape."""
@@ -146,17 +170,31 @@ class EncoderShape:
             "layers": len(structure.layers),
             "narrowed": structure.narrowed,
             "minCount": structure.min_count,
+            "fewerHeads": structure.fewer_heads,
         }
 
     def structure(self, parameters: Mapping[str, Any]) -> EncoderStructure:
         """See Shape."""
         return EncoderStructure(
-            spread(self.depth, parameters["layers"]), parameters["narrowed"], parameters["minCount"]
+            spread(self.depth, parameters["layers"]),
+            parameters["narrowed"],
+            parameters["minCount"],
+            parameters["fewerHeads"],
         )
 
-    def tails(self, fusible: bool) -> list[tuple[Step, ...]]:
-        """Fused, where that can be, and in INT8."""
-        return [(FUSION, DYNAMIC) if fusible else (DYNAMIC,)]
+    def tails(self, fusible: bool, objective: str) -> list[tuple[Step, ...]]:
+        """Fused, where that can be, and in INT8; for size the tables in INT4 too: bytes fewer, and no time."""
+        eight = (FUSION, DYNAMIC) if fusible else (DYNAMIC,)
+        # Fused tables are no longer tables, so four bits come first.
+        return [eight, (TABLES_IN_INT4, *eight)] if objective == "size" else [eight]
+
+    @property
+    def _fewer_heads(self) -> list[float]:
+        """Of few heads not every share can go."""
+        return [share for share in _FEWER_HEADS if share == 0 or round(self.heads * share) >= 1]
+
+    def _epochs(self, epochs: int, steps: int) -> int:
+        return min(epochs, max(_FEWEST_EPOCHS, round(steps * BATCH / self.rows)))
 
 
 def depths(depth: int) -> list[int]:

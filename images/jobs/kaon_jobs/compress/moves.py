@@ -16,6 +16,7 @@ FUSION = Step(optimize="transformer-fusion")
 DYNAMIC = Step(quantize=Quantize(scheme="int8-dynamic"))
 STATIC = Step(quantize=Quantize(scheme="int8-static"))
 HALF = Step(quantize=Quantize(scheme="fp16"))
+TABLES_IN_INT4 = Step(quantize=Quantize(scheme="int4-weight-only", only="embeddings"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,14 +9,13 @@ from typing import Any
 
 from kaon.api.compressionjob import Prune, Step
 from kaon_jobs.compress.moves import DYNAMIC, STATIC
-from kaon_jobs.compress.shape import Choices
+from kaon_jobs.compress.shape import BATCH, Choices
 
 NARROWED = (0.25, 0.375, 0.5, 0.625, 0.75, 0.8125, 0.875, 0.90625, 0.9375, 0.953125, 0.96875)
 _FIRST_NARROWED = (0.25, 0.5, 0.75, 0.875, 0.9375, 0.96875)
 _RUNG_STEPS = (400, 1200)
 """Steps of training that each rung of halving adds."""
 _STEPS = (1200, 2400, 4800)
-_BATCH = 32
 _LONGEST = 1000
 """Bound of Distill.epochs."""
 
@@ -112,9 +111,9 @@ class NetworkShape:
         """See Shape."""
         return NetworkStructure(parameters["narrowed"])
 
-    def tails(self, fusible: bool) -> list[tuple[Step, ...]]:
+    def tails(self, fusible: bool, objective: str) -> list[tuple[Step, ...]]:
         """INT8 or not: eight bits cost a small network more time than they save."""
         return [(STATIC,), (DYNAMIC,), ()]
 
     def _epochs(self, steps: int) -> int:
-        return min(_LONGEST, math.ceil(steps / math.ceil(self.rows / _BATCH)))
+        return min(_LONGEST, math.ceil(steps / math.ceil(self.rows / BATCH)))

@@ -1,8 +1,9 @@
 """`strategy: auto`: what to do next, from what the trials so far have shown. Pure, and the same each time.
 
 Of a model that can be reshaped: plain INT8 first, as the candidate to beat; then a few structures are built and timed
-untrained, and from them it is known which structures can keep the budgets on size and speed at all (shape.py). Of
-those, some are trained by successive halving (students.py), and around the best Optuna looks further (widen.py).
+untrained, and from them it is known which structures can keep the budgets on size and speed at all (shape.py). What
+nobody misses goes without training (tokens that never occur). Of the other structures, some are trained by successive
+halving (students.py), and around the best Optuna looks further (widen.py).
 Of any other, or when no structure keeps its quality: a short ladder of quantizations, then rescue: a scan
 says which nodes suffer most under INT8, and the best pipeline is tried with them left in full precision.
 """
@@ -72,7 +73,7 @@ def _baseline_ms(tried: Sequence[Tried]) -> float | None:
 
 
 def _students(question: Question, seen: Seen, shape: Shape) -> Move:
-    tails = shape.tails(_fusible(seen.tried))
+    tails = shape.tails(_fusible(seen.tried), question.objective)
     done = {item.pipeline for item in seen.tried}
     for tail in tails:
         if tail and Pipeline(tail) not in done:
@@ -97,6 +98,10 @@ def _students(question: Question, seen: Seen, shape: Shape) -> Move:
     if bound is not None:
         return Done("no structure is small and fast enough", bound)
     costs = learn(points, shape)
+    # What can go without being missed needs no training.
+    untrained = Pipeline((*shape.steps(shape.whole), *tail))
+    if untrained.steps and untrained not in done and within(question, costs, shape.whole):
+        return Try(untrained)
     allowed = [item for item in shape.first if within(question, costs, item)]
     allowed = allowed or [item for item in shape.rarer if within(question, costs, item)]
     if not allowed:
@@ -105,7 +110,7 @@ def _students(question: Question, seen: Seen, shape: Shape) -> Move:
         student = next_student(field, seen.tried, shape, question.objective, tail)
         if student is not None:
             return Try(student)
-        if _may_keep(seen.tried, reshaped=True):
+        if _may_keep([item for item in seen.tried if student_of(item.pipeline, shape) is not None]):
             break
     if not _may_keep(seen.tried):
         if within(question, costs, shape.whole):
@@ -117,14 +122,9 @@ def _students(question: Question, seen: Seen, shape: Shape) -> Move:
     return Try(wider) if wider is not None else Done("nothing smaller or faster is left to try")
 
 
-def _may_keep(tried: Sequence[Tried], *, reshaped: bool = False) -> bool:
-    """Whether a candidate, or one of those that change the model's shape, may keep its budget."""
-    return any(
-        item.contender is not None
-        and item.contender.standing is not Standing.BREAKS
-        and (item.pipeline.reshapes or not reshaped)
-        for item in tried
-    )
+def _may_keep(tried: Sequence[Tried]) -> bool:
+    """Whether one of these may keep its budget."""
+    return any(item.contender is not None and item.contender.standing is not Standing.BREAKS for item in tried)
 
 
 def _is_lossy(pipeline: Pipeline, tried: Sequence[Tried]) -> bool:

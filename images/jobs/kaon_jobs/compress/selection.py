@@ -4,7 +4,8 @@ A candidate's standing on the validation split: it *keeps* its budget (its bound
 those on quality more likely than not), it is *doubtful* (it may still keep it), or it *breaks* it. Few rows are no hard
 gate: likelihood.py says how likely a candidate is to keep its budgets of quality. The test split is looked at once, for
 one candidate. So of those that keep their budget the best by the objective is sent that is likely enough to pass there;
-when none is, the one that is likeliest.
+when none is, the one that is likeliest. Of several that are about as good by the objective the one that lost least is
+sent, or, where all are sure to pass, the one with the better other figure.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ MORE_LIKELY_THAN_NOT = 0.5
 STILL_POSSIBLE = 0.05
 LIKELY_TO_PASS = 0.7
 """The chance of passing on the test split at which the objective decides: a failed look costs the whole search."""
-
-SAME_SPEED, SAME_MS = 1.25, 0.02
-"""What is slower than the fastest by no more than this factor, or these milliseconds, counts as fast: who deploys it
-hardly notices, and trials that were timed at different moments do not compare more closely. A choice by less would be
-another one each time."""
+SURE_TO_PASS = 0.95
+"""And at which nobody asks any more what little is lost."""
+SAME_SIZE, SAME_SPEED, SAME_MS = 1.01, 1.25, 0.02
+"""What is larger or slower than the best by no more than this factor, or slower by these milliseconds, counts as good:
+who deploys it hardly notices, and trials that were timed at different moments do not compare more closely. A choice by
+less would be another one each time."""
 
 
 class Standing(StrEnum):
@@ -86,20 +88,22 @@ def choose(
     """The one to judge on the test split, or None when none may keep the budget."""
     keeping = [item for item in contenders if item.standing is Standing.KEEPS]
     doubtful = [item for item in contenders if item.standing is Standing.DOUBTFUL]
-    candidates = keeping or doubtful
+    candidates = left = keeping or doubtful
     passes: dict[str, float] = {}
-    left = list(candidates)
-    # The best first, so that those behind it need not be asked: each question is a hundred test splits.
+    # The best first, so that those behind need not be asked: each question is a hundred test splits.
     while left:
-        best = _best(left, objective)
-        passes[best.name] = passing(best)
-        if passes[best.name] >= LIKELY_TO_PASS:
-            return best
-        left.remove(best)
+        tied = _as_good(left, objective)
+        passes |= {item.name: passing(item) for item in tied}
+        if any(passes[item.name] >= LIKELY_TO_PASS for item in tied):
+            # Where rows are enough to be sure, the other figure decides between them; else what has lost the least.
+            sure = [item for item in tied if passes[item.name] >= SURE_TO_PASS]
+            likely = [item for item in tied if passes[item.name] >= LIKELY_TO_PASS]
+            return _gentlest(_as_good(sure, "latency" if objective == "size" else "size") if sure else likely)
+        left = [item for item in left if item.name not in passes]
     highest = max(passes.values(), default=0.0)
     # Chances are drawn: one that is within a few draws of the highest is not shown to be less likely.
     likeliest = [item for item in candidates if passes[item.name] >= highest - 0.05]
-    return _best(likeliest, objective) if likeliest else None
+    return _gentlest(_as_good(likeliest, objective)) if likeliest else None
 
 
 def nearest(contenders: Sequence[Contender]) -> Contender | None:
@@ -117,17 +121,21 @@ def pareto(contenders: Sequence[Contender]) -> list[Contender]:
     return front
 
 
-def _best(candidates: Sequence[Contender], objective: str) -> Contender:
+def _as_good(candidates: Sequence[Contender], objective: str) -> list[Contender]:
+    """The best by the objective, and those that are about as good."""
     if objective == "size":
         smallest = min(item.measured.size_bytes for item in candidates)
-        # Within a percent it is the same size to anyone who deploys it; then speed counts.
-        tied = [item for item in candidates if item.measured.size_bytes <= 1.01 * smallest]
-        return max(tied, key=lambda item: (_speed(item), -item.measured.size_bytes, item.name))
+        return [item for item in candidates if item.measured.size_bytes <= SAME_SIZE * smallest]
     fastest = max(candidates, key=lambda item: (_speed(item), item.name))
-    # Of those about as fast the least loss counts, and of those that lost as many rows the one that answers most like
-    # the baseline: every row tells that, and not only the few that changed sides.
-    tied = [item for item in candidates if _is_as_fast(item, fastest)]
-    return min(tied, key=lambda item: (_loss(item), _apart(item), item.measured.size_bytes, item.name))
+    return [item for item in candidates if _is_as_fast(item, fastest)]
+
+
+def _gentlest(candidates: Sequence[Contender]) -> Contender:
+    """The one that lost least; of those that lost as many rows the one that answers most like the baseline.
+
+    Every row tells how much alike two models answer, and not only the few that changed sides.
+    """
+    return min(candidates, key=lambda item: (_loss(item), _apart(item), item.measured.size_bytes, item.name))
 
 
 def _is_as_fast(item: Contender, fastest: Contender) -> bool:

@@ -17,6 +17,8 @@ from kaon.api.compressionjob import Step
 
 Choices = Mapping[str, Sequence[Any]]
 """What may be varied, and its values."""
+BATCH = 32
+"""Rows of a step of training, where nothing else is said."""
 
 
 class Structure(Hashable, Protocol):
@@ -84,7 +86,7 @@ class Shape(Protocol):
     def structure(self, parameters: Mapping[str, Any]) -> Any:
         """The structure with these values."""
 
-    def tails(self, fusible: bool) -> Sequence[tuple[Step, ...]]:
+    def tails(self, fusible: bool, objective: str) -> Sequence[tuple[Step, ...]]:
         """What may follow the training. `fusible`: whether the model was of a kind that fusion knows."""
 
 

@@ -19,8 +19,9 @@ ALPHAS = (0.0, 0.1, 0.5)
 SEEDS = (0, 1, 2)
 ASKED = 200
 """Proposals that are looked at before the space counts as used up."""
-LEAP = 1.5
-"""A structure that is expected to win so many times more than the best one is not tried yet."""
+LEAP, FIXED = 1.75, 0.1
+"""A structure that costs so many times less than the best one is not tried yet. To both is added a tenth of what the
+whole costs, which no structure takes away."""
 
 
 def widen(question: Question, costs: Costs, tried: Sequence[Tried], tail: Sequence[Step]) -> Pipeline | None:
@@ -49,8 +50,8 @@ def widen(question: Question, costs: Costs, tried: Sequence[Tried], tail: Sequen
         trial = study.ask(space)
         student = _student(trial.params, costs)
         pipeline = student.pipeline(costs.shape, tail)
-        reaches = within(question, costs, student.structure)
-        if pipeline not in known and reaches and (best is None or _better(question, costs, student.structure, best)):
+        new = pipeline not in known and within(question, costs, student.structure)
+        if new and (best is None or _better(question, costs.shape, student.structure, best)):
             return pipeline
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
     return None
@@ -66,11 +67,9 @@ def cheapest(question: Question, shape: Shape, tried: Sequence[Tried]) -> Struct
     return min(kept, key=lambda structure: cost(shape, structure, question.objective), default=None)
 
 
-def _better(question: Question, costs: Costs, structure: Structure, best: Structure) -> bool:
-    if cost(costs.shape, structure, question.objective) >= cost(costs.shape, best, question.objective):
-        return False
-    gain = costs.size_ratio if question.objective == "size" else costs.speedup
-    return gain(structure) <= LEAP * gain(best)
+def _better(question: Question, shape: Shape, structure: Structure, best: Structure) -> bool:
+    whole, now, then = (cost(shape, item, question.objective) for item in (shape.whole, best, structure))
+    return then < now and FIXED * whole + now <= LEAP * (FIXED * whole + then)
 
 
 def within(question: Question, costs: Costs, structure: Structure) -> bool:

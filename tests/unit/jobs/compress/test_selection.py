@@ -19,6 +19,10 @@ def _surely(item: Contender) -> float:
     return 1.0
 
 
+def _likely(item: Contender) -> float:
+    return 0.8
+
+
 def _passing(**chances: float) -> Callable[[Contender], float]:
     return lambda item: chances[item.name]
 
@@ -79,18 +83,24 @@ def test_a_few_microseconds_do_not_decide() -> None:
     fast = _contender("fast", measured(speed=(5, 4.9, 5.1), latency=Latency(p50=0.016, p99=0.03), divergence=0.008))
     faithful = _contender("faithful", measured(latency=Latency(p50=0.035, p99=0.05), divergence=0.002))
     slow = _contender("slow", measured(latency=Latency(p50=0.037, p99=0.05), divergence=0.001))
-    assert choose([fast, faithful, slow], "latency", _surely) == faithful
+    assert choose([fast, faithful, slow], "latency", _likely) == faithful
 
 
 def test_of_those_about_as_fast_that_lost_the_same_rows_the_one_that_answers_most_alike_is_chosen() -> None:
     def one(name: str, speed: float, divergence: float) -> Contender:
-        latency = Latency(p50=10 / speed, p99=20 / speed)
-        return _contender(
-            name, measured(speed=(speed, speed - 0.05, speed + 0.05), latency=latency, divergence=divergence)
-        )
+        return _contender(name, measured(speed=(speed, speed - 0.05, speed + 0.05), divergence=divergence))
 
     fast, faithful, slow = one("fast", 3.6, 0.008), one("faithful", 3.1, 0.002), one("slow", 2.7, 0.001)
-    assert choose([fast, faithful, slow], "latency", _surely) == faithful
+    assert choose([fast, faithful, slow], "latency", _likely) == faithful
+
+
+def test_where_rows_are_enough_to_be_sure_the_smaller_of_two_fast_ones_is_chosen() -> None:
+    budget = {"maxAccuracyDrop": 0.01}
+    large = _contender("large", measured(size_bytes=50_000), budget)
+    small = _contender("small", measured(quality(lost_big=2), size_bytes=30_000), budget)
+    assert choose([large, small], "latency", _surely) == small
+    assert choose([large, small], "latency", _likely) == large
+    assert choose([large, small], "latency", _passing(large=1.0, small=0.9)) == large
 
 
 def test_the_objective_size_chooses_the_smallest_and_then_the_faster() -> None:

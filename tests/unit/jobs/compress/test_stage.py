@@ -162,7 +162,7 @@ def test_a_step_that_cannot_be_done_fails_with_its_place_and_cause(
     assert failure.value.reason == "StepFailed" and not failure.value.retriable
 
 
-def test_a_budget_beyond_the_bound_is_infeasible_after_one_trial_and_says_what_is_possible(
+def test_a_budget_beyond_the_bound_is_infeasible_before_anything_is_trained_and_says_what_is_possible(
     shop: Any, trained: Result, dataset: Result, context: Context
 ) -> None:
     budget = {"maxAccuracyDrop": 0.05, "minSizeRatio": 50}
@@ -170,7 +170,9 @@ def test_a_budget_beyond_the_bound_is_infeasible_after_one_trial_and_says_what_i
     found = result.compression
     assert found is not None and found.verdict == "Infeasible" and result.artifact is None
     assert "50 times smaller" in found.message and "nearest" in found.message and "minSizeRatio" in found.message
-    assert len(found.candidates) == 1 and not found.candidates[0].meets_budget
+    names = [item.name for item in found.candidates]
+    assert not any(item.meets_budget for item in found.candidates)
+    assert not any("distill" in name for name in names), "found out before anything is trained"
     assert found.baseline.accuracy is not None and found.evaluation is None
     artifact = find(job.output, job.input_digest)
     assert artifact is not None and artifact.manifest.kind == "verdict"

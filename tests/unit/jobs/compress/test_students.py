@@ -11,7 +11,19 @@ import pytest
 from kaon.api.compressionjob import Budget, SearchLimits
 from kaon.api.evaluation import Latency
 from kaon_jobs.compress.encoder_shape import MIN_COUNTS, EncoderShape, EncoderStructure, spread
-from kaon_jobs.compress.moves import DYNAMIC, FUSION, Done, Pipeline, Probe, Probed, Question, Seen, Tried, Try
+from kaon_jobs.compress.moves import (
+    DYNAMIC,
+    FUSION,
+    TABLES_IN_INT4,
+    Done,
+    Pipeline,
+    Probe,
+    Probed,
+    Question,
+    Seen,
+    Tried,
+    Try,
+)
 from kaon_jobs.compress.search import next_move
 from kaon_jobs.compress.selection import choose, contender
 from kaon_jobs.compress.shape import Point, learn
@@ -19,7 +31,16 @@ from kaon_jobs.compress.students import student_of
 
 from .figures_of import measured, quality
 
-SHAPE = EncoderShape(6, 384, 1536, 48, 30_000, tuple(zip(MIN_COUNTS, (10_000, 8000, 7000, 6000, 5000), strict=True)))
+SHAPE = EncoderShape(
+    depth=6,
+    hidden=384,
+    width=1536,
+    heads=12,
+    sequence=48,
+    vocabulary=30_000,
+    tokens=tuple(zip(MIN_COUNTS, (10_000, 8000, 7000, 6000, 5000), strict=True)),
+    rows=4878,
+)
 WHOLE = SHAPE.whole
 
 
@@ -44,12 +65,15 @@ class World:
         epochs: int = 10,
         budget: dict[str, Any] | None = None,
         clock: random.Random | None = None,
+        objective: str = "latency",
+        lost_in_four_bits: int = 0,
         **limits: Any,
     ) -> None:
         self.enough, self.epochs, self.clock = enough, epochs, clock
+        self.lost_in_four_bits = lost_in_four_bits
         self.question = Question(
             Budget.model_validate({"maxAccuracyDrop": 0.01, **(budget or {})}),
-            "latency",
+            objective,
             SearchLimits.model_validate({"maxTrials": 60, **limits}),
             91_000_000,
             shape=SHAPE,
@@ -58,16 +82,17 @@ class World:
         self.probed: list[Probed] = []
 
     def lost(self, pipeline: Pipeline) -> int:
-        student = student_of(pipeline, SHAPE)
+        student, four_bits = student_of(pipeline, SHAPE), TABLES_IN_INT4 in pipeline.steps
         if student is None:
-            return 0
+            return self.lost_in_four_bits if four_bits else 0
         learnt = sum(lesson.epochs or 0 for lesson in student.lessons)
         share = SHAPE.work(student.structure) / SHAPE.work(WHOLE)
         return int(400 * max(0.0, self.enough - share)) + (0 if learnt >= self.epochs else 20)
 
-    def costs(self, structure: EncoderStructure) -> tuple[float, float]:
+    def costs(self, pipeline: Pipeline) -> tuple[float, float]:
         """As they are measured: a time is never the same twice."""
-        ratio, speed = _costs(structure)
+        ratio, speed = _costs(_structure(pipeline))
+        ratio *= 1.4 if TABLES_IN_INT4 in pipeline.steps else 1.0
         return ratio, speed * (self.clock.uniform(0.96, 1.04) if self.clock else 1.0)
 
     def run(self) -> Done:
@@ -79,10 +104,10 @@ class World:
                 case Probe(pipeline):
                     assert pipeline not in [item.pipeline for item in self.probed]
                     assert not any(step.distill for step in pipeline.steps), "a probe trains nothing"
-                    self.probed.append(Probed(pipeline, *self.costs(_structure(pipeline))))
+                    self.probed.append(Probed(pipeline, *self.costs(pipeline)))
                 case Try(pipeline):
                     assert pipeline not in [item.pipeline for item in self.tried], "nothing is tried twice"
-                    ratio, speed = self.costs(_structure(pipeline))
+                    ratio, speed = self.costs(pipeline)
                     figures = measured(
                         quality(lost_big=self.lost(pipeline)),
                         speed=(speed, speed * 0.98, speed * 1.02),
@@ -90,17 +115,21 @@ class World:
                         size_bytes=int(91_000_000 / ratio),
                         size_ratio=ratio,
                     )
-                    held = contender(pipeline.name, figures, self.question.budget, "latency")
+                    held = contender(pipeline.name, figures, self.question.budget, self.question.objective)
                     self.tried.append(Tried(pipeline, held))
                 case _:
                     raise AssertionError(move)
         raise AssertionError("the search does not end")
 
     @property
+    def sent(self) -> Pipeline:
+        """What is sent to the test split."""
+        best = choose([item.contender for item in self.tried if item.contender], self.question.objective)
+        return next(item.pipeline for item in self.tried if item.contender is best)
+
+    @property
     def chosen(self) -> EncoderStructure:
-        best = choose([item.contender for item in self.tried if item.contender], "latency")
-        assert best is not None
-        return _structure(next(item.pipeline for item in self.tried if item.contender is best))
+        return _structure(self.sent)
 
 
 def test_plain_int8_is_tried_first_and_structures_are_timed_before_any_is_trained() -> None:
@@ -121,6 +150,20 @@ def test_the_smallest_structure_that_is_good_enough_is_found_within_a_fifth(enou
         if SHAPE.work(item) / SHAPE.work(WHOLE) >= enough - 0.02
     )
     assert work <= possible * 1.2
+
+
+def test_what_nobody_misses_goes_without_training() -> None:
+    world = World(0.1)
+    world.run()
+    assert world.tried[1].pipeline == Pipeline((*SHAPE.steps(WHOLE), FUSION, DYNAMIC))
+    assert [step.kind for step in world.tried[1].pipeline.steps] == ["vocabulary", "optimize", "quantize"]
+
+
+def test_of_many_rows_fewer_epochs_are_learnt() -> None:
+    assert SHAPE.rungs == (4, 10) and SHAPE.epochs == (12, 20, 30)
+    larger = replace(SHAPE, rows=9051)
+    assert larger.rungs == (2, 5) and larger.epochs == (6, 11, 16)
+    assert replace(SHAPE, rows=10**6).epochs == (2,) and replace(SHAPE, rows=100).rungs == (4, 10)
 
 
 def test_the_better_half_is_trained_longer_and_goes_on_from_where_it_is() -> None:
@@ -185,6 +228,20 @@ def test_without_a_bound_on_size_lossy_students_leave_plain_int8_as_the_choice()
     assert world.chosen == WHOLE
 
 
+@pytest.mark.parametrize(("lost", "stored"), [(0, True), (100, False)])
+def test_for_size_the_tables_are_stored_in_four_bits_unless_that_loses_too_much(lost: int, stored: bool) -> None:
+    world = World(0.1, objective="size", lost_in_four_bits=lost)
+    world.run()
+    assert (TABLES_IN_INT4 in world.sent.steps) == stored
+    assert _costs(world.chosen)[0] > 10
+
+
+def test_for_latency_four_bits_are_not_tried() -> None:
+    world = World(0.1)
+    world.run()
+    assert not any(TABLES_IN_INT4 in item.pipeline.steps for item in world.tried)
+
+
 def test_the_limit_on_trials_holds() -> None:
     world = World(0.1, maxTrials=5)
     assert "maxTrials" in world.run().reason
@@ -223,6 +280,19 @@ def test_lines_through_a_few_structures_tell_what_the_others_cost() -> None:
 
 def test_layers_that_stay_are_spread_and_hold_the_first_and_the_last() -> None:
     assert [spread(6, count) for count in (1, 2, 3, 6)] == [(0,), (0, 5), (0, 2, 5), (0, 1, 2, 3, 4, 5)]
+
+
+def test_a_structure_is_read_back_from_its_steps_and_its_parameters() -> None:
+    structure = EncoderStructure((0, 5), 0.5, 2, 0.25)
+    assert SHAPE.structure_of(SHAPE.steps(structure)) == structure == SHAPE.structure(SHAPE.parameters(structure))
+    assert SHAPE.work(structure) < SHAPE.work(replace(structure, fewer_heads=0.0))
+    assert SHAPE.weights(structure) < SHAPE.weights(replace(structure, fewer_heads=0.0))
+
+
+def test_of_few_heads_only_shares_that_are_heads_can_go() -> None:
+    assert SHAPE.choices["fewerHeads"] == [0.0, 0.25, 0.5]
+    assert replace(SHAPE, heads=2).choices["fewerHeads"] == [0.0, 0.5]
+    assert replace(SHAPE, heads=1).choices["fewerHeads"] == [0.0]
 
 
 def test_a_vocabulary_that_is_needed_in_full_is_left_alone() -> None:

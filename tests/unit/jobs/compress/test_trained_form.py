@@ -349,6 +349,20 @@ def test_int4_stores_tables_and_products_in_four_bits(
     assert _accuracy(made, splits["test"]) > _accuracy(source, splits["test"]) - 0.1
 
 
+def test_tables_in_int4_and_products_in_int8_store_less_than_int8_alone(
+    make: Callable[..., Path], splits: dict[str, Rows]
+) -> None:
+    eight = make(FUSION, INT8)
+    mixed = make({"quantize": {"scheme": "int4-weight-only", "only": "embeddings"}}, FUSION, INT8)
+    assert {"GatherBlockQuantized", "QAttention", "MatMulInteger"} <= set(_operators(mixed))
+    # The graph itself is longer, and outweighs the tables of a model as small as this one.
+    stored = [
+        sum(len(one.raw_data) for one in onnx.load(made / MODEL_FILE).graph.initializer) for made in (mixed, eight)
+    ]
+    assert stored[0] < stored[1]
+    assert _accuracy(mixed, splits["test"]) > _accuracy(eight, splits["test"]) - 0.1
+
+
 def test_bf16_halves_the_weights(make: Callable[..., Path], source: Path, splits: dict[str, Rows]) -> None:
     half = make(FUSION, {"quantize": {"scheme": "bf16"}})
     assert (half / MODEL_FILE).stat().st_size < 0.62 * (source / MODEL_FILE).stat().st_size

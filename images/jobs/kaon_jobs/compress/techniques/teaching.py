@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from kaon.api.compressionjob import Distill, Training
+from kaon_jobs.compress.shape import BATCH
 from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.processor import multiplies_bf16
 from kaon_jobs.train.loop import GroupedByLength
@@ -92,7 +93,7 @@ class Plan:
         return cls(
             parameters.epochs or epochs,
             parameters.learning_rate or learning_rate,
-            parameters.batch_size or 32,
+            parameters.batch_size or BATCH,
             seed if parameters.seed is None else parameters.seed,
         )
 
