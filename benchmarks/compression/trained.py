@@ -35,7 +35,7 @@ def write(name: str, case: NetCase, cache: Path, folder: Path, threads: int) -> 
     classes = int(labels.max()) + 1
     torch.set_num_threads(threads)
     torch.manual_seed(SEED)
-    network = nets.build(case.kind, classes, values.shape[-1])
+    network = nets.build(name, classes, values.shape[-1])
     train, validation = ((values[splits[split]], labels[splits[split]]) for split in ("train", "validation"))
     fit(network, train, validation, case.epochs, case.learning_rate)
     (folder / TORCH_FOLDER).mkdir(parents=True)

@@ -81,7 +81,7 @@ def _model(case: Case, rows: Rows) -> nn.Module:
 
         return _Scores(AutoModelForSequenceClassification.from_pretrained(case.torch_form).eval()).eval()
     (values,) = rows.inputs.values()
-    return nets.load(case.torch_form, case.kind, classes, values.shape[-1])
+    return nets.load(case.torch_form, case.name, classes, values.shape[-1])
 
 
 def _inputs(feed: Feed) -> tuple[Tensor, ...]:
