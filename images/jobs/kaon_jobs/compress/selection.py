@@ -5,7 +5,7 @@ those on quality more likely than not), it is *doubtful* (it may still keep it),
 gate: likelihood.py says how likely a candidate is to keep its budgets of quality. The test split is looked at once, for
 one candidate. So of those that keep their budget the best by the objective is sent that is likely enough to pass there;
 when none is, the one that is likeliest. Of several that are about as good by the objective the one that lost least is
-sent, or, where all are sure to pass, the one with the better other figure.
+sent, or, where rows show that the budget is kept, the one with the better other figure.
 """
 
 from __future__ import annotations
@@ -17,17 +17,15 @@ from enum import StrEnum
 from operator import attrgetter
 
 from kaon.api.compressionjob import Budget
-from kaon_jobs.compress.decisions import QUALITY_FIELDS
+from kaon_jobs.compress.decisions import QUALITY_FIELDS, Finding, finding
 from kaon_jobs.compress.figures import Figures, Measured, as_measured, hopeful, strict
-from kaon_jobs.compress.likelihood import chance
+from kaon_jobs.compress.likelihood import SHOWN_DRAWS, chance
 from kaon_jobs.compress.verdict import Violation, violations
 
 MORE_LIKELY_THAN_NOT = 0.5
 STILL_POSSIBLE = 0.05
 LIKELY_TO_PASS = 0.7
 """The chance of passing on the test split at which the objective decides: a failed look costs the whole search."""
-SURE_TO_PASS = 0.95
-"""And at which nobody asks any more what little is lost."""
 SAME_SIZE, SAME_SPEED, SAME_MS = 1.01, 1.25, 0.02
 """What is larger or slower than the best by no more than this factor, or slower by these milliseconds, counts as good:
 who deploys it hardly notices, and trials that were timed at different moments do not compare more closely. A choice by
@@ -52,6 +50,8 @@ class Contender:
     violations: tuple[Violation, ...]
     chance: float = 0.0
     """That the true drops keep every budget of quality, 0 to 1, as far as this split tells."""
+    shown: bool = False
+    """Whether this split shows it by the rule of the verdict: with the budget's confidence, and nothing assumed."""
 
     @property
     def excess(self) -> float:
@@ -79,7 +79,8 @@ def contender(name: str, measured: Measured, budget: Budget, objective: str, see
         standing = Standing.BREAKS
     # A class without a validation row is the test split's matter.
     at_their_word = replace(strict(measured), unmeasured=())
-    return Contender(name, measured, standing, tuple(violations(budget, objective, at_their_word)), likely)
+    shown = measured.quality is not None and finding(budget, measured.quality.pairs, seed, SHOWN_DRAWS) is Finding.KEPT
+    return Contender(name, measured, standing, tuple(violations(budget, objective, at_their_word)), likely, shown)
 
 
 def choose(
@@ -95,10 +96,10 @@ def choose(
         tied = _as_good(left, objective)
         passes |= {item.name: passing(item) for item in tied}
         if any(passes[item.name] >= LIKELY_TO_PASS for item in tied):
-            # Where rows are enough to be sure, the other figure decides between them; else what has lost the least.
-            sure = [item for item in tied if passes[item.name] >= SURE_TO_PASS]
+            # Where rows show that the budget is kept, the other figure decides; else what has lost the least.
             likely = [item for item in tied if passes[item.name] >= LIKELY_TO_PASS]
-            return _gentlest(_as_good(sure, "latency" if objective == "size" else "size") if sure else likely)
+            shown = [item for item in likely if item.shown]
+            return _gentlest(_as_good(shown, "latency" if objective == "size" else "size") if shown else likely)
         left = [item for item in left if item.name not in passes]
     highest = max(passes.values(), default=0.0)
     # Chances are drawn: one that is within a few draws of the highest is not shown to be less likely.

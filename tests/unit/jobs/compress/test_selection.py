@@ -94,19 +94,26 @@ def test_of_those_about_as_fast_that_lost_the_same_rows_the_one_that_answers_mos
     assert choose([fast, faithful, slow], "latency", _likely) == faithful
 
 
-def test_where_rows_are_enough_to_be_sure_the_smaller_of_two_fast_ones_is_chosen() -> None:
-    budget = {"maxAccuracyDrop": 0.01}
-    large = _contender("large", measured(size_bytes=50_000), budget)
-    small = _contender("small", measured(quality(lost_big=2), size_bytes=30_000), budget)
+def test_where_rows_show_that_the_budget_is_kept_the_smaller_of_two_fast_ones_is_chosen() -> None:
+    def two(big: int) -> tuple[Contender, Contender]:
+        budget = {"maxAccuracyDrop": 0.01}
+        large = _contender("large", measured(quality(big=big), size_bytes=50_000), budget)
+        return large, _contender("small", measured(quality(lost_big=1, big=big), size_bytes=30_000), budget)
+
+    large, small = two(big=996)
+    assert large.shown and small.shown
     assert choose([large, small], "latency", _surely) == small
-    assert choose([large, small], "latency", _likely) == large
-    assert choose([large, small], "latency", _passing(large=1.0, small=0.9)) == large
+    assert choose([large, small], "latency", _passing(large=1.0, small=0.6)) == large
+    large, small = two(big=150)
+    assert not large.shown and not small.shown
+    assert choose([large, small], "latency", _surely) == large
 
 
 def test_the_objective_size_chooses_the_smallest_and_then_the_faster() -> None:
-    large = _contender("large", measured(size_bytes=50_000), objective="size")
-    small = _contender("small", measured(size_bytes=25_000, speed=(1.2, 1.1, 1.3)), objective="size")
-    alike = _contender("alike", measured(size_bytes=25_100), objective="size")
+    budget = {"maxAccuracyDrop": 0.01}
+    large = _contender("large", measured(size_bytes=50_000), budget, objective="size")
+    small = _contender("small", measured(size_bytes=25_000, speed=(1.2, 1.1, 1.3)), budget, objective="size")
+    alike = _contender("alike", measured(size_bytes=25_100), budget, objective="size")
     assert choose([large, small], "size", _surely) == small
     assert choose([large, small, alike], "size", _surely) == alike
 
