@@ -185,10 +185,10 @@ class _Run:
         return self._finish((Child(made, mode="create"),), self._waiting_for_pod(), look_up=frozenset(look_up))
 
     def _running(self, found_job: Object, said: ReportStatus) -> Plan:
-        job_failed = _job_condition(found_job, "Failed")
+        job_failed = _true_condition(found_job, "Failed")
         if job_failed is not None:
             return self._job_failed(found_job, said, job_failed)
-        job_complete = _job_condition(found_job, "Complete")
+        job_complete = _true_condition(found_job, "Complete")
         if job_complete is not None:
             return self._result_missing(found_job, job_complete)
         fields = {"startTime": said.start_time or found_job.get("status", {}).get("startTime")}
@@ -321,8 +321,8 @@ class _Run:
     def _failed_before(self) -> bool:
         """Whether this digest's Job failed and was then removed by its time to live, which is no wish to try again."""
         previous = self.observed.obj.get("status", {})
-        stalled = next((item for item in previous.get("conditions", []) if item["type"] == c.STALLED), None)
-        if stalled is None or stalled["status"] != "True" or self.spec.ttl_seconds_after_finished is None:
+        stalled = _true_condition(self.observed.obj, c.STALLED)
+        if stalled is None or self.spec.ttl_seconds_after_finished is None:
             return False
         # The history tells a Job that failed from what never was one, e.g. a Job that the API server refused.
         return any(
@@ -334,7 +334,8 @@ class _Run:
 
     def _still_failed(self) -> Plan:
         previous = self.observed.obj["status"]
-        stalled = next(item for item in previous["conditions"] if item["type"] == c.STALLED)
+        stalled = _true_condition(self.observed.obj, c.STALLED)
+        assert stalled is not None
         keep = {name: previous[name] for name in ("startTime", "completionTime") if name in previous}
         return self._finish((), failed(stalled["reason"], stalled["message"]), fields=keep)
 
@@ -371,8 +372,9 @@ class _Run:
         )
 
 
-def _job_condition(found_job: Object, kind: str) -> Object | None:
-    for item in found_job.get("status", {}).get("conditions", []):
+def _true_condition(obj: Object, kind: str) -> Object | None:
+    """A condition that is True, whatever generation it speaks of: a Job's speak of none."""
+    for item in obj.get("status", {}).get("conditions", []):
         if item["type"] == kind and item["status"] == "True":
             found: Object = item
             return found

@@ -95,9 +95,9 @@ def choose(
     while left:
         tied = _as_good(left, objective)
         passes |= {item.name: passing(item) for item in tied}
-        if any(passes[item.name] >= LIKELY_TO_PASS for item in tied):
+        likely = [item for item in tied if passes[item.name] >= LIKELY_TO_PASS]
+        if likely:
             # Where rows show that the budget is kept, the other figure decides; else what has lost the least.
-            likely = [item for item in tied if passes[item.name] >= LIKELY_TO_PASS]
             shown = [item for item in likely if item.shown]
             return _gentlest(_as_good(shown, "latency" if objective == "size" else "size") if shown else likely)
         left = [item for item in left if item.name not in passes]

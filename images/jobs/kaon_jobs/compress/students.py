@@ -96,5 +96,7 @@ def is_safe(contender: Contender) -> bool:
 
 
 def cost(shape: Shape, structure: Structure, objective: str) -> float:
-    """What a structure costs by the objective: counted, not measured, so that each run ranks structures alike."""
-    return shape.weights(structure) if objective == "size" else shape.work(structure)
+    """What a structure costs by the objective, as a share of the whole: counted, not measured, so that each run ranks
+    structures alike."""
+    counted = shape.weights if objective == "size" else shape.work
+    return counted(structure) / counted(shape.whole)

@@ -29,29 +29,29 @@ def widen(question: Question, costs: Costs, tried: Sequence[Tried], tail: Sequen
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    space = _space(costs)
+    shape = costs.shape
+    space = _space(shape)
     sampler = optuna.samplers.TPESampler(seed=question.limits.seed + len(tried), n_startup_trials=4, multivariate=True)
     study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
     known = {item.pipeline for item in tried}
-    best = cheapest(question, costs.shape, tried)
-    whole = cost(costs.shape, costs.shape.whole, question.objective)
+    best = cheapest(question, shape, tried)
     for item in tried:
-        student = student_of(item.pipeline, costs.shape)
+        student = student_of(item.pipeline, shape)
         if student is None or item.contender is None:
             continue
-        parameters = _parameters(student, costs)
+        parameters = _parameters(student, shape)
         if all(value in space[name].choices for name, value in parameters.items()):
             values = [
-                cost(costs.shape, student.structure, question.objective) / whole,
+                cost(shape, student.structure, question.objective),
                 item.contender.excess + 1 - item.contender.chance,
             ]
             study.add_trial(optuna.trial.create_trial(params=parameters, distributions=space, values=values))
     for _ in range(ASKED):
         trial = study.ask(space)
-        student = _student(trial.params, costs)
-        pipeline = student.pipeline(costs.shape, tail)
+        student = _student(trial.params, shape)
+        pipeline = student.pipeline(shape, tail)
         new = pipeline not in known and within(question, costs, student.structure)
-        if new and (best is None or _better(question, costs.shape, student.structure, best)):
+        if new and (best is None or _better(question, shape, student.structure, best)):
             return pipeline
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
     return None
@@ -68,8 +68,8 @@ def cheapest(question: Question, shape: Shape, tried: Sequence[Tried]) -> Struct
 
 
 def _better(question: Question, shape: Shape, structure: Structure, best: Structure) -> bool:
-    whole, now, then = (cost(shape, item, question.objective) for item in (shape.whole, best, structure))
-    return then < now and FIXED * whole + now <= LEAP * (FIXED * whole + then)
+    now, then = (cost(shape, item, question.objective) for item in (best, structure))
+    return then < now and FIXED + now <= LEAP * (FIXED + then)
 
 
 def within(question: Question, costs: Costs, structure: Structure) -> bool:
@@ -84,13 +84,13 @@ SIZE_DOUBT = 1.03
 SPEED_DOUBT = 1.15
 
 
-def _space(costs: Costs) -> dict[str, Any]:
+def _space(shape: Shape) -> dict[str, Any]:
     from optuna.distributions import CategoricalDistribution
 
     choices = {
-        **costs.shape.choices,
-        "epochs": costs.shape.epochs,
-        "rate": costs.shape.rates,
+        **shape.choices,
+        "epochs": shape.epochs,
+        "rate": shape.rates,
         "temperature": TEMPERATURES,
         "alpha": ALPHAS,
         "seed": SEEDS,
@@ -98,21 +98,21 @@ def _space(costs: Costs) -> dict[str, Any]:
     return {name: CategoricalDistribution(values) for name, values in choices.items()}
 
 
-def _parameters(student: Student, costs: Costs) -> dict[str, Any]:
+def _parameters(student: Student, shape: Shape) -> dict[str, Any]:
     """A student of halving counts as one that was trained for as many epochs at once, the nearest number there is."""
     lesson = student.lessons[-1]
     epochs = sum(one.epochs or 0 for one in student.lessons)
     return {
-        **costs.shape.parameters(student.structure),
-        "epochs": min(costs.shape.epochs, key=lambda choice: abs(choice - epochs)),
-        "rate": lesson.learning_rate or costs.shape.rates[len(costs.shape.rates) // 2],
+        **shape.parameters(student.structure),
+        "epochs": min(shape.epochs, key=lambda choice: abs(choice - epochs)),
+        "rate": lesson.learning_rate or shape.rates[len(shape.rates) // 2],
         "temperature": lesson.temperature or 2.0,
         "alpha": 0.1 if lesson.alpha is None else lesson.alpha,
         "seed": lesson.seed or 0,
     }
 
 
-def _student(parameters: dict[str, Any], costs: Costs) -> Student:
+def _student(parameters: dict[str, Any], shape: Shape) -> Student:
     lesson = Distill(
         epochs=parameters["epochs"],
         learning_rate=parameters["rate"],
@@ -120,4 +120,4 @@ def _student(parameters: dict[str, Any], costs: Costs) -> Student:
         alpha=parameters["alpha"],
         seed=parameters["seed"],
     )
-    return Student(costs.shape.structure(parameters), (lesson,))
+    return Student(shape.structure(parameters), (lesson,))
