@@ -65,8 +65,11 @@ class Kube:
         found: Object | None = None
         while time.monotonic() < end:
             found = self.get(kind, name, namespace)
-            if found is not None and wanted(found):
-                return found
+            if found is not None:
+                # What its operator has not seen yet has no status.
+                found.setdefault("status", {})
+                if wanted(found):
+                    return found
             time.sleep(0.5)
         status = json.dumps((found or {}).get("status", "the object does not exist"), indent=1)
         pods = self("get", "pods", "-n", namespace, "-o", "wide", check=False)

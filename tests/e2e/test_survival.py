@@ -87,7 +87,7 @@ def test_a_compression_pod_killed_in_the_middle_repeats_no_finished_trial(kaon: 
     kaon.kube.apply([search], namespace=NAMESPACE)
 
     def finished(obj: Object) -> int:
-        return int(obj.get("status", {}).get("progress", {}).get("step", 1)) - 1
+        return int(obj["status"].get("progress", {}).get("step", 1)) - 1
 
     before = kaon.kube.until(
         "compressionjob", "search", NAMESPACE, lambda obj: finished(obj) >= 2, timeout=180, what="two trials on"

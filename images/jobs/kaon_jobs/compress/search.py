@@ -30,7 +30,7 @@ from kaon_jobs.compress.moves import (
     Try,
 )
 from kaon_jobs.compress.naming import three_digits
-from kaon_jobs.compress.selection import MORE_LIKELY_THAN_NOT, Standing
+from kaon_jobs.compress.selection import MORE_LIKELY_THAN_NOT, SAME_SIZE, Standing
 from kaon_jobs.compress.shape import Point, Shape, Structure, learn
 from kaon_jobs.compress.students import by_weight, next_student, on_rung, student_of
 from kaon_jobs.compress.widen import cheapest, widen, within
@@ -138,14 +138,17 @@ def _unprobed(pipelines: Sequence[Pipeline], seen: Seen) -> Pipeline | None:
 
 
 def _best_probed(question: Question, pipelines: Sequence[Pipeline], seen: Seen) -> int:
-    """Which of the pipelines wins most by the objective, untrained as they are."""
-
-    def gained(index: int) -> float:
-        found = seen.probe(pipelines[index])
-        ratio = None if found is None else found.size_ratio if question.objective == "size" else found.speedup
-        return ratio or 0.0
-
-    return max(range(len(pipelines)), key=gained)
+    """Which of the pipelines wins most by the objective, untrained as they are; of about as good ones, by the other
+    figure too."""
+    probes = [seen.probe(pipeline) for pipeline in pipelines]
+    sizes = [found.size_ratio or 0.0 if found else 0.0 for found in probes]
+    speeds = [found.speedup or 0.0 if found else 0.0 for found in probes]
+    # Either of two speed-ups may be off.
+    first, other, same = (
+        (sizes, speeds, SAME_SIZE) if question.objective == "size" else (speeds, sizes, MEASURED_DOUBT**2)
+    )
+    about_as_good = [index for index, gained in enumerate(first) if gained * same >= max(first)]
+    return max(about_as_good, key=other.__getitem__)
 
 
 def _points(structures: Sequence[Structure], pipelines: Sequence[Pipeline], seen: Seen) -> list[Point]:

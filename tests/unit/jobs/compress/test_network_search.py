@@ -80,6 +80,14 @@ def test_students_get_the_quantization_that_makes_them_fastest_or_none(eight_bit
     assert trained and all((item.steps[-1] if item.quantize else None) == tail for item in trained)
 
 
+@pytest.mark.parametrize("eight_bits", [0.93, 0.97, 1.03, 1.07])
+def test_of_quantizations_about_as_fast_students_get_the_smallest_whatever_the_clock_says(eight_bits: float) -> None:
+    world = World(0.3, eight_bits)
+    world.run()
+    trained = [item.pipeline for item in world.tried if student_of(item.pipeline, SHAPE)]
+    assert trained and all(item.steps[-1] == STATIC for item in trained)
+
+
 def test_students_do_not_get_a_quantization_that_the_whole_network_does_not_bear() -> None:
     world = World(0.3, 2.0, lossy=(STATIC,))
     world.run()
