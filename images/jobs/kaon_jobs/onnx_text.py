@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,8 @@ from tokenizers import Tokenizer
 from kaon_jobs.onnx_model import MODEL_FILE, Inputs, OnnxClassifier, read_card
 
 TOKENIZER_FILE = "tokenizer.json"
+BLOCK = 256
+"""Texts whose tokens are held at once: a tokenizer keeps a hundred bytes for each, those that it cuts off included."""
 
 
 class OnnxTextClassifier(OnnxClassifier):
@@ -41,6 +43,16 @@ def longest_of(directory: Path) -> int:
     if longest is None:
         raise ValueError(f"{directory}: the card of a text classifier names no maxSequenceLength")
     return longest
+
+
+def token_rows(directory: Path, texts: Sequence[str], *, whole: bool = False) -> Iterator[list[int]]:
+    """Token ids of each text, without padding, cut at the model's length unless they are wanted whole."""
+    tokenizer = load_tokenizer(directory)
+    tokenizer.no_padding()
+    if whole:
+        tokenizer.no_truncation()
+    for start in range(0, len(texts), BLOCK):
+        yield from (encoding.ids for encoding in tokenizer.encode_batch(list(texts[start : start + BLOCK])))
 
 
 def load_tokenizer(directory: Path) -> Tokenizer:

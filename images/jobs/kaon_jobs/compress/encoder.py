@@ -27,7 +27,7 @@ from kaon_jobs.compress.forms import CONFIG_FILE, TOKENIZER_FILES, WEIGHTS_FILE,
 from kaon_jobs.compress.techniques.pieces import kept_tokens, token_ids
 from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.onnx_model import MODEL_FILE
-from kaon_jobs.onnx_text import TOKENIZER_FILE, OnnxTextClassifier, load_tokenizer, longest_of
+from kaon_jobs.onnx_text import TOKENIZER_FILE, OnnxTextClassifier, longest_of
 from kaon_jobs.train.export import check_parity, export_onnx
 
 log = logging.getLogger(__name__)
@@ -238,13 +238,6 @@ def keep_columns(linear: torch.nn.Linear, chosen: torch.Tensor) -> None:
     """Leaves only these inputs of a matrix."""
     linear.weight = torch.nn.Parameter(linear.weight.data[:, chosen].clone())
     linear.in_features = len(chosen)
-
-
-def encode(directory: Path, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each text, cut at the model's length, without padding."""
-    tokenizer = load_tokenizer(directory)
-    tokenizer.no_padding()
-    return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
 
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:

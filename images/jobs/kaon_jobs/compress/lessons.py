@@ -24,7 +24,7 @@ from kaon_jobs.compress.calibration import Calibration
 from kaon_jobs.compress.forms import is_trained_form
 from kaon_jobs.data.splits import Rows
 from kaon_jobs.onnx_model import Floats
-from kaon_jobs.onnx_text import TOKENIZER_FILE, load_tokenizer, longest_of
+from kaon_jobs.onnx_text import TOKENIZER_FILE, longest_of, token_rows
 from kaon_jobs.processor import multiplies_bf16
 from kaon_jobs.store import sha256_file
 
@@ -101,9 +101,7 @@ class Lessons(Calibration):
         """The token ids of a view as the tokenizer of `directory` reads it; students of one vocabulary share them."""
         key = (sha256_file(directory / TOKENIZER_FILE), number)
         if key not in self._encoded:
-            tokenizer = load_tokenizer(directory)
-            tokenizer.no_padding()
-            self._encoded[key] = [encoding.ids for encoding in tokenizer.encode_batch(self.view(number))]
+            self._encoded[key] = list(token_rows(directory, self.view(number)))
         return self._encoded[key]
 
     def answers(self, number: int) -> Floats:

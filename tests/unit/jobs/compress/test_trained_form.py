@@ -28,7 +28,7 @@ from kaon_jobs.compress.techniques.pieces import kept_tokens, remapped, token_id
 from kaon_jobs.data.splits import Rows, fetch_dataset, read_split
 from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.onnx_model import CARD_FILE, MODEL_FILE
-from kaon_jobs.onnx_text import OnnxTextClassifier
+from kaon_jobs.onnx_text import BLOCK, OnnxTextClassifier, longest_of, token_rows
 
 FUSION = {"optimize": "transformer-fusion"}
 INT8 = {"quantize": {"scheme": "int8-dynamic"}}
@@ -246,6 +246,13 @@ def test_texts_whose_tokens_all_stayed_get_the_same_answers(
     texts = [text for text in lessons.draw(200) if before.encode(text).tokens == after.encode(text).tokens]
     one, other = (OnnxTextClassifier(path, 1).logits(texts) for path in (source, made))
     assert len(texts) > 3 and np.abs(one - other).max() < 1e-4
+
+
+def test_tokens_of_many_texts_are_not_padded_to_the_longest_of_them(source: Path) -> None:
+    texts = ["a wing", "wing " * 5000, "wing"] * BLOCK
+    whole = [len(row) for row in token_rows(source, texts, whole=True)]
+    assert len(whole) == len(texts) and whole[1] > 5000 and whole[2] < 10 and whole[3:6] == whole[:3]
+    assert max(len(row) for row in token_rows(source, texts)) == longest_of(source)
 
 
 def _wordpiece(*pieces: str) -> dict[str, Any]:

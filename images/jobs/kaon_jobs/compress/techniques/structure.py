@@ -19,6 +19,7 @@ from kaon_jobs.compress import encoder
 from kaon_jobs.compress.encoder_shape import spread
 from kaon_jobs.compress.lessons import Lessons
 from kaon_jobs.errors import TechniqueFailed
+from kaon_jobs.onnx_text import token_rows
 
 SCORED_ROWS = 256
 MULTIPLE = 16
@@ -119,7 +120,7 @@ def _scores(model: PreTrainedModel, source: Path, data: Lessons, name: str) -> l
 
         handles.append(linear.register_forward_pre_hook(keep))
     chosen = data.drawn_rows(SCORED_ROWS)
-    rows = encoder.encode(source, chosen.inputs)
+    rows = list(token_rows(source, chosen.inputs))
     callable_model: Any = model
     for ids, mask, labels in encoder.batches(rows, chosen.label_ids, int(model.config.pad_token_id or 0)):
         callable_model(input_ids=ids, attention_mask=mask, labels=labels).loss.backward()

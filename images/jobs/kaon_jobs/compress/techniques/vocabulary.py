@@ -21,7 +21,7 @@ from kaon_jobs.compress.lessons import Lessons
 from kaon_jobs.compress.techniques.pieces import kept_tokens, remapped, token_ids, tokens_of
 from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.onnx_model import CARD_FILE, read_card
-from kaon_jobs.onnx_text import TOKENIZER_FILE, load_tokenizer, longest_of
+from kaon_jobs.onnx_text import TOKENIZER_FILE, load_tokenizer, longest_of, token_rows
 
 log = logging.getLogger(__name__)
 
@@ -55,13 +55,12 @@ class VocabularyTrimming:
 
 def unreadable(before: Path, after: Path, texts: list[str]) -> int:
     """How many more pieces of the texts the tokenizer of `after` does not know than that of `before`."""
-    counts = []
-    for directory in (before, after):
-        tokenizer = load_tokenizer(directory)
-        tokenizer.no_truncation()
-        unknown = tokenizer.token_to_id(tokens_of(directory).get("unk_token", "[UNK]"))
-        counts.append(sum(encoding.ids.count(unknown) for encoding in tokenizer.encode_batch(texts)))
-    return counts[1] - counts[0]
+    return _unknown_pieces(after, texts) - _unknown_pieces(before, texts)
+
+
+def _unknown_pieces(directory: Path, texts: list[str]) -> int:
+    unknown = load_tokenizer(directory).token_to_id(tokens_of(directory).get("unk_token", "[UNK]"))
+    return sum(row.count(unknown) for row in token_rows(directory, texts, whole=True))
 
 
 def _note(target: Path, found: dict[str, int]) -> None:
