@@ -4,8 +4,8 @@ A candidate's standing on the validation split: it *keeps* its budget (its bound
 those on quality more likely than not), it is *doubtful* (it may still keep it), or it *breaks* it. Few rows are no hard
 gate: likelihood.py says how likely a candidate is to keep its budgets of quality. The test split is looked at once, for
 one candidate. So of those that keep their budget the best by the objective is sent that is likely enough to pass there;
-when none is, the one that is likeliest. Of several that are about as good by the objective the one that lost least is
-sent, or, where rows show that the budget is kept, the one with the better other figure.
+when none is, the one that is likeliest. Of several that are about as good by the objective the one that answers most
+like the baseline is sent, or, where rows show that the budget is kept, the one with the better other figure.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kaon_jobs.compress.verdict import Violation, violations
 
 MORE_LIKELY_THAN_NOT = 0.5
 STILL_POSSIBLE = 0.05
-LIKELY_TO_PASS = 0.7
+LIKELY_TO_PASS = 0.9
 """The chance of passing on the test split at which the objective decides: a failed look costs the whole search."""
 SAME_SIZE, SAME_SPEED, SAME_MS = 1.01, 1.25, 0.02
 """What is larger or slower than the best by no more than this factor, or slower by these milliseconds, counts as good:
@@ -97,14 +97,14 @@ def choose(
         passes |= {item.name: passing(item) for item in tied}
         likely = [item for item in tied if passes[item.name] >= LIKELY_TO_PASS]
         if likely:
-            # Where rows show that the budget is kept, the other figure decides; else what has lost the least.
+            # Where rows show that the budget is kept, the other figure decides.
             shown = [item for item in likely if item.shown]
-            return _gentlest(_as_good(shown, "latency" if objective == "size" else "size") if shown else likely)
+            return _most_alike(_as_good(shown, "latency" if objective == "size" else "size") if shown else likely)
         left = [item for item in left if item.name not in passes]
     highest = max(passes.values(), default=0.0)
     # Chances are drawn: one that is within a few draws of the highest is not shown to be less likely.
     likeliest = [item for item in candidates if passes[item.name] >= highest - 0.05]
-    return _gentlest(_as_good(likeliest, objective)) if likeliest else None
+    return _most_alike(_as_good(likeliest, objective)) if likeliest else None
 
 
 def nearest(contenders: Sequence[Contender]) -> Contender | None:
@@ -131,12 +131,13 @@ def _as_good(candidates: Sequence[Contender], objective: str) -> list[Contender]
     return [item for item in candidates if _is_as_fast(item, fastest)]
 
 
-def _gentlest(candidates: Sequence[Contender]) -> Contender:
-    """The one that lost least; of those that lost as many rows the one that answers most like the baseline.
+def _most_alike(candidates: Sequence[Contender]) -> Contender:
+    """The one that answers most like the baseline; of as similar ones the one that lost least.
 
-    Every row tells how much alike two models answer, and not only the few that changed sides.
+    Every row tells how much alike two models answer. Who lost least is told by the few rows that changed sides, and the
+    best of many trials by those owes its place to luck: on other rows it is no better than the rest.
     """
-    return min(candidates, key=lambda item: (_loss(item), _apart(item), item.measured.size_bytes, item.name))
+    return min(candidates, key=lambda item: (_apart(item), _loss(item), item.measured.size_bytes, item.name))
 
 
 def _is_as_fast(item: Contender, fastest: Contender) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kaon.api.compressionjob import Budget, SearchLimits, Step
+from kaon.api.evaluation import Latency
 from kaon_jobs.compress.moves import DYNAMIC, STATIC, Done, Pipeline, Probe, Probed, Question, Seen, Tried, Try
 from kaon_jobs.compress.network_shape import NARROWED, NetworkShape
 from kaon_jobs.compress.search import next_move
@@ -18,12 +19,17 @@ SHAPE = NetworkShape(2800, tuple((gone, 3e7 * (1 - gone) ** 2, 1e7 * (1 - gone) 
 
 class World:
     """Networks with `enough` of their channels lose nothing, others too much, and so do those with a step of `lossy`;
-    INT8 is `eight_bits` times faster."""
+    INT8 is `eight_bits` times faster. The baseline takes `baseline_ms`."""
 
     def __init__(
-        self, enough: float, eight_bits: float, objective: str = "latency", lossy: tuple[Step, ...] = ()
+        self,
+        enough: float,
+        eight_bits: float,
+        objective: str = "latency",
+        lossy: tuple[Step, ...] = (),
+        baseline_ms: float = 10.0,
     ) -> None:
-        self.enough, self.eight_bits, self.lossy = enough, eight_bits, lossy
+        self.enough, self.eight_bits, self.lossy, self.baseline_ms = enough, eight_bits, lossy, baseline_ms
         limits = SearchLimits.model_validate({"maxTrials": 60})
         self.question = Question(Budget(max_accuracy_drop=0.01), objective, limits, 40_000_000, shape=SHAPE)
         self.tried: list[Tried] = []
@@ -53,6 +59,8 @@ class World:
                         speed=(speed, speed * 0.98, speed * 1.02),
                         size_bytes=int(40_000_000 / ratio),
                         size_ratio=ratio,
+                        latency=Latency(p50=self.baseline_ms / speed, p99=2 * self.baseline_ms / speed),
+                        baseline_latency=Latency(p50=self.baseline_ms, p99=2 * self.baseline_ms),
                     )
                     held = contender(pipeline.name, figures, self.question.budget, self.question.objective)
                     self.tried.append(Tried(pipeline, held))
@@ -83,6 +91,13 @@ def test_students_get_the_quantization_that_makes_them_fastest_or_none(eight_bit
 @pytest.mark.parametrize("eight_bits", [0.93, 0.97, 1.03, 1.07])
 def test_of_quantizations_about_as_fast_students_get_the_smallest_whatever_the_clock_says(eight_bits: float) -> None:
     world = World(0.3, eight_bits)
+    world.run()
+    trained = [item.pipeline for item in world.tried if student_of(item.pipeline, SHAPE)]
+    assert trained and all(item.steps[-1] == STATIC for item in trained)
+
+
+def test_a_few_microseconds_are_no_reason_to_leave_eight_bits_out() -> None:
+    world = World(0.3, 0.5, baseline_ms=0.05)
     world.run()
     trained = [item.pipeline for item in world.tried if student_of(item.pipeline, SHAPE)]
     assert trained and all(item.steps[-1] == STATIC for item in trained)
