@@ -30,7 +30,7 @@ from kaon_jobs.compress.moves import (
     Try,
 )
 from kaon_jobs.compress.naming import three_digits
-from kaon_jobs.compress.selection import MORE_LIKELY_THAN_NOT, SAME_MS, SAME_SIZE, Standing
+from kaon_jobs.compress.selection import MORE_LIKELY_THAN_NOT, SAME_SIZE, Standing, is_as_fast
 from kaon_jobs.compress.shape import Point, Shape, Structure, learn
 from kaon_jobs.compress.students import by_weight, next_student, on_rung, student_of
 from kaon_jobs.compress.widen import cheapest, widen, within
@@ -146,17 +146,16 @@ def _best_probed(question: Question, pipelines: Sequence[Pipeline], seen: Seen) 
     if question.objective == "size":
         about_as_good = [index for index, size in enumerate(sizes) if size * SAME_SIZE >= max(sizes)]
         return max(about_as_good, key=speeds.__getitem__)
-    fastest = max(speeds)
-    about_as_good = [index for index, speed in enumerate(speeds) if _is_as_fast(speed, fastest, question.baseline_ms)]
+    baseline = question.baseline_ms
+    times = [baseline / speed if baseline is not None and speed > 0 else None for speed in speeds]
+    least_ms = min((ms for ms in times if ms is not None), default=None)
+    about_as_good = [
+        index
+        for index, (speed, ms) in enumerate(zip(speeds, times, strict=True))
+        # Either of two speed-ups may be off.
+        if is_as_fast(speed, max(speeds), MEASURED_DOUBT**2, ms, least_ms)
+    ]
     return max(about_as_good, key=sizes.__getitem__)
-
-
-def _is_as_fast(speedup: float, fastest: float, baseline_ms: float | None) -> bool:
-    """Whether a briefly timed speed-up may be as good as the best one: by a factor, or by a few microseconds."""
-    # Either of the two may be off.
-    if speedup * MEASURED_DOUBT**2 >= fastest:
-        return True
-    return baseline_ms is not None and speedup > 0 and baseline_ms / speedup <= baseline_ms / fastest + SAME_MS
 
 
 def _points(structures: Sequence[Structure], pipelines: Sequence[Pipeline], seen: Seen) -> list[Point]:

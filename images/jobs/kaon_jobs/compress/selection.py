@@ -128,7 +128,8 @@ def _as_good(candidates: Sequence[Contender], objective: str) -> list[Contender]
         smallest = min(item.measured.size_bytes for item in candidates)
         return [item for item in candidates if item.measured.size_bytes <= SAME_SIZE * smallest]
     fastest = max(candidates, key=lambda item: (_speed(item), item.name))
-    return [item for item in candidates if _is_as_fast(item, fastest)]
+    most, least_ms = _speed(fastest), _p50(fastest)
+    return [item for item in candidates if is_as_fast(_speed(item), most, SAME_SPEED, _p50(item), least_ms)]
 
 
 def _most_alike(candidates: Sequence[Contender]) -> Contender:
@@ -140,11 +141,13 @@ def _most_alike(candidates: Sequence[Contender]) -> Contender:
     return min(candidates, key=lambda item: (_apart(item), _loss(item), item.measured.size_bytes, item.name))
 
 
-def _is_as_fast(item: Contender, fastest: Contender) -> bool:
-    if SAME_SPEED * _speed(item) >= _speed(fastest):
-        return True
-    latency, least = item.measured.latency, fastest.measured.latency
-    return latency is not None and least is not None and latency.p50 <= least.p50 + SAME_MS
+def is_as_fast(speedup: float, fastest: float, factor: float, ms: float | None, least_ms: float | None) -> bool:
+    """Whether a speed-up counts as good as the fastest: by that factor, or by SAME_MS where both times are known."""
+    return factor * speedup >= fastest or (ms is not None and least_ms is not None and ms <= least_ms + SAME_MS)
+
+
+def _p50(item: Contender) -> float | None:
+    return item.measured.latency.p50 if item.measured.latency else None
 
 
 def _speed(item: Contender) -> float:

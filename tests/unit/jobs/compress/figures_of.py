@@ -25,7 +25,10 @@ def quality(lost_big: int = 0, lost_small: int = 0, big: int = 996, small: int =
 
 
 def measured(
-    found: Quality | None = None, speed: tuple[float, float, float] | None = (2.0, 1.9, 2.1), **changes: Any
+    found: Quality | None = None,
+    speed: tuple[float, float, float] | None = (2.0, 1.9, 2.1),
+    baseline_ms: float = 10.0,
+    **changes: Any,
 ) -> Measured:
     """Figures of a candidate."""
     # Not validated: what a broken timing might say must be refused by the verdict too.
@@ -35,8 +38,8 @@ def measured(
         "size_bytes": 25,
         "size_ratio": 4.0,
         "quality": found or quality(),
-        "latency": Latency(p50=10 / times, p99=18 / times),
-        "baseline_latency": Latency(p50=10.0, p99=18.0),
+        "latency": Latency(p50=baseline_ms / times, p99=1.8 * baseline_ms / times),
+        "baseline_latency": Latency(p50=baseline_ms, p99=1.8 * baseline_ms),
         "speedup": interval,
         "peak_memory_bytes": 100,
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from kaon.api.compressionjob import Budget, SearchLimits, Step
-from kaon.api.evaluation import Latency
 from kaon_jobs.compress.moves import DYNAMIC, STATIC, Done, Pipeline, Probe, Probed, Question, Seen, Tried, Try
 from kaon_jobs.compress.network_shape import NARROWED, NetworkShape
 from kaon_jobs.compress.search import next_move
@@ -59,8 +58,7 @@ class World:
                         speed=(speed, speed * 0.98, speed * 1.02),
                         size_bytes=int(40_000_000 / ratio),
                         size_ratio=ratio,
-                        latency=Latency(p50=self.baseline_ms / speed, p99=2 * self.baseline_ms / speed),
-                        baseline_latency=Latency(p50=self.baseline_ms, p99=2 * self.baseline_ms),
+                        baseline_ms=self.baseline_ms,
                     )
                     held = contender(pipeline.name, figures, self.question.budget, self.question.objective)
                     self.tried.append(Tried(pipeline, held))
