@@ -3,9 +3,10 @@
 A candidate's standing on the validation split: it *keeps* its budget (its bounds on size and speed as measured, and
 those on quality more likely than not), it is *doubtful* (it may still keep it), or it *breaks* it. Few rows are no hard
 gate: likelihood.py says how likely a candidate is to keep its budgets of quality. The test split is looked at once, for
-one candidate. So of those that keep their budget the best by the objective is sent that is likely enough to pass there;
-when none is, the one that is likeliest. Of several that are about as good by the objective the one that answers most
-like the baseline is sent, or, where rows show that the budget is kept, the one with the better other figure.
+one candidate. So of those that keep their budget, and whose slower or larger kin do not speak against it, the best by
+the objective is sent that is likely enough to pass there; when none is, the one that is likeliest. Of several that are
+about as good by the objective the one that answers most like the baseline is sent, or, where rows show that the budget
+is kept, the one with the better other figure.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from operator import attrgetter
+
+import numpy as np
+from scipy.optimize import isotonic_regression  # type: ignore[import-untyped]
 
 from kaon.api.compressionjob import Budget
 from kaon_jobs.compress.decisions import QUALITY_FIELDS, Finding, finding
@@ -26,6 +30,8 @@ MORE_LIKELY_THAN_NOT = 0.5
 STILL_POSSIBLE = 0.05
 LIKELY_TO_PASS = 0.9
 """The chance of passing on the test split at which the objective decides: a failed look costs the whole search."""
+BELIEVED = 0.8
+"""The evened chance below which a candidate's own rows are taken for luck."""
 SAME_SIZE, SAME_SPEED, SAME_MS = 1.01, 1.25, 0.02
 """What is larger or slower than the best by no more than this factor, or slower by these milliseconds, counts as good:
 who deploys it hardly notices, and trials that were timed at different moments do not compare more closely. A choice by
@@ -89,7 +95,9 @@ def choose(
     """The one to judge on the test split, or None when none may keep the budget."""
     keeping = [item for item in contenders if item.standing is Standing.KEEPS]
     doubtful = [item for item in contenders if item.standing is Standing.DOUBTFUL]
-    candidates = left = keeping or doubtful
+    evened = _evened(contenders, objective)
+    believed = [item for item in keeping if evened[item.name] >= BELIEVED]
+    candidates = left = believed or keeping or doubtful
     passes: dict[str, float] = {}
     # The best first, so that those behind need not be asked: each question is a hundred test splits.
     while left:
@@ -120,6 +128,28 @@ def pareto(contenders: Sequence[Contender]) -> list[Contender]:
         if not front or _speed(item) > _speed(front[-1]):
             front.append(item)
     return front
+
+
+def _evened(contenders: Sequence[Contender], objective: str) -> dict[str, float]:
+    """The chances by name, averaged wherever a better one by the objective would be the likelier to keep its quality.
+
+    A faster or smaller model has less to keep its quality with. Where a search says otherwise, a few rows say it: each
+    chance is right on average, but not that of the one that is picked for it. So neighbours share theirs, by isotonic
+    regression (Barlow et al. 1972). What breaks its budgets of quality has no say: its training or its quantization may
+    have failed.
+    """
+    asked = sorted(
+        (item for item in contenders if item.chance >= STILL_POSSIBLE), key=lambda item: _worth(item, objective)
+    )
+    if not asked:
+        return {}
+    averages = isotonic_regression(np.array([item.chance for item in asked]), increasing=False).x
+    return {item.name: float(average) for item, average in zip(asked, averages, strict=True)}
+
+
+def _worth(item: Contender, objective: str) -> tuple[float, str]:
+    """By what the objective ranks, the worst first."""
+    return (-float(item.measured.size_bytes) if objective == "size" else _speed(item)), item.name
 
 
 def _as_good(candidates: Sequence[Contender], objective: str) -> list[Contender]:

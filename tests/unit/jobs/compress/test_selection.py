@@ -126,6 +126,41 @@ def test_the_objective_size_chooses_the_smallest_and_then_the_faster() -> None:
     assert choose([large, small, alike], "size", _surely) == alike
 
 
+def _of_speed(name: str, speed: float, lost_big: int = 0) -> Contender:
+    figures = measured(quality(lost_big=lost_big), speed=(speed, speed - 0.05, speed + 0.05))
+    return _contender(name, figures, {"maxAccuracyDrop": 0.01})
+
+
+def test_the_fastest_is_not_believed_when_those_hardly_slower_lose_too_much() -> None:
+    slow, lucky = _of_speed("slow", 3), _of_speed("lucky", 9)
+    kin = [_of_speed(f"kin{lost}", 6 + lost / 10, lost_big=lost) for lost in (12, 13)]
+    assert lucky.standing is Standing.KEEPS and all(item.standing is Standing.DOUBTFUL for item in kin)
+    assert choose([slow, lucky], "latency", _surely) == lucky
+    assert choose([slow, *kin, lucky], "latency", _surely) == slow == choose([lucky, *kin, slow], "latency", _surely)
+
+
+def test_faster_ones_that_lose_too_much_and_ones_that_failed_speak_against_nobody() -> None:
+    slow, fast = _of_speed("slow", 3), _of_speed("fast", 6)
+    failed, faster = _of_speed("failed", 4, lost_big=300), _of_speed("faster", 9, lost_big=13)
+    assert choose([slow, failed, fast, faster], "latency", _surely) == fast
+
+
+def test_by_size_it_is_the_larger_ones_that_speak() -> None:
+    def of_size(name: str, size: int, lost_big: int = 0) -> Contender:
+        figures = measured(quality(lost_big=lost_big), size_bytes=size)
+        return _contender(name, figures, {"maxAccuracyDrop": 0.01}, objective="size")
+
+    large, small = of_size("large", 50_000), of_size("small", 20_000)
+    kin = [of_size(f"kin{lost}", 30_000 - lost, lost_big=lost) for lost in (12, 13)]
+    assert choose([small, large], "size", _surely) == small
+    assert choose([small, *kin, large], "size", _surely) == large
+
+
+def test_when_nobody_is_believed_the_rows_decide_alone() -> None:
+    kin, fast = _of_speed("kin", 3, lost_big=13), _of_speed("fast", 6)
+    assert choose([kin, fast], "latency", _surely) == fast
+
+
 def test_a_doubtful_one_is_sent_only_when_none_keeps_the_budget() -> None:
     budget = {"maxAccuracyDrop": 0.01}
     doubtful = _contender("doubtful", measured(quality(lost_big=13), speed=(3, 2.9, 3.1)), budget)
