@@ -152,8 +152,7 @@ def _best_probed(question: Question, pipelines: Sequence[Pipeline], seen: Seen) 
     about_as_good = [
         index
         for index, (speed, ms) in enumerate(zip(speeds, times, strict=True))
-        # Either of two speed-ups may be off.
-        if is_as_fast(speed, max(speeds), MEASURED_DOUBT**2, ms, least_ms)
+        if is_as_fast(speed, max(speeds), ms, least_ms)
     ]
     return max(about_as_good, key=sizes.__getitem__)
 

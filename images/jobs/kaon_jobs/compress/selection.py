@@ -159,7 +159,7 @@ def _as_good(candidates: Sequence[Contender], objective: str) -> list[Contender]
         return [item for item in candidates if item.measured.size_bytes <= SAME_SIZE * smallest]
     fastest = max(candidates, key=lambda item: (_speed(item), item.name))
     most, least_ms = _speed(fastest), _p50(fastest)
-    return [item for item in candidates if is_as_fast(_speed(item), most, SAME_SPEED, _p50(item), least_ms)]
+    return [item for item in candidates if is_as_fast(_speed(item), most, _p50(item), least_ms)]
 
 
 def _most_alike(candidates: Sequence[Contender]) -> Contender:
@@ -171,9 +171,9 @@ def _most_alike(candidates: Sequence[Contender]) -> Contender:
     return min(candidates, key=lambda item: (_apart(item), _loss(item), item.measured.size_bytes, item.name))
 
 
-def is_as_fast(speedup: float, fastest: float, factor: float, ms: float | None, least_ms: float | None) -> bool:
-    """Whether a speed-up counts as good as the fastest: by that factor, or by SAME_MS where both times are known."""
-    return factor * speedup >= fastest or (ms is not None and least_ms is not None and ms <= least_ms + SAME_MS)
+def is_as_fast(speedup: float, fastest: float, ms: float | None, least_ms: float | None) -> bool:
+    """Whether a speed-up counts as good as the fastest: by SAME_SPEED, or by SAME_MS where both times are known."""
+    return SAME_SPEED * speedup >= fastest or (ms is not None and least_ms is not None and ms <= least_ms + SAME_MS)
 
 
 def _p50(item: Contender) -> float | None:
