@@ -154,12 +154,10 @@ def _worth(item: Contender, objective: str) -> tuple[float, str]:
 
 def _as_good(candidates: Sequence[Contender], objective: str) -> list[Contender]:
     """The best by the objective, and those that are about as good."""
+    best = max(candidates, key=lambda item: _worth(item, objective))
     if objective == "size":
-        smallest = min(item.measured.size_bytes for item in candidates)
-        return [item for item in candidates if item.measured.size_bytes <= SAME_SIZE * smallest]
-    fastest = max(candidates, key=lambda item: (_speed(item), item.name))
-    most, least_ms = _speed(fastest), _p50(fastest)
-    return [item for item in candidates if is_as_fast(_speed(item), most, _p50(item), least_ms)]
+        return [item for item in candidates if item.measured.size_bytes <= SAME_SIZE * best.measured.size_bytes]
+    return [item for item in candidates if is_as_fast(_speed(item), _speed(best), _p50(item), _p50(best))]
 
 
 def _most_alike(candidates: Sequence[Contender]) -> Contender:

@@ -86,7 +86,7 @@ def test_students_get_the_quantization_that_makes_them_fastest_or_none(eight_bit
     assert trained and all((item.steps[-1] if item.quantize else None) == tail for item in trained)
 
 
-@pytest.mark.parametrize("eight_bits", [0.93, 0.97, 1.03, 1.07])
+@pytest.mark.parametrize("eight_bits", [0.82, 0.93, 0.97, 1.03, 1.07])
 def test_of_quantizations_about_as_fast_students_get_the_smallest_whatever_the_clock_says(eight_bits: float) -> None:
     world = World(0.3, eight_bits)
     world.run()
