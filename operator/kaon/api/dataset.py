@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -68,10 +69,20 @@ class Duplicates(ApiModel):
     )
 
 
+class UnreadableRows(ApiModel):
+    """What is done about rows that cannot be read: too many or too few fields, bytes that are no text, broken JSON."""
+
+    action: Literal["fail", "drop"] = Field(
+        default="fail", description="fail: the first such rows are named. drop: they are left out and counted."
+    )
+    max: Ratio = Field(default=0.01, description="With drop: the share of all rows that may be left out.")
+
+
 class Clean(ApiModel):
     """What is done to the rows before they are split."""
 
     missing: Literal["drop", "fail"] = Field(default="drop", description="Rows without text or label.")
+    unreadable_rows: UnreadableRows = Field(default_factory=UnreadableRows)
     duplicates: Duplicates = Field(default_factory=Duplicates)
 
 
@@ -101,12 +112,60 @@ class QualityGate(ApiModel):
     max_leakage: Count = Field(default=0, description="Rows of test or validation whose text also stands in train.")
 
 
+Encoding = Literal[
+    "auto",
+    "utf-8",
+    "utf-16",
+    "gb18030",
+    "big5",
+    "shift_jis",
+    "euc-jp",
+    "iso-2022-jp",
+    "euc-kr",
+    "latin-1",
+    "windows-1250",
+    "windows-1251",
+    "windows-1252",
+    "windows-1253",
+    "windows-1254",
+    "windows-1255",
+    "windows-1256",
+    "windows-1257",
+    "windows-1258",
+    "windows-874",
+    "koi8-r",
+]
+"""Encodings of text files, by the names that the web's encoding standard and Python share."""
+
+DELIMITER = r"^(auto|tab|[\x09 !#-/:-@\x5b-`{-~])$"
+
+
 class DatasetSpec(StageSpec):
     """What a Dataset is made of and what it must satisfy."""
 
+    cel_rules: ClassVar[Rules] = {
+        Rule(
+            f"!has(self.delimiter) || self.delimiter.matches(r'{DELIMITER}')",
+            "delimiter must be auto, tab, or one ASCII character that is no letter, digit, quotation mark or line end",
+        ): lambda self: re.fullmatch(DELIMITER, self.delimiter) is not None
+    }
+
     task: Literal["text-classification"]
     sources: list[Source] = Field(min_length=1, max_length=20, json_schema_extra={"x-kubernetes-list-type": "atomic"})
-    format: Literal["auto", "csv", "jsonl", "parquet"] = Field(default="auto", description="auto: by file name.")
+    format: Literal["auto", "csv", "jsonl", "json", "parquet"] = Field(
+        default="auto", description="auto: by the name and the first bytes of each file. json: an array of objects."
+    )
+    encoding: Encoding = Field(
+        default="auto",
+        description="Encoding of text files. auto: found out for each file, told in the data card, and refused when "
+        "the bytes leave a doubt.",
+    )
+    delimiter: str = Field(
+        default="auto",
+        max_length=4,
+        description="What separates the columns of csv: one character, or tab. auto: comma, tab, semicolon or bar, by "
+        "the header.",
+    )
     columns: Annotated[DataSchema, Field(alias="schema")]
     clean: Clean = Field(default_factory=Clean)
     split: Split = Field(default_factory=Split)
@@ -122,9 +181,11 @@ class Rows(ApiModel):
 
 
 class DataQuality(ApiModel):
-    """What cleaning found. Ratios are of the rows read."""
+    """What reading and cleaning found. Ratios are of the rows read, that of unreadable rows is of all rows."""
 
     rows_read: Count
+    unreadable: Count = Field(default=0, description="Rows left out because they could not be read.")
+    unreadable_ratio: Figure = 0
     missing: Count
     duplicates: Count
     missing_ratio: Figure

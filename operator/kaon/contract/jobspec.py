@@ -66,6 +66,8 @@ class DatasetWork(ApiModel):
     task: str
     sources: list[DatasetSource]
     format: str
+    encoding: str = "auto"
+    delimiter: str = "auto"
     columns: Annotated[DataSchema, Field(alias="schema")]
     clean: Clean
     split: Split

@@ -25,7 +25,14 @@ def resolve(observed: Observed, spec: DatasetSpec, store: StoreAccess) -> Ready 
         for source in spec.sources
     ]
     work = DatasetWork(
-        task=spec.task, sources=sources, format=spec.format, columns=spec.columns, clean=spec.clean, split=spec.split
+        task=spec.task,
+        sources=sources,
+        format=spec.format,
+        encoding=spec.encoding,
+        delimiter=spec.delimiter,
+        columns=spec.columns,
+        clean=spec.clean,
+        split=spec.split,
     )
     address = declared(spec, JUDGED_HERE)
     # Which Secret opens a source cannot change its bytes.
@@ -71,7 +78,8 @@ def judge(spec: DatasetSpec, result: Result) -> Verdict:
         message = f"The data misses spec.quality: {'; '.join(broken)}. Mend the sources or lower the gate."
         return Verdict(failed(c.GATE_FAILED, message), fields, artifact=False)
     counts = f"{rows.train} training, {rows.validation} validation and {rows.test} test rows"
-    return Verdict(succeeded(f"{counts} of {len(found.classes)} classes."), fields)
+    left_out = f" {found.quality.unreadable} unreadable rows were left out." if found.quality.unreadable else ""
+    return Verdict(succeeded(f"{counts} of {len(found.classes)} classes.{left_out}"), fields)
 
 
 STAGE = Stage(KIND, "datasets", "dset", DatasetSpec, resolve, judge)

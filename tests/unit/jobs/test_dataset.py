@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from kaon.api.dataset import Clean, Split
 from kaon.api.report import Result
-from kaon.contract.jobspec import DatasetSource, InputArtifact, JobSpec
+from kaon.contract.jobspec import InputArtifact, JobSpec
 from kaon_jobs.context import Context
 from kaon_jobs.data import stage
 from kaon_jobs.data.card import length_histogram
+from kaon_jobs.data.causes import check_left
 from kaon_jobs.data.clean import clean, normalised
 from kaon_jobs.data.divide import divide
-from kaon_jobs.data.read import Table, read_sources
+from kaon_jobs.data.rows import Table
 from kaon_jobs.data.splits import fetch_dataset, read_split
 from kaon_jobs.errors import StageFailure
-from kaon_jobs.store import folder_digest, sha256_file
 
 
 def table(*rows: tuple[str | None, str | None] | tuple[str | None, str | None, str | None]) -> Table:
@@ -36,99 +34,6 @@ def table(*rows: tuple[str | None, str | None] | tuple[str | None, str | None, s
         made.files.append("file:///x.csv")
         made.numbers.append(number)
     return made
-
-
-class TestReading:
-    def read(self, tmp_path: Path, *sources: DatasetSource, data_format: str = "auto") -> Table:
-        found, _ = read_sources(sources, data_format, "text", "label", tmp_path / "raw", lambda uri, share: None)
-        return found
-
-    def source(self, path: Path, **more: Any) -> DatasetSource:
-        return DatasetSource(uri=f"file:///mnt{path}", **more)
-
-    def test_csv_keeps_quoted_newlines_and_takes_only_nothing_for_missing(self, tmp_path: Path) -> None:
-        (tmp_path / "x.csv").write_text('id,label,text\n1,NA,"two\nlines"\n2,,text\n3,null,"a, b"\n')
-        found = self.read(tmp_path, self.source(tmp_path / "x.csv"))
-        assert list(zip(found.texts, found.labels, strict=True)) == [
-            ("two\nlines", "NA"),
-            ("text", None),
-            ("a, b", "null"),
-        ]
-
-    def test_tsv_with_a_byte_order_mark_and_gzip_is_read(self, tmp_path: Path) -> None:
-        with gzip.open(tmp_path / "x.tsv.gz", "wb") as file:
-            file.write("\ufefftext\tlabel\nhé\ta\n".encode())
-        assert self.read(tmp_path, self.source(tmp_path / "x.tsv.gz")).texts == ["hé"]
-
-    def test_json_lines_and_parquet_with_numbers_for_labels_give_the_same_classes(self, tmp_path: Path) -> None:
-        (tmp_path / "x.jsonl").write_text('{"text": "a", "label": 1}\n\n{"text": null, "label": true}\n')
-        pq.write_table(pa.table({"label": [1.0, float("nan")], "text": ["a", "b"]}), tmp_path / "x.parquet")
-        found = self.read(tmp_path, self.source(tmp_path / "x.jsonl"), self.source(tmp_path / "x.parquet"))
-        assert found.labels == ["1", "true", "1", None]
-        assert found.texts == ["a", None, "a", "b"]
-
-    def test_a_folder_is_all_its_data_files_in_order_of_name(self, tmp_path: Path) -> None:
-        folder = tmp_path / "many"
-        folder.mkdir()
-        for name, text in (("b.csv", "second"), ("a.csv", "first")):
-            (folder / name).write_text(f"text,label\n{text},x\n")
-        (folder / "_SUCCESS").write_text("marker")
-        (folder / ".hidden.csv").write_text("nonsense")
-        found = self.read(tmp_path, self.source(folder, split="test"))
-        assert found.texts == ["first", "second"]
-        assert found.pinned == ["test", "test"]
-        assert found.place(1) == f"file:///mnt{folder}/b.csv row 1"
-
-    def test_a_pinned_source_is_read_when_its_bytes_are_those_pinned(self, tmp_path: Path) -> None:
-        path = tmp_path / "x.csv"
-        path.write_text("text,label\na,b\n")
-        assert len(self.read(tmp_path, self.source(path, digest=f"sha256:{sha256_file(path)}"))) == 1
-        folder = tmp_path / "folder"
-        folder.mkdir()
-        path.rename(folder / "x.csv")
-        pin = folder_digest({"x.csv": sha256_file(folder / "x.csv")})
-        assert len(self.read(tmp_path, self.source(folder, digest=pin))) == 1
-
-    @pytest.mark.parametrize(
-        ("name", "content", "options", "reason", "message"),
-        [
-            ("x.csv", "words,label\na,b\n", {}, "TextColumnMissing", "no column 'text'; it has words, label"),
-            ("x.csv", "text,kind\na,b\n", {}, "LabelColumnMissing", "no column 'label'; it has text, kind"),
-            ("x.jsonl", '{"text": "a"}\n', {}, "LabelColumnMissing", "it has text"),
-            ("x.csv", "text,label\n", {}, "SourceEmpty", "has no rows"),
-            ("x.csv", "", {}, "SourceEmpty", "has no rows"),
-            (
-                "x.csv",
-                "text,label\na,b\n",
-                {"digest": f"sha256:{'0' * 64}"},
-                "SourceDigestMismatch",
-                f"{'0' * 64}, found",
-            ),
-            ("x.dat", "text,label\na,b\n", {}, "FormatUnknown", "set spec.format"),
-            ("x.jsonl", "{broken\n", {}, "SourceUnreadable", "cannot be read"),
-            ("x.jsonl", "[1]\n", {}, "SourceUnreadable", "line 1 is not a JSON object"),
-            ("x.parquet", "no parquet", {}, "SourceUnreadable", "cannot be read"),
-            ("x.csv", "text,label\na,b,c\n", {}, "SourceUnreadable", "cannot be read"),
-        ],
-    )
-    def test_what_cannot_be_read_is_refused_with_cause_and_way_out(
-        self, tmp_path: Path, name: str, content: str, options: dict[str, Any], reason: str, message: str
-    ) -> None:
-        (tmp_path / name).write_text(content)
-        with pytest.raises(StageFailure, match=message) as caught:
-            self.read(tmp_path, self.source(tmp_path / name, **options))
-        assert caught.value.reason == reason
-        assert not caught.value.retriable
-
-    def test_a_source_that_is_not_there_is_named(self, tmp_path: Path) -> None:
-        with pytest.raises(StageFailure, match=r"nope\.csv") as caught:
-            self.read(tmp_path, self.source(tmp_path / "nope.csv"))
-        assert caught.value.reason == "SourceNotFound"
-
-    def test_bytes_that_are_not_utf8_are_refused(self, tmp_path: Path) -> None:
-        (tmp_path / "x.csv").write_bytes("text,label\nhé,b\n".encode("latin-1"))
-        with pytest.raises(StageFailure, match="UTF-8"):
-            self.read(tmp_path, self.source(tmp_path / "x.csv"))
 
 
 class TestCleaning:
@@ -160,8 +65,9 @@ class TestCleaning:
         assert clean(table(("a", "x"), ("a", "x")), rules).kept == [0, 1]
 
     def test_nothing_left_is_no_dataset(self) -> None:
-        with pytest.raises(StageFailure, match="no row is left of 1") as caught:
-            clean(table((None, "x")), Clean())
+        rows = table((None, "x"), ("a", None))
+        with pytest.raises(StageFailure, match=r"No row is left.*1 have no label.*1 have no text") as caught:
+            check_left(rows, clean(rows, Clean()))
         assert caught.value.reason == "SourceEmpty"
 
 

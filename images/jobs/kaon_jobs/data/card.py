@@ -14,7 +14,9 @@ from kaon.contract.digest import canonical_json
 from kaon_jobs import html
 from kaon_jobs.data.clean import Cleaned
 from kaon_jobs.data.divide import Divided
-from kaon_jobs.data.read import ReadSource, Table
+from kaon_jobs.data.read import ReadSource
+from kaon_jobs.data.rows import NOTICES, Table
+from kaon_jobs.data.words import count_words
 
 LENGTH_BINS = 30
 EXAMPLES = 10
@@ -45,7 +47,7 @@ def card_json(found: Found) -> bytes:
         "classes": list(found.classes),
         "rows": {split: len(rows) for split, rows in found.divided.items()},
         "classCounts": {split: _class_counts(found, split) for split in found.divided},
-        "sources": [{"uri": source.uri, "digest": source.digest, "rows": source.rows} for source in found.sources],
+        "sources": [_source(source) for source in found.sources],
         "quality": found.quality.wire(),
         "conflictingLabels": len(found.cleaned.conflicts),
         "removed": {
@@ -90,6 +92,26 @@ def report_html(found: Found) -> str:
             ),
         ),
         (
+            "What reading found",
+            html.table(
+                ("finding", "count", "source"),
+                [
+                    *(
+                        ("rows that could not be read, left out", source.unreadable, "; ".join(source.examples))
+                        for source in found.sources
+                        if source.unreadable
+                    ),
+                    *(
+                        (what, source.noticed[name], source.uri)
+                        for source in found.sources
+                        for name, what in NOTICES.items()
+                        if source.noticed[name]
+                    ),
+                ],
+            )
+            + html.paragraph(f"{quality.rows_read:,} rows were read, {quality.unreadable:,} were left out.", note=True),
+        ),
+        (
             "Worth a look",
             html.table(
                 ("finding", "count", "first of them"),
@@ -123,7 +145,16 @@ def report_html(found: Found) -> str:
         (
             "Sources",
             html.table(
-                ("uri", "digest", "rows"), [(source.uri, source.digest, source.rows) for source in found.sources]
+                ("uri", "read as", "rows", "digest"),
+                [
+                    (
+                        source.uri,
+                        "; ".join(reading.sentence() for reading in source.readings),
+                        source.rows,
+                        source.digest,
+                    )
+                    for source in found.sources
+                ],
             ),
         ),
     ]
@@ -137,6 +168,17 @@ _REASONS = {
 }
 
 
+def _source(source: ReadSource) -> dict[str, object]:
+    return {
+        "uri": source.uri,
+        "digest": source.digest,
+        "rows": source.rows,
+        "unreadable": {"rows": source.unreadable, "first": list(source.examples)},
+        "readAs": [reading.wire() for reading in source.readings],
+        "noticed": {name: source.noticed[name] for name in NOTICES if source.noticed[name]},
+    }
+
+
 def _removed(found: Found) -> dict[str, list[int]]:
     cleaned = found.cleaned
     return {"missing": cleaned.missing, "duplicates": cleaned.duplicates, "leaked": cleaned.leaked}
@@ -148,7 +190,7 @@ def _class_counts(found: Found, split: str) -> dict[str, int]:
 
 
 def _lengths(found: Found) -> dict[int, int]:
-    return {row: len((found.table.texts[row] or "").split()) for rows in found.divided.values() for row in rows}
+    return {row: count_words(found.table.texts[row] or "") for rows in found.divided.values() for row in rows}
 
 
 def length_histogram(lengths: Sequence[int]) -> tuple[list[int], list[int]]:

@@ -6,7 +6,7 @@ import unicodedata
 from dataclasses import dataclass, field
 
 from kaon.api.dataset import Clean
-from kaon_jobs.data.read import Table
+from kaon_jobs.data.rows import Table
 from kaon_jobs.errors import StageFailure
 
 
@@ -32,7 +32,7 @@ def clean(table: Table, rules: Clean) -> Cleaned:
     repetitions inside of a test source stay: a benchmark is measured as it was given, so that figures can be compared.
 
     Raises:
-        StageFailure: values are missing and the rules forbid it, or nothing is left.
+        StageFailure: values are missing and the rules forbid it.
     """
     found = Cleaned()
     labels_of: dict[str, tuple[int, set[str]]] = {}
@@ -53,16 +53,11 @@ def clean(table: Table, rules: Clean) -> Cleaned:
     if found.missing and rules.missing == "fail":
         raise StageFailure(
             "MissingValues",
-            f"{len(found.missing)} rows have no text or no label, first {table.place(found.missing[0])}; "
-            "fill them in, or set spec.clean.missing to drop",
+            f"{len(found.missing)} rows have no text or no label, first {table.place(found.missing[0])}. "
+            "Fill them in, or set spec.clean.missing to drop.",
         )
     found.conflicts = [row for row, labels in labels_of.values() if len(labels) > 1]
     drop_leaked(found, {found.keys[row] for row in found.kept if table.pinned[row] == "test"}, table)
-    if not found.kept:
-        raise StageFailure(
-            "SourceEmpty",
-            f"no row is left of {len(table)}: {len(found.missing)} without text or label, the rest repeats",
-        )
     return found
 
 

@@ -42,17 +42,32 @@ def divide(
         taken = set(test)
         train = [row for row in train if row not in taken]
     if not test:
-        raise StageFailure(
-            "TestSplitEmpty",
-            "there are no test rows, and a model is never accepted unmeasured; give a source split: test, "
-            "or leave `split` away from a source and set spec.split.test above 0",
-        )
+        raise _no_test(len(train), sum(pinned[row] is None for row in train), spec)
     validation = draw(train, keys, labels, spec.validation, spec, "validation", 2) if spec.validation > 0 else []
     taken = set(validation)
     train = [row for row in train if row not in taken]
     if not train:
-        raise StageFailure("TrainSplitEmpty", "no row is left to train on; lower spec.split.test and validation")
+        cause = (
+            f"Of {len(rows)} rows, {len(test)} are the test split and {len(validation)} the validation split"
+            if len(test) < len(rows)
+            else f"All {len(rows)} rows are the test split"
+        )
+        raise StageFailure(
+            "TrainSplitEmpty",
+            f"{cause}, so none is left to train on. Add a source to train on, or lower spec.split.test and "
+            "spec.split.validation.",
+        )
     return {"train": sorted(train), "validation": sorted(validation), "test": sorted(test)}
+
+
+def _no_test(rows: int, free: int, spec: Split) -> StageFailure:
+    if spec.test == 0:
+        cause = "no source has split: test, and spec.split.test is 0. Give a source split: test, or raise it"
+    elif not free:
+        cause = "every source has split: train. Give one split: test, or leave `split` away from one"
+    else:
+        cause = f"a share of {spec.test:g} of {free} rows is none. Add rows, or raise spec.split.test"
+    return StageFailure("TestSplitEmpty", f"A model is measured on test rows, and there are none: {cause}.")
 
 
 def draw(
@@ -79,8 +94,8 @@ def draw(
         listed = ", ".join(f"{label!r} ({count})" for count, label in small[:10])
         raise StageFailure(
             "ClassTooSmall",
-            f"a stratified split needs at least {needed} rows of each class; too few: {listed}. "
-            "Add rows, leave these classes out, or set spec.split.stratify to false",
+            f"A stratified split needs at least {needed} rows of each class. Too few: {listed}. "
+            "Add rows, leave these classes out, or set spec.split.stratify to false.",
         )
     drawn: list[int] = []
     for members in by_class.values():

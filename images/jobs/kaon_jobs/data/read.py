@@ -1,51 +1,27 @@
-"""Reads sources: CSV, TSV, JSON lines or Parquet, one file or a folder of files, into rows of text and label.
+"""Reads sources: CSV, TSV, JSON or Parquet, one file or a folder of files, into rows of text and label.
 
-Touches the store and a scratch directory. Every row remembers its file and number, so that a message can name it.
+Touches the store and a scratch directory. What a file is and how its rows are read stand beside this module.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
 
-import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
-
-from kaon.contract.jobspec import DatasetSource
+from kaon.api.dataset import UnreadableRows
+from kaon.contract.jobspec import DatasetSource, DatasetWork
+from kaon_jobs.data.columnar import read_parquet
+from kaon_jobs.data.delimited import read_delimited
+from kaon_jobs.data.encoding import Found, find_encoding, lines
+from kaon_jobs.data.files import DataFile, identify, opened, reading
+from kaon_jobs.data.jsontext import read_array, read_jsonl
+from kaon_jobs.data.rows import EXAMPLES, Columns, FileRows, Reading, Table
+from kaon_jobs.data.values import one_spelling
 from kaon_jobs.errors import ObjectNotFound, StageFailure
 from kaon_jobs.store import Entry, folder_digest, open_store, safe_path, split_uri
-
-_FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
-# A CSV row must fit into one block of the parser.
-_CSV_BLOCK_BYTES = 64 * 1024 * 1024
-
-
-@dataclass(slots=True)
-class Table:
-    """Rows of all sources, column by column, in reading order. `None` is a missing value."""
-
-    texts: list[str | None] = field(default_factory=list)
-    labels: list[str | None] = field(default_factory=list)
-    pinned: list[str | None] = field(default_factory=list)
-    """The split that the row's source belongs to, if it says so."""
-    files: list[str] = field(default_factory=list)
-    """URI of the row's file."""
-    numbers: list[int] = field(default_factory=list)
-    """1-based number of the row in its file, a header not counted."""
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def place(self, row: int) -> str:
-        """Where a row stands, for people."""
-        return f"{self.files[row]} row {self.numbers[row]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,45 +31,121 @@ class ReadSource:
     uri: str
     digest: str
     rows: int
+    unreadable: int = 0
+    """Rows that were left out."""
+    examples: Sequence[str] = ()
+    """The first of these: where each stands, and why it cannot be read."""
+    readings: Sequence[Reading] = ()
+    """How its files were read, each way once."""
+    noticed: Counter[str] = field(default_factory=Counter)
+    """Keys of NOTICES, with their counts."""
 
 
 def read_sources(
-    sources: Sequence[DatasetSource],
-    data_format: str,
-    text: str,
-    label: str,
-    scratch: Path,
-    progress: Callable[[str, float], None],
+    work: DatasetWork, scratch: Path, progress: Callable[[str, float], None]
 ) -> tuple[Table, list[ReadSource]]:
     """All rows of all sources, in order. Bytes other than a pinned digest's are refused before they are parsed.
 
     Args:
-        text, label: names of the two columns.
         progress: hears which source is read, and the share (0 to 1) of sources done.
     """
+    columns = Columns(work.columns.features[0].name, work.columns.label.name, work.columns.label.classes)
+    if columns.text == columns.label:
+        raise StageFailure(
+            "ColumnRepeated", f"The column {columns.text!r} is both the text and the label in spec.schema. Name two."
+        )
     table, found = Table(), []
-    for index, source in enumerate(sources):
-        progress(source.uri, index / len(sources))
-        before = len(table)
+    for index, source in enumerate(work.sources):
+        progress(source.uri, index / len(work.sources))
         files, digest = _fetch(source, scratch / str(index))
         if source.digest is not None and source.digest != digest:
             raise StageFailure(
                 "SourceDigestMismatch",
-                f"{source.uri} is not what is pinned: expected {source.digest}, found {digest}; "
-                "pin the new digest if the new bytes are meant",
+                f"{source.uri} is not what is pinned: expected {source.digest}, found {digest}. "
+                "Pin the new digest if the new bytes are meant.",
             )
-        for uri, path in files:
-            reader = _READERS[_format_of(uri, data_format)]
-            for number, (text_value, label_value) in enumerate(_parsed(reader, uri, path, text, label), start=1):
-                table.texts.append(_as_text(text_value))
-                table.labels.append(_as_text(label_value))
-                table.pinned.append(source.split)
-                table.files.append(uri)
-                table.numbers.append(number)
-        if len(table) == before:
-            raise StageFailure("SourceEmpty", f"{source.uri} has no rows; name a file with at least one row")
-        found.append(ReadSource(source.uri, digest, len(table) - before))
+        found.append(_read_source(work, source, digest, files, columns, table))
+    _check_unreadable(found, len(table), work.clean.unreadable_rows)
+    changed = one_spelling(table.labels, columns.classes)
+    if changed:
+        table.labels = [changed.get(label, label) if label is not None else None for label in table.labels]
     return table, found
+
+
+def _read_source(
+    work: DatasetWork,
+    source: DatasetSource,
+    digest: str,
+    files: Sequence[tuple[str, Path]],
+    columns: Columns,
+    table: Table,
+) -> ReadSource:
+    before, unreadable = len(table), 0
+    examples: list[str] = []
+    readings: dict[Reading, None] = {}
+    noticed: Counter[str] = Counter()
+    in_folder = files[0][0] != source.uri
+    for uri, path in files:
+        file = identify(uri, path, work.format, in_folder=in_folder)
+        rows, how = read_file(file, columns, work.encoding, work.delimiter)
+        if rows.unreadable and work.clean.unreadable_rows.action == "fail":
+            raise StageFailure(
+                "SourceUnreadable",
+                f"{rows.told()} Or set spec.clean.unreadableRows.action to drop: they are left out and counted then.",
+            )
+        readings[how] = None
+        unreadable += rows.unreadable
+        examples += [f"{uri} {one.place()}: {one.cause}" for one in rows.examples[: EXAMPLES - len(examples)]]
+        noticed += rows.noticed
+        table.texts += rows.texts
+        table.labels += rows.labels
+        table.numbers += rows.numbers
+        table.pinned += [source.split] * len(rows.texts)
+        table.files += [uri] * len(rows.texts)
+    if len(table) == before and not unreadable:
+        raise StageFailure("SourceEmpty", f"{source.uri} has no rows. Name a file with at least one row.")
+    return ReadSource(
+        source.uri, digest, len(table) - before, unreadable, examples, sorted(readings, key=Reading.sentence), noticed
+    )
+
+
+def read_file(file: DataFile, columns: Columns, encoding: str, delimiter: str) -> tuple[FileRows, Reading]:
+    """The rows of one file, and how it was read."""
+    if file.format == "parquet":
+        return read_parquet(file.uri, file.path, columns), Reading("parquet", file.format_by)
+    with reading(file.uri, file.compression):
+        with opened(file.path, file.compression) as stream:
+            found = find_encoding(file.uri, stream, encoding, (columns.text, columns.label))
+        by: str | None = None
+        mark: str | None = None
+        if file.format == "jsonl":
+            with closing(_lines(file, found)) as text:
+                rows = read_jsonl(file.uri, text, columns)
+        elif file.format == "json":
+            with closing(_lines(file, found)) as text:
+                rows = read_array(file.uri, text, columns)
+        else:
+            usual = "\t" if file.format == "tsv" else ","
+            rows, mark, by = read_delimited(file.uri, lambda: _lines(file, found), columns, delimiter, usual)
+    format_name = "csv" if file.format == "tsv" else file.format
+    return rows, Reading(format_name, file.format_by, file.compression, found.name, found.by, mark, by)
+
+
+def _lines(file: DataFile, encoding: Found) -> Generator[str, None, None]:
+    with opened(file.path, file.compression) as stream:
+        yield from lines(file.uri, stream, encoding)
+
+
+def _check_unreadable(sources: Sequence[ReadSource], readable: int, rule: UnreadableRows) -> None:
+    unreadable = sum(source.unreadable for source in sources)
+    total = readable + unreadable
+    if unreadable > rule.max * total:
+        first = ". ".join([example for source in sources for example in source.examples][:EXAMPLES])
+        raise StageFailure(
+            "SourceUnreadable",
+            f"{unreadable:,} of {total:,} rows cannot be read, and spec.clean.unreadableRows.max allows a share of "
+            f"{rule.max:g}. The first: {first}. Mend these rows, or raise the limit.",
+        )
 
 
 def _fetch(source: DatasetSource, scratch: Path) -> tuple[list[tuple[str, Path]], str]:
@@ -110,7 +162,7 @@ def _fetch(source: DatasetSource, scratch: Path) -> tuple[list[tuple[str, Path]]
     if not entries:
         raise StageFailure(
             "SourceNotFound",
-            f"there is neither a file nor a folder with files at {source.uri}; upload it or correct uri",
+            f"There is neither a file nor a folder with files at {source.uri}. Upload it, or correct the uri.",
         )
     digests = {entry.path: store.download(entry.path, scratch / safe_path(entry.path)) for entry in entries}
     files = [(f"{store.uri}/{entry.path}", scratch / safe_path(entry.path)) for entry in entries]
@@ -119,114 +171,3 @@ def _fetch(source: DatasetSource, scratch: Path) -> tuple[list[tuple[str, Path]]
 
 def _is_data(entry: Entry) -> bool:
     return entry.size > 0 and not any(part.startswith((".", "_")) for part in entry.path.split("/"))
-
-
-def _format_of(uri: str, data_format: str) -> str:
-    name = uri.lower().removesuffix(".gz")
-    by_name = _FORMATS.get(Path(name).suffix)
-    if data_format != "auto":
-        return "tsv" if data_format == "csv" and by_name == "tsv" else data_format
-    if by_name is None:
-        raise StageFailure(
-            "FormatUnknown", f"cannot tell the format of {uri} by its name; set spec.format to csv, jsonl or parquet"
-        )
-    return by_name
-
-
-Pairs = Iterator[tuple[Any, Any]]
-Reader = Callable[[str, Path, str, str], Pairs]
-
-
-def _parsed(reader: Reader, uri: str, path: Path, text: str, label: str) -> Pairs:
-    try:
-        yield from reader(uri, path, text, label)
-    except (pa.ArrowException, UnicodeDecodeError, json.JSONDecodeError, csv.Error, gzip.BadGzipFile) as error:
-        first = str(error).split("\n", 1)[0]
-        raise StageFailure("SourceUnreadable", f"{uri} cannot be read: {first}; check its format and UTF-8") from error
-
-
-def _read_csv(uri: str, path: Path, text: str, label: str) -> Pairs:
-    return _delimited(uri, path, text, label, ",")
-
-
-def _read_tsv(uri: str, path: Path, text: str, label: str) -> Pairs:
-    return _delimited(uri, path, text, label, "\t")
-
-
-def _delimited(uri: str, path: Path, text: str, label: str, delimiter: str) -> Pairs:
-    with _open(path) as file:
-        head = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-        header = next(csv.reader(head, delimiter=delimiter), [])
-    if not header:
-        return
-    _check_columns(uri, header, text, label)
-    with _open(path) as file:
-        rows = pa_csv.read_csv(
-            file,
-            read_options=pa_csv.ReadOptions(block_size=_CSV_BLOCK_BYTES),
-            parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            # Only nothing is missing: "NA" and "null" are words, and may be classes.
-            convert_options=pa_csv.ConvertOptions(
-                include_columns=[text, label],
-                column_types={text: pa.string(), label: pa.string()},
-                null_values=[""],
-                strings_can_be_null=True,
-            ),
-        )
-    yield from zip(rows[text].to_pylist(), rows[label].to_pylist(), strict=True)
-
-
-def _read_jsonl(uri: str, path: Path, text: str, label: str) -> Pairs:
-    with _open(path) as file:
-        for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8-sig"), start=1):
-            if not line.strip():
-                continue
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise StageFailure("SourceUnreadable", f"{uri} line {number} is not a JSON object")
-            if number == 1:
-                _check_columns(uri, list(row), text, label)
-            yield row.get(text), row.get(label)
-
-
-def _read_parquet(uri: str, path: Path, text: str, label: str) -> Pairs:
-    with pq.ParquetFile(path) as file:
-        _check_columns(uri, file.schema_arrow.names, text, label)
-        for batch in file.iter_batches(columns=[text, label]):
-            yield from zip(batch[text].to_pylist(), batch[label].to_pylist(), strict=True)
-
-
-_READERS: dict[str, Reader] = {
-    "csv": _read_csv,
-    "tsv": _read_tsv,
-    "jsonl": _read_jsonl,
-    "parquet": _read_parquet,
-}
-
-
-def _check_columns(uri: str, columns: Sequence[str], text: str, label: str) -> None:
-    for name, reason, where in (
-        (text, "TextColumnMissing", "spec.schema.features"),
-        (label, "LabelColumnMissing", "spec.schema.label.name"),
-    ):
-        if name not in columns:
-            have = ", ".join(columns[:30])
-            raise StageFailure(reason, f"{uri} has no column {name!r}; it has {have}. Set {where} to one of them")
-
-
-def _open(path: Path) -> BinaryIO:
-    if path.suffix == ".gz":
-        return gzip.open(path)  # type: ignore[return-value]
-    return path.open("rb")
-
-
-def _as_text(value: Any) -> str | None:
-    # Classes are often numbers in the file; 1, 1.0 and "1" are one class.
-    if value is None or (isinstance(value, float) and value != value):
-        return None
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    text = str(value).strip()
-    return text or None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,9 +15,11 @@ from kaon.contract.jobspec import DatasetWork, JobSpec
 from kaon_jobs.artifact import publish
 from kaon_jobs.context import Context, now
 from kaon_jobs.data.card import Found, card_json, report_html
+from kaon_jobs.data.causes import check_left, explaining
 from kaon_jobs.data.clean import Cleaned, clean, drop_leaked
 from kaon_jobs.data.divide import Divided, divide
-from kaon_jobs.data.read import Table, read_sources
+from kaon_jobs.data.read import ReadSource, read_sources
+from kaon_jobs.data.rows import Table
 from kaon_jobs.data.splits import SPLITS, split_file
 from kaon_jobs.errors import StageFailure
 
@@ -29,18 +32,15 @@ def run(job: JobSpec, work: DatasetWork, context: Context) -> Result:
     report = context.reporter
     report.progress("reading", 0)
     table, sources = read_sources(
-        work.sources,
-        work.format,
-        work.columns.features[0].name,
-        work.columns.label.name,
-        context.workdir / "raw",
-        lambda uri, share: report.progress("reading", 60 * share),
+        work, context.workdir / "raw", lambda uri, share: report.progress("reading", 60 * share)
     )
     report.progress("cleaning", 60, metrics={"rowsRead": len(table)})
     cleaned = clean(table, work.clean)
-    divided = _divide(table, cleaned, work)
-    classes = learn_classes(table, divided, work.columns.label.classes)
-    quality = _quality(table, cleaned, divided, classes)
+    check_left(table, cleaned)
+    with explaining(table, cleaned):
+        divided = _divide(table, cleaned, work)
+        classes = learn_classes(table, divided, work.columns.label.classes)
+    quality = _quality(table, sources, cleaned, divided, classes)
 
     report.progress("writing", 80, metrics={"rows": len(cleaned.kept)})
     out = context.workdir / "dataset"
@@ -77,7 +77,14 @@ def _divide(table: Table, cleaned: Cleaned, work: DatasetWork) -> Divided:
         return divided
     gone = set(outside.leaked)
     cleaned.kept = [row for row in cleaned.kept if row not in gone]
-    return {split: [row for row in rows if row not in gone] for split, rows in divided.items()}
+    divided = {split: [row for row in rows if row not in gone] for split, rows in divided.items()}
+    if not divided["train"]:
+        raise StageFailure(
+            "TrainSplitEmpty",
+            "Every training row has the text of a test row, so none is left to train on. Add rows with other texts, "
+            "or set spec.clean.duplicates.method to exact.",
+        )
+    return divided
 
 
 def learn_classes(table: Table, divided: Divided, given: list[str]) -> list[str]:
@@ -97,27 +104,33 @@ def learn_classes(table: Table, divided: Divided, given: list[str]) -> list[str]
         where = "spec.schema.label.classes has only" if given else "the training rows have only"
         raise StageFailure(
             "UnknownClass",
-            f"{listed} cannot be learnt: {where} {', '.join(classes[:20])}. Add the class, or remove these rows",
+            f"{listed} cannot be learnt: {where} {', '.join(classes[:20])}. Add the class, or remove these rows.",
         )
     if len(classes) < 2:
         raise StageFailure(
-            "TooFewClasses", f"there is only the class {classes[0]!r} to predict; a classifier needs at least two"
+            "TooFewClasses", f"There is only the class {classes[0]!r} to predict. A classifier needs at least two."
         )
     if len(classes) > MAX_CLASSES or max(map(len, classes)) > MAX_CLASS_LENGTH:
         raise StageFailure(
             "TooManyClasses",
-            f"{len(classes)} classes, the longest of {max(map(len, classes))} characters; at most {MAX_CLASSES} "
-            f"classes of {MAX_CLASS_LENGTH} characters are possible. Is spec.schema.label.name really the label?",
+            f"There are {len(classes)} classes, the longest of {max(map(len, classes))} characters. At most "
+            f"{MAX_CLASSES} classes of {MAX_CLASS_LENGTH} characters are possible. Is spec.schema.label.name really "
+            "the label?",
         )
     return classes
 
 
-def _quality(table: Table, cleaned: Cleaned, divided: Divided, classes: list[str]) -> DataQuality:
+def _quality(
+    table: Table, sources: Sequence[ReadSource], cleaned: Cleaned, divided: Divided, classes: list[str]
+) -> DataQuality:
+    unreadable = sum(source.unreadable for source in sources)
     train_keys = {cleaned.keys[row] for row in divided["train"]}
     per_class = Counter(table.labels[row] for row in divided["train"])
     smallest = min(classes, key=lambda label: (per_class[label], label))
     return DataQuality(
         rows_read=len(table),
+        unreadable=unreadable,
+        unreadable_ratio=round(unreadable / (len(table) + unreadable), 6),
         missing=len(cleaned.missing),
         duplicates=len(cleaned.duplicates),
         missing_ratio=round(len(cleaned.missing) / len(table), 6),

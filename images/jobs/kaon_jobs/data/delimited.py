@@ -1,0 +1,245 @@
+"""Reads CSV and TSV: which character separates the columns, and rows that agree with the lines of the file. Pure.
+
+A row in quotation marks may span lines. A quotation mark that opens no field is text: the rows below it are rows of
+their own, and never part of a field. A row with more or fewer fields than the header cannot be read.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from kaon_jobs.data.rows import MAX_ROW_CHARACTERS, Columns, FileRows
+from kaon_jobs.data.values import BAD_BYTES
+from kaon_jobs.errors import StageFailure
+
+CANDIDATES = (",", "\t", ";", "|")
+_TRIED_ROWS = 100
+
+Lines = Callable[[], Iterable[str]]
+"""The lines of a file from its start, each time it is called."""
+RowLike = Callable[[list[str]], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the rows of a file are written."""
+
+    delimiter: str
+    delimiter_by: str
+    header: tuple[str, ...]
+    header_lines: int
+    """Lines up to the end of the header."""
+    spaces: bool
+    """Whether a space follows each delimiter."""
+
+
+@dataclass(slots=True)
+class _Record:
+    fields: list[str]
+    line: int
+    """1-based, of its first line."""
+    lines: int
+    bad_bytes: bool
+    open_quote: bool = False
+    """A quotation mark was taken as text."""
+    broken: bool = False
+    """It spans lines and its quotation marks do not match."""
+
+
+def read_delimited(uri: str, lines: Lines, columns: Columns, delimiter: str, usual: str) -> tuple[FileRows, str, str]:
+    """The rows of a file, its delimiter, and whether that was declared or detected.
+
+    Args:
+        delimiter: as in spec.delimiter.
+        usual: the delimiter that the file's name stands for.
+    """
+    csv.field_size_limit(MAX_ROW_CHARACTERS)
+    layout = find_layout(uri, lines, columns, delimiter, usual)
+    if layout is None:
+        return FileRows(uri, columns), usual, "detected"
+    columns.check(uri, layout.header, header=True)
+    text_at, label_at = layout.header.index(columns.text), layout.header.index(columns.label)
+    width = len(layout.header)
+    known = _labels_beyond_doubt(uri, lines, layout, label_at) | set(columns.classes)
+
+    def row_like(fields: list[str]) -> bool:
+        return len(fields) == width and fields[label_at].strip() in known
+
+    rows = FileRows(uri, columns)
+    for record in _records(uri, lines(), layout, row_like):
+        _add(rows, record, width, text_at, label_at)
+    repeated = len(layout.header) - len(set(layout.header))
+    if repeated:
+        rows.noticed["repeatedColumns"] = repeated
+    if rows.count and rows.unreadable == rows.count and layout.delimiter_by == "detected":
+        name = {"\t": "a tab"}.get(layout.delimiter, repr(layout.delimiter))
+        raise StageFailure(
+            "SourceUnreadable",
+            f"{rows.told()} The header is divided by {name}, and no row is. Set spec.delimiter.",
+        )
+    return rows, layout.delimiter, layout.delimiter_by
+
+
+def _labels_beyond_doubt(uri: str, lines: Lines, layout: Layout, label_at: int) -> set[str]:
+    """The labels of rows of one line. With these a line inside of quotation marks is told from a row of its own."""
+    if not any('"' in line for line in lines()):
+        return set()
+    width = len(layout.header)
+    return {
+        record.fields[label_at].strip()
+        for record in _records(uri, lines(), layout, lambda fields: len(fields) == width)
+        if record.lines == 1 and len(record.fields) == width and not (record.open_quote or record.broken)
+    }
+
+
+def _add(rows: FileRows, record: _Record, width: int, text_at: int, label_at: int) -> None:
+    fields = record.fields
+    if record.bad_bytes:
+        rows.refuse(
+            "bytes that are no text in the file's encoding",
+            record.line,
+            "Mend these bytes, or set spec.encoding to the encoding that the file was written in.",
+        )
+    elif record.broken:
+        last = record.line + record.lines - 1
+        rows.refuse(
+            f"a quotation mark is opened and not closed properly up to line {last}",
+            record.line,
+            'Write a quotation mark inside of a field twice ("").',
+        )
+    elif not fields or (len(fields) == 1 and width > 1 and not fields[0].strip()):
+        rows.noticed["blankLines"] += 1
+    elif len(fields) != width:
+        count = "1 field" if len(fields) == 1 else f"{len(fields)} fields"
+        rows.refuse(
+            f"{count}, the header has {width}", record.line, "Put fields that hold the delimiter in quotation marks."
+        )
+    else:
+        rows.noticed["openQuotes"] += record.open_quote
+        rows.add(fields[text_at], fields[label_at], record.line)
+
+
+def find_layout(uri: str, lines: Lines, columns: Columns, declared: str, usual: str) -> Layout | None:
+    """The delimiter and the header; None when the file has no line with text.
+
+    A delimiter is the one under which the header has both columns. When several are, the rows decide.
+
+    Raises:
+        StageFailure: DelimiterUnknown.
+    """
+    named = {"auto": None, "tab": "\t"}.get(declared, declared)
+    start, first = _first_line(lines())
+    if first is None:
+        return None
+    if first.lower().startswith("sep=") and len(first.rstrip("\r\n")) == 5:
+        # Spreadsheets write their delimiter into a line of its own.
+        named = named or first[4]
+        start += 1
+    marks = [named] if named else sorted(CANDIDATES, key=lambda mark: mark != usual)
+    by = "declared" if declared != "auto" else "detected"
+    tried = [_layout(uri, lines(), start, mark, by) for mark in marks]
+    fitting = [one for one in tried if columns.text in one.header and columns.label in one.header]
+    if len(fitting) < 2:
+        return fitting[0] if fitting else max(tried, key=lambda one: len(one.header))
+    shares = [(_fitting_rows(uri, lines(), one), one) for one in fitting]
+    best = max(share for share, _ in shares)
+    chosen = [one for share, one in shares if share == best]
+    if len(chosen) > 1:
+        several = " and by ".join(repr(one.delimiter) for one in chosen)
+        raise StageFailure(
+            "DelimiterUnknown", f"The header of {uri} has the columns when divided by {several}. Set spec.delimiter."
+        )
+    return chosen[0]
+
+
+def _first_line(lines: Iterable[str]) -> tuple[int, str | None]:
+    for number, line in enumerate(lines):
+        if line.strip():
+            return number, line
+    return 0, None
+
+
+def _layout(uri: str, lines: Iterable[str], skipped: int, delimiter: str, by: str) -> Layout:
+    layout = Layout(delimiter, by, (), skipped, spaces=False)
+    record = next(_records(uri, lines, layout, None))
+    spaces = sum(field.startswith(" ") for field in record.fields[1:]) == len(record.fields) - 1 > 0
+    names = [field.strip() for field in record.fields]
+    if spaces:
+        names = [name.strip('"') for name in names]
+    return Layout(delimiter, by, tuple(names), skipped + record.lines, spaces)
+
+
+def _fitting_rows(uri: str, lines: Iterable[str], layout: Layout) -> float:
+    rows = list(islice(_records(uri, lines, layout, None), _TRIED_ROWS))
+    return sum(len(row.fields) == len(layout.header) for row in rows) / max(len(rows), 1)
+
+
+def _records(uri: str, lines: Iterable[str], layout: Layout, row_like: RowLike | None) -> Iterator[_Record]:
+    """The rows below the header, with the lines that each spans.
+
+    `row_like` says whether a line can be a row of its own. Where two lines of one record can, a quotation mark in its
+    first line was text. None: nothing is doubted.
+    """
+    source = islice(lines, layout.header_lines, None)
+    ahead: deque[str] = deque()
+    taken: list[str] = []
+
+    def feed() -> Iterator[str]:
+        while (line := ahead.popleft() if ahead else next(source, None)) is not None:
+            taken.append(line)
+            yield line
+
+    def literal(line: str) -> list[str]:
+        plain = csv.reader([line], delimiter=layout.delimiter, quoting=csv.QUOTE_NONE)
+        return [_unquoted(field) for field in next(plain, [])]
+
+    def fresh() -> Iterator[list[str]]:
+        return csv.reader(feed(), delimiter=layout.delimiter, strict=True, skipinitialspace=layout.spaces)
+
+    reader = fresh()
+    number = layout.header_lines + 1
+    again = 0
+    while True:
+        taken.clear()
+        fields: list[str] = []
+        failed = False
+        try:
+            fields = next(reader, fields)
+        except csv.Error:
+            failed = True
+        if not taken:
+            return
+        alone = len(taken) == 1
+        swallowed = not alone and row_like is not None and _two(row_like(literal(line)) for line in taken)
+        if failed or swallowed:
+            # The reader has lost its place, or has to begin again in the second line.
+            reader = fresh()
+        if (failed and alone) or swallowed:
+            again += len(taken) - 1
+            if again > 50 * (number + 10_000):
+                raise StageFailure(
+                    "SourceUnreadable",
+                    f"{uri} line {number}: quotation marks are opened so often and not closed that the rows cannot be "
+                    'told apart. Write a quotation mark inside of a field twice ("").',
+                )
+            ahead.extendleft(reversed(taken[1:]))
+            yield _Record(literal(taken[0]), number, 1, BAD_BYTES in taken[0], open_quote=True)
+            number += 1
+            continue
+        bad_bytes = any(BAD_BYTES in line for line in taken)
+        yield _Record(fields, number, len(taken), bad_bytes, broken=failed)
+        number += len(taken)
+
+
+def _two(found: Iterable[bool]) -> bool:
+    return len(list(islice(filter(None, found), 2))) == 2
+
+
+def _unquoted(field: str) -> str:
+    if len(field) > 1 and field[0] == field[-1] == '"':
+        return field[1:-1].replace('""', '"')
+    return field

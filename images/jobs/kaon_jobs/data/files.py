@@ -1,0 +1,210 @@
+"""What a file is, by its name and its first bytes, and its bytes without compression. Touches the disk only."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from kaon_jobs.errors import StageFailure
+
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+"""Formats by the end of a file's name. tsv is csv whose columns are separated by tabs."""
+_COMPRESSIONS = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"PAR1", "parquet"),
+    (b"PARE", "encrypted Parquet"),
+)
+# What is no data file, and what to do. First bytes before names: names lie.
+_FOREIGN_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"PK\x03\x04", "a ZIP archive or a spreadsheet"),
+    (b"PK\x05\x06", "an empty ZIP archive"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a spreadsheet or document of an old office program"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"%PDF-", "a PDF document"),
+    (b"ARROW1", "an Arrow file"),
+    (b"ORC", "an ORC file"),
+    (b"Obj\x01", "an Avro file"),
+    (b"SQLite format 3\x00", "a SQLite database"),
+    (b"\x89PNG", "an image"),
+    (b"\xff\xd8\xff", "an image"),
+)
+_FOREIGN_NAMES = {
+    **dict.fromkeys((".zip", ".7z", ".rar", ".tar", ".tgz"), "an archive"),
+    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods", ".numbers"), "a spreadsheet"),
+    **dict.fromkeys((".md", ".rst", ".pdf", ".docx", ".doc", ".html", ".htm"), "a document"),
+    **dict.fromkeys((".py", ".ipynb", ".sh", ".r"), "a program"),
+    **dict.fromkeys((".yaml", ".yml", ".toml", ".ini", ".cfg", ".xml"), "a file of settings"),
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".gif", ".webp"), "an image"),
+    **dict.fromkeys(
+        (".arrow", ".feather", ".orc", ".avro", ".db", ".sqlite", ".pkl", ".npy", ".npz"), "another format"
+    ),
+}
+_FOREIGN_STEMS = {"readme", "license", "licence", "notice", "changelog", "makefile"}
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_WAY_OUT = "Write its rows as CSV, JSON lines or Parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A file on this machine, with what it is."""
+
+    uri: str
+    path: Path
+    format: str
+    """csv, tsv, jsonl, json or parquet."""
+    format_by: str
+    compression: str | None
+
+
+def identify(uri: str, path: Path, declared: str, *, in_folder: bool) -> DataFile:
+    """Says what a file is.
+
+    Raises:
+        StageFailure: FormatUnknown, when it is no data file or its format cannot be told.
+    """
+    head = _head(path)
+    _check_foreign(uri, head, in_folder=in_folder)
+    by_chance = declared == "auto" or in_folder
+    compression = next((name for magic, name in _MAGIC[:4] if head.startswith(magic)), None)
+    name = PurePosixPath(uri.lower())
+    if name.suffix in _COMPRESSIONS:
+        if head and compression is None:
+            raise StageFailure(
+                "SourceUnreadable",
+                f"{uri} is not compressed with {_COMPRESSIONS[name.suffix]}, as its name says. Upload the file again, "
+                f"or take {name.suffix} from its name.",
+            )
+        name = name.with_suffix("")
+    if compression is not None:
+        with opened(path, compression) as file, reading(uri, compression):
+            head = file.read(4096)
+        _check_foreign(uri, head, in_folder=in_folder)
+    if by_chance:
+        _check_name(uri, name, in_folder=in_folder)
+    known = next((format_name for magic, format_name in _MAGIC[4:] if head.startswith(magic)), None)
+    found, found_by = _format(uri, head, declared, known or FORMATS.get(name.suffix), in_folder=in_folder)
+    if compression is not None and found == "parquet":
+        raise StageFailure(
+            "SourceUnreadable",
+            f"{uri} is Parquet compressed as a whole with {compression}. Decompress it: Parquet compresses itself.",
+        )
+    return DataFile(uri, path, found, found_by, compression)
+
+
+def _format(uri: str, head: bytes, declared: str, found: str | None, *, in_folder: bool) -> tuple[str, str]:
+    if found == "encrypted Parquet":
+        raise StageFailure("SourceUnreadable", f"{uri} is encrypted Parquet. Write it without encryption.")
+    if declared != "auto":
+        if head.startswith(b"PAR1") and declared != "parquet":
+            raise StageFailure(
+                "SourceUnreadable", f"{uri} is Parquet, and spec.format is {declared}. Set spec.format to auto."
+            )
+        return ("tsv" if declared == "csv" and found == "tsv" else declared), "declared"
+    if found is None:
+        endings = ", ".join(sorted(FORMATS))
+        ways = "set spec.format to csv, jsonl, json or parquet"
+        if in_folder:
+            ways = f"{ways}, or take the file out of the folder"
+        raise StageFailure(
+            "FormatUnknown",
+            f"The format of {uri} cannot be told by its name. Rename it to one of {endings}, {ways}.",
+        )
+    if found in ("json", "jsonl"):
+        # Both names are used for both formats.
+        start = head.lstrip(b"\xef\xbb\xbf \t\r\n\xff\xfe\x00")[:1]
+        found = {b"[": "json", b"{": "jsonl"}.get(start, found)
+    return found, "detected"
+
+
+def _check_foreign(uri: str, head: bytes, *, in_folder: bool) -> None:
+    what = next((what for magic, what in _FOREIGN_MAGIC if head.startswith(magic)), None)
+    if head.startswith(_LFS_POINTER):
+        raise StageFailure(
+            "SourceUnreadable",
+            f"{uri} is a pointer of Git LFS, and not the file itself. Fetch it with `git lfs pull` and upload that.",
+        )
+    if head[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html")):
+        raise StageFailure(
+            "FormatUnknown",
+            f"{uri} is a web page. Check that the URI names the file itself and needs no login in a browser.",
+        )
+    if what is not None:
+        raise _foreign(uri, what, in_folder=in_folder)
+
+
+def _check_name(uri: str, name: PurePosixPath, *, in_folder: bool) -> None:
+    what = _FOREIGN_NAMES.get(name.suffix)
+    if what is None and name.stem in _FOREIGN_STEMS and name.suffix not in FORMATS:
+        what = "a document"
+    if what is not None:
+        raise _foreign(uri, what, in_folder=in_folder)
+
+
+def _foreign(uri: str, what: str, *, in_folder: bool) -> StageFailure:
+    or_else = ", or take the file out of the folder" if in_folder else ""
+    return StageFailure("FormatUnknown", f"{uri} is {what}, which is not read. {_WAY_OUT}{or_else}.")
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4096)
+
+
+@contextmanager
+def opened(path: Path, compression: str | None) -> Iterator[BinaryIO]:
+    """The file's bytes without compression, as a stream."""
+    stream: BinaryIO
+    if compression == "gzip":
+        stream = gzip.open(path)  # type: ignore[assignment]  # noqa: SIM115
+    elif compression == "bzip2":
+        stream = bz2.open(path)  # type: ignore[assignment]  # noqa: SIM115
+    elif compression == "xz":
+        stream = lzma.open(path)  # type: ignore[assignment]  # noqa: SIM115
+    elif compression == "zstd":
+        stream = io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"))
+    else:
+        stream = path.open("rb")
+    with stream:
+        yield stream
+
+
+@contextmanager
+def reading(uri: str, compression: str | None) -> Iterator[None]:
+    """Inside, whatever decompression or Arrow raises about the file's bytes becomes a StageFailure."""
+    try:
+        yield
+    except StageFailure:
+        raise
+    except (EOFError, zlib.error, lzma.LZMAError, pa.ArrowException, OSError, UnicodeError) as error:
+        what = str(error).split("\n", 1)[0].rstrip(".") or type(error).__name__
+        if isinstance(error, EOFError) or "Truncated compressed stream" in what:
+            message = f"{uri} is incomplete: its {compression} stream breaks off. Upload the whole file again."
+        elif compression is not None:
+            message = f"{uri} is damaged: {compression} says {what!r}. Upload the file again."
+        else:
+            message = f"{uri} is damaged or incomplete: {what}. Write or upload the file again."
+        raise StageFailure("SourceUnreadable", message) from error

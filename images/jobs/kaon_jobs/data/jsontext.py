@@ -1,0 +1,202 @@
+"""Reads JSON lines and JSON arrays of objects, row by row. Pure: lines in, rows out.
+
+A key that a row lacks is a missing value. A column that no row has is refused at the end of the file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from kaon_jobs.data.rows import MAX_ROW_CHARACTERS, Columns, FileRows
+from kaon_jobs.data.values import BAD_BYTES
+from kaon_jobs.errors import StageFailure
+
+_WHITE = " \t\n\r"
+_BUFFER_CHARACTERS = 1024 * 1024
+_BYTES_WAY_OUT = "Mend these bytes, or set spec.encoding to the encoding that the file was written in."
+_KINDS = {list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number", type(None): "null"}
+
+
+class _RepeatedKey(ValueError):
+    pass
+
+
+def read_jsonl(uri: str, lines: Iterable[str], columns: Columns) -> FileRows:
+    """The rows of a file with one object a line."""
+    rows, there = FileRows(uri, columns), dict[str, None]()
+    decoder = _decoder(columns)
+    for number, line in enumerate(lines, start=1):
+        if not line.strip(_WHITE):
+            rows.noticed["blankLines"] += 1
+        elif BAD_BYTES in line:
+            rows.refuse("bytes that are no text in the file's encoding", number, _BYTES_WAY_OUT)
+        else:
+            try:
+                value = decoder.decode(line.rstrip("\r\n"))
+            except (ValueError, RecursionError) as error:
+                rows.refuse(_cause(error), number, "Each line must be one JSON object.")
+            else:
+                _add(rows, there, value, number)
+    return _checked(rows, there)
+
+
+def read_array(uri: str, lines: Iterable[str], columns: Columns) -> FileRows:
+    """The rows of a file that is one array of objects. It is read piece by piece, and never as a whole.
+
+    Raises:
+        StageFailure: after broken JSON nothing says where the next row begins, so the file is refused.
+    """
+    rows, there = FileRows(uri, columns), dict[str, None]()
+    for value, line in _elements(uri, lines, _decoder(columns)):
+        _add(rows, there, value, line)
+    return _checked(rows, there)
+
+
+def _add(rows: FileRows, there: dict[str, None], value: Any, line: int) -> None:
+    if not isinstance(value, dict):
+        kind = _KINDS.get(type(value), type(value).__name__)
+        rows.refuse(f"{kind}, expected a JSON object", line, "Each row must be one JSON object.")
+        return
+    if len(there) < 1000:
+        there.update(dict.fromkeys(value))
+    columns = rows.columns
+    for name in (columns.text, columns.label):
+        if name in value:
+            there[name] = None
+    rows.add(value.get(columns.text), value.get(columns.label), line)
+
+
+def _checked(rows: FileRows, there: dict[str, None]) -> FileRows:
+    # Rows that could not be read may be the ones with the column.
+    if rows.texts:
+        rows.columns.check(rows.uri, list(there))
+    return rows
+
+
+def _decoder(columns: Columns) -> json.JSONDecoder:
+    wanted = (columns.text, columns.label)
+
+    def of_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            for name in wanted:
+                if sum(key == name for key, _ in pairs) > 1:
+                    raise _RepeatedKey(f"the key {name!r} stands in it more than once")
+        return found
+
+    return json.JSONDecoder(object_pairs_hook=of_pairs)
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "JSON that is nested too deep"
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON at column {error.colno} ({error.msg})"
+    if isinstance(error, _RepeatedKey):
+        return str(error)
+    return "a number of thousands of digits"
+
+
+def _elements(uri: str, lines: Iterable[str], decoder: json.JSONDecoder) -> Iterator[tuple[Any, int]]:
+    """The elements of an array with the line that each begins in."""
+    text = _Buffer(uri, iter(lines))
+    if text.next_character() != "[":
+        raise _broken(text, 'The file is not a JSON array. Set spec.format to jsonl, or write [{"…": "…"}, …].')
+    text.skip(1)
+    if text.next_character() == "]":
+        text.skip(1)
+    else:
+        while True:
+            text.next_character()
+            yield text.element(decoder), text.line
+            text.leave_element()
+            mark = text.next_character()
+            if mark not in (",", "]"):
+                found = "the file ends" if mark is None else f"{mark!r} stands"
+                raise _broken(text, f"After this row {found} where ',' or ']' must be.")
+            text.skip(1)
+            if mark == "]":
+                break
+            text.rows += 1
+    if text.next_character() is not None:
+        raise _broken(text, "More text follows after the end of the array.")
+
+
+class _Buffer:
+    """A window on the text, with the line it begins in."""
+
+    def __init__(self, uri: str, lines: Iterator[str]) -> None:
+        self.uri = uri
+        self.line = 1
+        self.rows = 1
+        self._lines = lines
+        self._text = ""
+        self._at = 0
+        self._end = 0
+
+    def next_character(self) -> str | None:
+        """The next character that is not white space, which is skipped; None at the end."""
+        while True:
+            while self._at < len(self._text) and self._text[self._at] in _WHITE:
+                self.skip(1)
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._more(_BUFFER_CHARACTERS):
+                return None
+
+    def skip(self, count: int) -> None:
+        """Goes on by so many characters."""
+        self.line += self._text.count("\n", self._at, self._at + count)
+        self._at += count
+
+    def element(self, decoder: json.JSONDecoder) -> Any:
+        """The value that begins here."""
+        size = _BUFFER_CHARACTERS
+        while True:
+            try:
+                value, self._end = decoder.raw_decode(self._text, self._at)
+            except (ValueError, RecursionError) as error:
+                if self._may_go_on(error) and self._more(size):
+                    size *= 2
+                    continue
+                raise self._refusal(error) from error
+            if BAD_BYTES in self._text[self._at : self._end]:
+                raise _broken(self, f"It holds bytes that are no text in the file's encoding. {_BYTES_WAY_OUT}")
+            return value
+
+    def leave_element(self) -> None:
+        """Goes on to behind the value that was read."""
+        self.skip(self._end - self._at)
+
+    def _may_go_on(self, error: Exception) -> bool:
+        # An error before the end of the window is one of the file.
+        return isinstance(error, json.JSONDecodeError) and (
+            error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - 16
+        )
+
+    def _refusal(self, error: Exception) -> StageFailure:
+        if isinstance(error, json.JSONDecodeError):
+            if self._may_go_on(error):
+                return _broken(self, "The file ends within this row: it is incomplete. Upload the whole file again.")
+            line = self.line + self._text.count("\n", self._at, error.pos)
+            return _broken(self, f"Line {line} is not JSON ({error.msg}). Mend the file from there on.")
+        return _broken(self, f"It holds {_cause(error)}.")
+
+    def _more(self, size: int) -> bool:
+        pieces = [self._text[self._at :]]
+        length = 0
+        while length < size and (line := next(self._lines, None)) is not None:
+            pieces.append(line)
+            length += len(line)
+        if len(pieces[0]) + length > 2 * MAX_ROW_CHARACTERS:
+            raise _broken(self, f"It is longer than {MAX_ROW_CHARACTERS:,} characters, the limit.")
+        self._text, self._at = "".join(pieces), 0
+        return length > 0
+
+
+def _broken(text: _Buffer, cause: str) -> StageFailure:
+    return StageFailure(
+        "SourceUnreadable", f"{text.uri} cannot be read from row {text.rows} (line {text.line}) on. {cause}"
+    )

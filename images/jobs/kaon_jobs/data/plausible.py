@@ -1,0 +1,174 @@
+"""Under which encodings bytes that are not UTF-8 make plausible text. Pure.
+
+East Asian encodings: nearly all characters have to be among the frequent ones that the encoding's own standard lists
+first. Alphabets: all letters outside ASCII have to be of one language; where none is of ASCII, the language's most
+frequent letters have to be frequent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import cache
+
+# The names of the web's standard stand for what Windows writes under them.
+_CODECS = {"utf-8": "utf-8-sig", "shift_jis": "cp932", "big5": "cp950", "euc-kr": "cp949"}
+_FEW = 4
+"""Characters outside ASCII below which nothing is guessed."""
+_FREQUENT = 0.9
+_FAR = 0.1
+"""By how much the share of frequent characters has to lead."""
+
+# Letters outside ASCII of languages that are written in windows-1252, then of those in windows-1250, -1254, -1257.
+_LATIN: dict[str, tuple[str, ...]] = {
+    "windows-1252": (
+        "àâæçéèêëîïôœùûüÿ",  # French
+        "äöüß",  # German
+        "áéíóúüñªº",  # Spanish
+        "áâãàçéêíóôõúüªº",  # Portuguese
+        "àèéìíîòóùú",  # Italian
+        "àçéèíïóòúü·",  # Catalan
+        "æøåéèêóòâôü",  # Danish, Norwegian
+        "åäöéèüà",  # Swedish, Finnish
+        "áðéíóúýþæö",  # Icelandic
+        "éëïöüèáóíê",  # Dutch
+    ),
+    "windows-1250": (
+        "ąćęłńóśźż",  # Polish
+        "áčďéěíňóřšťúůýž",  # Czech
+        "áäčďéíĺľňóôŕšťúýž",  # Slovak
+        "áéíóöőúüű",  # Hungarian
+        "ăâîşţ",  # Romanian
+        "čćđšž",  # Croatian, Slovene
+        "äöüß",  # German
+    ),
+    "windows-1254": ("çğıöşüâîûİ",),  # Turkish
+    "windows-1257": ("ąčęėįšųūž", "āčēģīķļņšūž", "äõöüšž"),  # Lithuanian, Latvian, Estonian
+}
+_LATIN_SIGNS = set("“”„‘’‚–—…«»€£§°©®™·¡¿•\xa0´×½¼¾²³")
+_CYRILLIC = set("абвгдежзийклмнопрстуфхцчшщъыьэюяёіїєґўѓќџјљњћђ")
+# Encoding -> the letters of its alphabet, the frequent ones of them, and the least share that these have.
+_ALPHABETS: dict[str, tuple[set[str], set[str], float]] = {
+    "windows-1251": (_CYRILLIC, set("оеаинтсрі"), 0.4),
+    "koi8-r": (_CYRILLIC, set("оеаинтсрі"), 0.4),
+    "windows-1253": (set("αβγδεζηθικλμνξοπρσςτυφχψωάέήίόύώϊϋΐΰ"), set("αοιετσνηυρ"), 0.5),
+    "windows-1255": (set(map(chr, range(0x5D0, 0x5EB))), set("יוהלאתמרבש"), 0.6),
+    "windows-1256": (set(map(chr, range(0x621, 0x653))), set("اليمونترب"), 0.5),
+    "windows-874": (set(map(chr, range(0xE01, 0xE5B))), set("านรอกเงมยลวดทส่้ี"), 0.5),
+}
+_JOINED = 20
+"""Letters of such an alphabet below which nothing is guessed."""
+_ASIAN_SIGNS = set("，。！？、；：“”‘’（）《》〈〉【】「」『』…—～·￥　％＋－＝／＂＇")
+_KANA = {chr(code) for code in (*range(0x3041, 0x3097), *range(0x30A1, 0x30FB), 0x30FC)}
+
+
+def python_codec(encoding: str) -> str:
+    """The codec of Python for a name of spec.encoding."""
+    return _CODECS.get(encoding, encoding.replace("windows-", "cp"))
+
+
+def plausible_codecs(sample: bytes, header: bytes, names: Iterable[str]) -> list[str]:
+    """The encodings, by their name in spec.encoding, the likeliest first; empty when none is plausible.
+
+    Args:
+        sample: lines with bytes outside ASCII.
+        header: the file's first line.
+        names: column names that should be in it.
+    """
+    telling = [name for name in names if not name.isascii()]
+    every = [*_EAST_ASIAN, *_ALPHABETS, *_LATIN]
+    if telling:
+        told = [codec for codec in every if all(name in _decoded(header, codec) for name in telling)]
+        if len(told) == 1:
+            return told
+        every = told or every
+    found = _east_asian(sample, [codec for codec in every if codec in _EAST_ASIAN])
+    found += [codec for codec in every if codec in _ALPHABETS and _is_of_alphabet(sample, codec)]
+    return found or [codec for codec in every if codec in _LATIN and _is_latin(sample, codec)]
+
+
+def _east_asian(sample: bytes, codecs: list[str]) -> list[str]:
+    shares: dict[str, float] = {}
+    for codec in codecs:
+        wide = [character for character in _decoded(sample, codec) if character > "\x7f"]
+        if len(set(wide)) < _FEW:
+            continue
+        frequent = _EAST_ASIAN[codec]()
+        shares[codec] = sum(character in frequent for character in wide) / len(wide)
+        kana = sum(character in _KANA for character in wide) / len(wide)
+        if codec in ("shift_jis", "euc-jp"):
+            if kana > 0.3 and shares[codec] >= _FREQUENT:
+                return [codec]
+            if kana < 0.15:
+                # No Japanese without its syllables; Chinese text would pass for it.
+                shares[codec] = 0
+        if codec == "euc-kr" and shares[codec] > 0.98 and len(set(wide)) >= 20:
+            # Of twenty different Chinese characters one at least lies outside of where the Korean syllables do.
+            return [codec]
+    best = max(shares.values(), default=0)
+    return sorted(codec for codec, share in shares.items() if share >= _FREQUENT and share > best - _FAR)
+
+
+def _is_of_alphabet(sample: bytes, codec: str) -> bool:
+    alphabet, frequent, least = _ALPHABETS[codec]
+    letters = Counter(
+        character
+        for character in _decoded(sample, codec)
+        if character > "\x7f" and (character.isalpha() or character in alphabet or character == "\ufffd")
+    )
+    total = letters.total()
+    known = sum(count for letter, count in letters.items() if letter.lower() in alphabet)
+    return (
+        total >= _JOINED
+        and known == total
+        and sum(count for letter, count in letters.items() if letter in frequent) >= least * total
+    )
+
+
+def _is_latin(sample: bytes, codec: str) -> bool:
+    text = _decoded(sample, codec)
+    strange = {character for character in text if character > "\x7f"} - _LATIN_SIGNS
+    letters = sum(character > "\x7f" and character not in _LATIN_SIGNS for character in text)
+    ascii_letters = sum(character.isalpha() and character.isascii() for character in text)
+    if sum(character > "\x7f" for character in text) < _FEW or letters > 0.4 * (letters + ascii_letters):
+        return False
+    return any(all(character.lower() in alphabet for character in strange) for alphabet in _LATIN[codec])
+
+
+def _decoded(data: bytes, codec: str) -> str:
+    return data.decode(python_codec(codec), "replace")
+
+
+def _table(codec: str, first: range, second: Iterable[int]) -> set[str]:
+    trails = list(second)
+    pairs = (bytes((lead, trail)).decode(codec, "ignore") for lead in first for trail in trails)
+    return {pair for pair in pairs if len(pair) == 1}
+
+
+@cache
+def _simplified() -> set[str]:
+    return _table("gb2312", range(0xB0, 0xD8), range(0xA1, 0xFF)) | _ASIAN_SIGNS
+
+
+@cache
+def _traditional() -> set[str]:
+    return _table("big5", range(0xA4, 0xC7), (*range(0x40, 0x7F), *range(0xA1, 0xFF))) | _ASIAN_SIGNS
+
+
+@cache
+def _japanese() -> set[str]:
+    return _table("euc-jp", range(0xB0, 0xD0), range(0xA1, 0xFF)) | _KANA | _ASIAN_SIGNS
+
+
+@cache
+def _korean() -> set[str]:
+    return _table("euc-kr", range(0xB0, 0xC9), range(0xA1, 0xFF)) | _ASIAN_SIGNS
+
+
+_EAST_ASIAN: dict[str, Callable[[], set[str]]] = {
+    "gb18030": _simplified,
+    "big5": _traditional,
+    "shift_jis": _japanese,
+    "euc-jp": _japanese,
+    "euc-kr": _korean,
+}

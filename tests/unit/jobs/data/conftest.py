@@ -1,0 +1,77 @@
+"""Runs the dataset stage, or only its reading, over files that a test writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kaon.api.report import Result
+from kaon.contract.jobspec import DatasetWork, JobSpec
+from kaon_jobs.context import Context
+from kaon_jobs.data import stage
+from kaon_jobs.data.read import ReadSource, read_sources
+from kaon_jobs.data.rows import Table
+from kaon_jobs.report import Reporter
+
+Read = Callable[..., tuple[Table, list[ReadSource]]]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished dataset, as its Report and its card tell of it."""
+
+    result: Result
+    card: dict[str, Any]
+    page: str
+
+    @property
+    def rows(self) -> int:
+        assert self.result.dataset is not None
+        return self.result.dataset.quality.rows_read
+
+
+def work_over(root: Path, sources: Sequence[Any], **changes: Any) -> dict[str, Any]:
+    """The work of a Dataset over files below `root`: names, or sources with a `name` instead of their uri."""
+    named = [{"name": source} if isinstance(source, str) else dict(source) for source in sources]
+    return {
+        "stage": "dataset",
+        "task": "text-classification",
+        "sources": [{"uri": f"file:///mnt{root}/{source.pop('name')}", **source} for source in named],
+        "format": "auto",
+        "schema": {"features": [{"name": "text"}], "label": {"name": "label"}},
+        "clean": {},
+        "split": {"validation": 0.2},
+        **changes,
+    }
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    """Reads sources and cleans nothing."""
+
+    def reading(*sources: Any, **changes: Any) -> tuple[Table, list[ReadSource]]:
+        work = DatasetWork.model_validate(work_over(tmp_path, sources, **changes))
+        return read_sources(work, tmp_path / ".raw", lambda uri, share: None)
+
+    return reading
+
+
+@pytest.fixture
+def make(tmp_path: Path, shop: Any) -> Callable[..., Made]:
+    """Runs the whole stage."""
+
+    def making(*sources: Any, **changes: Any) -> Made:
+        job: JobSpec = shop.job("datasets", work_over(tmp_path, sources, **changes), token=str(tmp_path))
+        workdir = tmp_path / ".work"
+        workdir.mkdir()
+        work: Any = job.work
+        result = stage.run(job, work, Context(Reporter(None, None), workdir, "attempt-1"))
+        out = workdir / "dataset"
+        return Made(result, json.loads((out / "card.json").read_bytes()), (out / "report.html").read_text())
+
+    return making
