@@ -1,7 +1,8 @@
 """JobSide: writes the Reports that the pods of Kaon's Jobs would write, for pods that only pretend to run.
 
-A real pod patches the status of the Report with its Job's name (images/jobs/kaon_jobs/report.py); a stage that takes
-about a second sends one patch, and so does this. As a process: python -m simulation.jobside --kubeconfig FILE.
+A real pod patches the status of the Report with its Job's name (images/jobs/kaon_jobs/report.py): an empty patch reads
+it, and a stage that takes about a second sends one more, unless there is a result already. So does this. As a process:
+python -m simulation.jobside --kubeconfig FILE.
 """
 
 from __future__ import annotations
@@ -154,7 +155,10 @@ class JobSide:
         deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
         while True:
             try:
-                await client.request("PATCH", path, body, MERGE)
+                found = await client.request("PATCH", path, {}, MERGE)
+                if not found.get("status", {}).get("result"):
+                    version = found["metadata"]["resourceVersion"]
+                    await client.request("PATCH", path, {**body, "metadata": {"resourceVersion": version}}, MERGE)
                 return
             except (aiohttp.ClientError, OSError, TimeoutError, Refused) as error:
                 passing = not isinstance(error, Refused) or error.status in _PASSING or error.status >= 500

@@ -94,7 +94,7 @@ def _prune_first(patch: Patch) -> None:
 
 
 def _history_again_and_again(patch: Patch) -> None:
-    patch.setattr(stage_plan, "same_outcome", lambda one, other: False)
+    patch.setattr(stage_plan, "same_outcome", lambda one, other, reused: False)
 
 
 def _nothing_looked_at_again(patch: Patch) -> None:

@@ -117,6 +117,8 @@ class Properties:
         held = {kind for kind in c.ALWAYS if (found := condition(obj, kind)) and found["status"] == "True"}
         if len(held & {c.READY, c.STALLED, c.RECONCILING}) > 1:
             raise Violation(f"{name} is {' and '.join(sorted(held))} at once")
+        if any(not item["message"] for item in status.get("conditions", ())):
+            raise Violation(f"a condition of {name} says nothing")
         if c.READY in held:
             self._check_ready(name, obj)
         self._checked.add(number)

@@ -43,8 +43,10 @@ class ApiServer:
     tls: bool = True
     """False only against a plain-HTTP server in tests."""
 
-    def merge_patch_report_status(self, name: str, body: dict[str, Any]) -> None:
-        """PATCHes reports/status in the pod's own namespace.
+    def merge_patch_report_status(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        """PATCHes reports/status in the pod's own namespace, and returns the Report as it is then.
+
+        An empty `body` changes nothing: it reads the Report, for which a pod has no other right.
 
         Raises:
             ApiServerError: any answer but success, or none.
@@ -67,6 +69,11 @@ class ApiServer:
             connection.close()
         if response.status >= 300:
             raise ApiServerError(f"Report {namespace}/{name}: {response.status} {_message(answer)}", response.status)
+        try:
+            report: dict[str, Any] = json.loads(answer)
+        except ValueError as error:
+            raise ApiServerError(f"Report {namespace}/{name}: the answer is not JSON: {error}", None) from error
+        return report
 
     def _connect(self) -> http.client.HTTPConnection:
         if not self.tls:

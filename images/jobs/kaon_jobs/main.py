@@ -1,7 +1,7 @@
 """kaon-job: runs one stage of one resource, as its JobSpec says, and ends with an exit code that Kubernetes acts on.
 
 A finished artifact of the same input is reported again before anything heavy is imported. Exit codes: 0 done, 64 wrong
-input (no retry helps), 143 stopped by SIGTERM, 1 anything else (retried).
+input (no retry helps), 143 stopped by SIGTERM (tried again without counting), 1 anything else (retried).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from kaon_jobs import artifact
 from kaon_jobs.apiserver import in_cluster
 from kaon_jobs.context import Context, attempt_id, now
 from kaon_jobs.errors import StageFailure, Terminated
-from kaon_jobs.report import Reporter, ResultNotDelivered, write_termination_message
+from kaon_jobs.report import IDLE_STOPS, Reporter, ResultNotDelivered, write_termination_message
 
 log = logging.getLogger("kaon-job")
 
@@ -74,16 +74,15 @@ def run(stage: str, spec_file: Path | None) -> int:
         context = Context(reporter, Path(workdir), attempt_id())
         _listen(context)
         try:
-            reporter.start(context.start_time)
+            if not reporter.start(context.start_time):
+                return 0
             result = _finished(job, context) or _work(job, context)
             if result is not None:
                 reporter.result(result)
             reporter.close()
             return 0
         except Terminated:
-            log.info("stopped by SIGTERM")
-            reporter.close()
-            return EXIT_TERMINATED
+            return _stopped(reporter)
         except StageFailure as failure:
             return _failed(reporter, failure)
         except ResultNotDelivered as error:
@@ -165,6 +164,19 @@ def _listen(context: Context) -> None:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
+
+
+def _stopped(reporter: Reporter) -> int:
+    """Told to stop: no failure, unless every attempt is stopped before it gets anywhere."""
+    log.info("stopped by SIGTERM")
+    idle = reporter.stopped()
+    if idle <= IDLE_STOPS:
+        return EXIT_TERMINATED
+    message = (
+        f"{idle} attempts in a row were told to stop before they reached a checkpoint; at most {IDLE_STOPS} may be. "
+        "Find out what deletes the pods, e.g. with `kubectl get events`."
+    )
+    return _failed(reporter, StageFailure("Interrupted", message, retriable=True))
 
 
 def _failed(reporter: Reporter | None, failure: StageFailure) -> int:

@@ -2,11 +2,13 @@
 
 A thread of its own sends, so that work never waits for the API server: at most one patch in five seconds, phase
 changes and checkpoints within one. Progress that cannot be sent is dropped; the end of a stage is retried for minutes.
+A result is written once: the result of another attempt stands, and the attempt that finds it has nothing left to do.
 Without a cluster it only prints. Touches the API server through the pod's service account, and standard output.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -28,6 +30,8 @@ RESULT_PATIENCE_SECONDS = 600.0
 ERROR_PATIENCE_SECONDS = 60.0
 MISSING_PATIENCE_SECONDS = 60.0
 """A Report that does not exist for this long is not coming: its resource was deleted."""
+IDLE_STOPS = 10
+"""So many attempts in a row may be told to stop before they reach a checkpoint. Each more is a failed attempt."""
 
 
 class ResultNotDelivered(Exception):
@@ -49,13 +53,33 @@ class Reporter:
         self._printed = -INTERVAL_SECONDS
         self._thread: threading.Thread | None = None
         self._pod = pod
+        self._version: str | None = None
+        """The Report's version in the last answer; None: unknown."""
+        self._told: dict[str, Any] = {}
+        """The Report's status in the last answer."""
+        self._progressed = False
+        """Whether this attempt has got further than the ones before: it has a newer checkpoint."""
 
-    def start(self, start_time: str) -> None:
-        """The attempt begins: what an earlier one said of its end is taken back."""
-        if self._server is not None:
-            self._merge({"pod": self._pod, "startTime": start_time, "error": None, "result": None}, urgent=True)
-            self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
-            self._thread.start()
+    def start(self, start_time: str) -> bool:
+        """The attempt begins, and the error of an earlier one is taken back.
+
+        Returns False when the Report has a result already: an earlier attempt's, which stands.
+        """
+        if self._server is None:
+            return True
+        try:
+            self._send({})
+        except ApiServerError as error:
+            # The work is not held up by it: a result that is there is found again before another is written.
+            log.warning("the Report %s cannot be read: %s", self._report, error)
+        if self._told.get("result"):
+            log.info("the Report %s has its result already; it stands", self._report)
+            return False
+        attempt = int(self._told.get("attempt") or 0) + (self._told.get("pod") != self._pod)
+        self._merge({"pod": self._pod, "attempt": attempt, "startTime": start_time, "error": None}, urgent=True)
+        self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
+        self._thread.start()
+        return True
 
     def progress(
         self,
@@ -90,6 +114,7 @@ class Reporter:
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """There is a new point to resume from."""
         log.info("checkpoint at step %d: %s", checkpoint.step, checkpoint.uri)
+        self._progressed |= checkpoint.step > int((self._told.get("lastCheckpoint") or {}).get("step", -1))
         self._merge({"lastCheckpoint": checkpoint.wire()}, urgent=True)
 
     def resumed(self, step: int) -> None:
@@ -98,7 +123,7 @@ class Reporter:
         self._merge({"resumedFromStep": step}, urgent=True)
 
     def result(self, result: Result) -> None:
-        """The stage is finished.
+        """The stage is finished. Where another attempt has told its result meanwhile, that one stands.
 
         Raises:
             ResultNotDelivered: the API server could not be told for ten minutes, or refuses.
@@ -106,7 +131,7 @@ class Reporter:
         artifact = result.artifact
         what = f"{artifact.uri} {artifact.digest}" if artifact else "no artifact"
         log.info("finished%s: %s", " (reused)" if result.reused else "", what)
-        done: dict[str, Any] = {"result": result.wire(), "error": None}
+        done: dict[str, Any] = {"result": result.wire(), "error": None, "idleStops": None}
         if not self._close(done, RESULT_PATIENCE_SECONDS):
             raise ResultNotDelivered(f"the Report {self._report} could not be told of the result")
 
@@ -115,8 +140,19 @@ class Reporter:
         self._close({"error": error.wire()}, ERROR_PATIENCE_SECONDS)
 
     def close(self, patience_seconds: float = 5.0) -> None:
-        """Sends what is left, e.g. the checkpoint of a stage that was told to stop."""
+        """Sends what is left."""
         self._close({}, patience_seconds)
+
+    def stopped(self, patience_seconds: float = 5.0) -> int:
+        """The attempt was told to stop. Returns how many in a row were before a newer checkpoint, with this one."""
+        if self._server is None:
+            return 0
+        if not self._told:
+            with contextlib.suppress(ApiServerError):  # told below, or not: the process has to end either way
+                self._send({})
+        idle = 0 if self._progressed else int(self._told.get("idleStops") or 0) + 1
+        self._close({"idleStops": idle or None}, patience_seconds)
+        return idle
 
     def _merge(self, status: dict[str, Any], *, urgent: bool) -> None:
         if self._server is None:
@@ -179,8 +215,22 @@ class Reporter:
                 pause = min(pause * 2, 15.0)
 
     def _send(self, status: dict[str, Any]) -> None:
+        """One patch; an empty one reads. A result is written only over a Report that is known to have none."""
         assert self._server is not None and self._report is not None
-        self._server.merge_patch_report_status(self._report, {"status": status})
+        body: dict[str, Any] = {"status": status} if status else {}
+        if "result" in status:
+            if self._version is None:
+                self._send({})
+            if self._told.get("result"):
+                log.info("the Report %s has its result already; it stands", self._report)
+                return
+            body["metadata"] = {"resourceVersion": self._version}
+        try:
+            found = self._server.merge_patch_report_status(self._report, body)
+        except ApiServerError:
+            self._version = None  # somebody else wrote it, or what became of this patch is unknown
+            raise
+        self._version, self._told = found["metadata"]["resourceVersion"], found.get("status", {})
 
     def _print(self, progress: Progress, changed: bool) -> None:
         if not changed and time.monotonic() - self._printed < INTERVAL_SECONDS:

@@ -86,6 +86,10 @@ class ReportStatus(ApiModel):
     """What the pod says."""
 
     pod: str | None = Field(default=None, max_length=253)
+    attempt: Count | None = Field(default=None, description="Which attempt this is, from 1.")
+    idle_stops: Count | None = Field(
+        default=None, description="How many attempts in a row were told to stop before they reached a checkpoint."
+    )
     start_time: str | None = Field(default=None, json_schema_extra={"format": "date-time"})
     progress: Progress | None = None
     last_checkpoint: Checkpoint | None = None

@@ -59,8 +59,8 @@ def conditions_of(state: State, previous: Object, generation: int, now: datetime
     before = {condition["type"]: condition for condition in previous.get("conditions", [])}
     claims = {
         c.READY: Claim(state.ready, state.reason, state.message),
-        c.RECONCILING: Claim(state.reconciling, state.reason, state.message if state.reconciling else ""),
-        c.STALLED: Claim(state.stalled, state.reason, state.message if state.stalled else ""),
+        c.RECONCILING: Claim(state.reconciling, state.reason, state.message if state.reconciling else _at_rest(state)),
+        c.STALLED: Claim(state.stalled, state.reason, state.message if state.stalled else "Nothing holds it up."),
         **state.claims,
     }
     result = []
@@ -79,6 +79,15 @@ def conditions_of(state: State, previous: Object, generation: int, now: datetime
             }
         )
     return result
+
+
+def _at_rest(state: State) -> str:
+    """Why nothing is under way. Says nothing that the message of Ready or Stalled says already."""
+    if state.ready:
+        return "Nothing is under way: the resource is as declared."
+    if state.stalled:
+        return "Nothing is under way until the cause that the condition Stalled names is removed."
+    return "Nothing is under way: the resource is suspended."
 
 
 def refused(status: Object, previous: Object, state: State, generation: int, now: datetime) -> Object:

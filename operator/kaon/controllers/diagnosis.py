@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from kaon.api import conditions as c
+from kaon.contract.jobspec import EXIT_TERMINATED
 from kaon.controllers.base import Object
 
 
@@ -125,6 +126,8 @@ def _evicted(pod: Object) -> Finding | None:
 def _exit(pod: Object) -> Finding | None:
     for item in _statuses(pod):
         ended = item.get("state", {}).get("terminated", {})
+        if ended.get("exitCode") == EXIT_TERMINATED:
+            return Finding("Interrupted", f"The container {item.get('name')} was told to stop (exit code 143).")
         if ended.get("exitCode", 0) != 0:
             text = ended.get("message", "").strip()
             return Finding(

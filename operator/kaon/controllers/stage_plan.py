@@ -77,8 +77,9 @@ def _plan(
     previous = observed.obj.get("status", {})
     generation = observed.obj["metadata"].get("generation", 0)
     history = list(previous.get("history", []))
+    status_fields = fields or {}
     events: tuple[EventRecord, ...] = ()
-    if outcome and not any(same_outcome(outcome, item) for item in history):
+    if outcome and not any(same_outcome(outcome, item, status_fields.get("reused", False)) for item in history):
         history = [*history, dict(outcome)][-HISTORY_LENGTH:]
         # What went well is told by conditions and history; an Event more for each run would be for nobody.
         events = () if state.ready else (EventRecord("Warning", state.reason, state.message),)
@@ -87,7 +88,7 @@ def _plan(
         "phase": state.phase,
         "observedGeneration": generation,
         "conditions": conditions_of(_telling_inputs(state, unknown), previous, generation, observed.now),
-        **(fields or {}),
+        **status_fields,
         **({"history": history} if history else {}),
     }
     return Plan(children, status, requeue_after, events, look_up)
@@ -98,9 +99,13 @@ def _telling_inputs(state: State, otherwise: Claim) -> State:
     return replace(state, claims={c.INPUTS_READY: otherwise, **state.claims})
 
 
-def same_outcome(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two history entries tell of the same run."""
-    return all(one.get(name) == other.get(name) for name in ("time", "inputDigest", "outcome"))
+def same_outcome(one: Mapping[str, Any], other: Mapping[str, Any], reused: bool = False) -> bool:
+    """Whether two history entries tell of the same run.
+
+    `reused`: the first one's run made nothing, but found an artifact, so it is told together with the run that made it.
+    """
+    same = ("inputDigest", "outcome", "artifactDigest" if reused else "time")
+    return all(one.get(name) == other.get(name) for name in same)
 
 
 @dataclass(frozen=True)
@@ -166,7 +171,7 @@ class _Run:
             "progress": {"percent": 100, "phase": "reused" if result.reused else "done"},
             "reused": result.reused,
             "cost": result.cost.wire(),
-            **self._attempts(found_job),
+            **self._attempts(found_job, said),
             **self.stage.running_fields(said),
             **({"artifact": artifact} if artifact else {}),
             **verdict.fields,
@@ -195,7 +200,7 @@ class _Run:
         if said.progress is not None:
             fields["progress"] = said.progress.wire()
         fields = {name: value for name, value in fields.items() if value is not None}
-        fields |= self._attempts(found_job) | dict(self.stage.running_fields(said))
+        fields |= self._attempts(found_job, said) | dict(self.stage.running_fields(said))
         state = self._living_state(found_job, said)
         again = self._pods_overdue_in(found_job)
         requeue_after = again + 1 if again is not None and again > 0 else None
@@ -206,7 +211,7 @@ class _Run:
         message = f"{message} {_way_out(self.name)}"
         time = why.get("lastTransitionTime") or timestamp(self.observed.now)
         outcome = {"time": time, "outcome": reason, "inputDigest": self.digest, "message": message[:1024]}
-        fields = {"completionTime": time, **self._attempts(found_job), **self.stage.running_fields(said)}
+        fields = {"completionTime": time, **self._attempts(found_job, said), **self.stage.running_fields(said)}
         if said.start_time:
             fields["startTime"] = said.start_time
         jobs = (Child(found_job, mode="keep"),)
@@ -308,15 +313,19 @@ class _Run:
         # Not planned any more: it is removed, then made again, finds its artifact finished and reports that.
         return self._finish((), state, requeue_after=1.0, look_up=frozenset({self.report_key}))
 
-    def _attempts(self, found_job: Object | None) -> dict[str, Any]:
-        """How many pods it took; what was known of it, once the Job is gone."""
+    def _attempts(self, found_job: Object | None, said: ReportStatus) -> dict[str, Any]:
+        """How many pods it took; what was known of it, once the Job is gone.
+
+        The Job counts no pod that was told to stop, and the pods count none that died before it could say a word.
+        """
         if found_job is None:
             previous = self.observed.obj.get("status", {})
             known = previous.get("attempts") if previous.get("inputDigest") == self.digest else None
             return {} if known is None else {"attempts": known}
         status = found_job.get("status", {})
         # A failed Job has no pod beside those that failed.
-        return {"attempts": max(1, status.get("failed", 0) + status.get("active", 0) + status.get("succeeded", 0))}
+        counted = status.get("failed", 0) + status.get("active", 0) + status.get("succeeded", 0)
+        return {"attempts": max(1, counted, said.attempt or 0)}
 
     def _failed_before(self) -> bool:
         """Whether this digest's Job failed and was then removed by its time to live, which is no wish to try again."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kaon.api.common import StageSpec
 from kaon.contract.digest import canonical_json
-from kaon.contract.jobspec import EXIT_WRONG_INPUT, SPEC_VARIABLE, WORK_DIR, JobSpec
+from kaon.contract.jobspec import EXIT_TERMINATED, EXIT_WRONG_INPUT, SPEC_VARIABLE, WORK_DIR, JobSpec
 from kaon.resources import labels
 from kaon.resources.access import JOB_IDENTITY
 from kaon.resources.base import Images, Object
@@ -90,6 +90,12 @@ def job(obj: Object, spec: StageSpec, told: JobSpec, images: Images, *, name: st
                         "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [EXIT_WRONG_INPUT]},
                     },
                     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                    # A pod that is deleted without an eviction has no such condition. That such pods are not made
+                    # without end is seen to by the pods themselves (kaon_jobs.report.IDLE_STOPS).
+                    {
+                        "action": "Ignore",
+                        "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [EXIT_TERMINATED]},
+                    },
                 ]
             },
             "template": {"metadata": {"labels": job_labels}, "spec": {**pod, "restartPolicy": "Never"}},

@@ -69,7 +69,8 @@ class Story:
             case "live":
                 world.live(value, step=min(value, 10))
         if what != "live":
-            world.look()
+            plan = world.look()
+            assert all(item["message"] for item in plan.status["conditions"]), plan.status["conditions"]
 
 
 @settings(max_examples=60, deadline=None)

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from kaon.api import conditions as c
+from kaon.contract.jobspec import EXIT_TERMINATED, EXIT_WRONG_INPUT
 from kaon.controllers.base import Key, Object
 from kaon.controllers.conditions import timestamp
 from kaon.resources import labels
@@ -17,6 +18,7 @@ from .world import (
     NAMESPACE,
     TRAINING_SPEC,
     World,
+    dataset_result,
 )
 
 
@@ -140,3 +142,37 @@ def test_a_resumed_training_says_so(world: World) -> None:
     assert status["resumedFromStep"] == 40 and status["lastCheckpoint"]["step"] == 40
     assert status["attempts"] == 2
     assert "Resumed from the checkpoint at step 40" in ready(world, "TrainingRun", "run")["message"]
+
+
+def test_a_run_that_finds_the_artifact_of_an_earlier_one_is_not_told_as_another(world: World) -> None:
+    finish_dataset(world)
+    name = world.jobs("data")[0]["metadata"]["name"]
+    for kind in ("Job", "Report"):
+        world.objects.pop(Key(kind, NAMESPACE, name))
+    world.now += timedelta(minutes=5)
+    world.settle()
+    world.run(world.jobs("data")[0], {**dataset_result(), "reused": True})
+    world.settle()
+    status = world.objects[Key("Dataset", NAMESPACE, "data")]["status"]
+    assert status["reused"] is True
+    assert [item["outcome"] for item in status["history"]] == ["Succeeded"]
+
+
+def test_a_pod_that_was_told_to_stop_is_an_attempt_that_the_job_does_not_count(world: World) -> None:
+    world.apply("Dataset", "data", DATASET_SPEC)
+    world.settle()
+    job = world.jobs("data")[0]
+    job["status"] = {"active": 1, "ready": 1}
+    world.report(job, {"pod": "second", "attempt": 2})
+    world.settle()
+    assert world.objects[Key("Dataset", NAMESPACE, "data")]["status"]["attempts"] == 2
+
+
+def test_an_exit_by_sigterm_does_not_count_against_the_backoff_limit(world: World) -> None:
+    world.apply("Dataset", "data", DATASET_SPEC)
+    world.settle()
+    rules = world.jobs("data")[0]["spec"]["podFailurePolicy"]["rules"]
+    by_code = {
+        code: rule["action"] for rule in rules if "onExitCodes" in rule for code in rule["onExitCodes"]["values"]
+    }
+    assert by_code == {EXIT_WRONG_INPUT: "FailJob", EXIT_TERMINATED: "Ignore"}

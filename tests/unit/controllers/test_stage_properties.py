@@ -102,3 +102,4 @@ def test_ready_is_never_said_of_an_old_generation_and_a_digest_never_gets_a_seco
                 by_type = {item["type"]: item["status"] for item in plan.status["conditions"]}
                 assert not (by_type[c.READY] == "True" and by_type[c.STALLED] == "True")
                 assert set(by_type) >= set(c.ALWAYS)
+                assert all(item["message"] for item in plan.status["conditions"]), plan.status["conditions"]

@@ -138,6 +138,24 @@ def test_every_end_has_its_exit_code(
     assert termination.read_text().startswith(f"{reason}: ")
 
 
+@pytest.mark.parametrize(("idle", "code"), [(0, 143), (10, 143), (11, 1)])
+def test_a_stage_that_is_told_to_stop_again_and_again_before_a_checkpoint_fails_in_the_end(
+    shop: Any, monkeypatch: pytest.MonkeyPatch, termination: Path, idle: int, code: int
+) -> None:
+    job: JobSpec = shop.job("datasets", shop.dataset_work(), token="never made")
+    monkeypatch.setenv("KAON_JOB_SPEC", job.model_dump_json(by_alias=True))
+    monkeypatch.setenv("KAON_TERMINATION_LOG", str(termination))
+
+    def stop(job: JobSpec, context: Context) -> Result:
+        raise Terminated
+
+    monkeypatch.setattr(main, "_work", stop)
+    monkeypatch.setattr(main, "_listen", lambda context: None)
+    monkeypatch.setattr(Reporter, "stopped", lambda self: idle)
+    assert main.run("dataset", None) == code
+    assert termination.read_text().startswith("Interrupted: 11 attempts in a row") == (code == 1)
+
+
 def test_sigterm_ends_a_stage_at_once_unless_it_saves_itself_first(tmp_path: Path) -> None:
     context = Context(Reporter(None, None), tmp_path, "one")
     with pytest.raises(Terminated):

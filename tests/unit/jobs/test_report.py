@@ -20,11 +20,12 @@ from kaon_jobs.report import Reporter, ResultNotDelivered, progress_line
 
 
 class Server:
-    """An API server that knows one call, merges what it is sent and can be told to fail."""
+    """An API server that knows one call, merges what it is sent, counts versions and can be told to fail."""
 
     def __init__(self) -> None:
         self.patches: list[dict[str, Any]] = []
         self.status: dict[str, Any] = {}
+        self.version = 1
         self.failures: list[int] = []
         self.requests: list[tuple[str, str | None, str | None]] = []
         outer = self
@@ -34,10 +35,12 @@ class Server:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.requests.append((self.path, self.headers["Authorization"], self.headers["Content-Type"]))
                 code = outer.failures.pop(0) if outer.failures else 200
-                if code == 200:
-                    outer.patches.append(body)
-                    outer.status = merged(outer.status, body["status"])
-                answer = json.dumps({"message": "no such report"} if code == 404 else {}).encode()
+                if code == 200 and body.get("metadata", {}).get("resourceVersion") not in (None, str(outer.version)):
+                    code = 409
+                if code == 200 and body:
+                    outer.patch(body)
+                report = {"metadata": {"resourceVersion": str(outer.version)}, "status": outer.status}
+                answer = json.dumps(report if code == 200 else {"message": f"answered {code}"}).encode()
                 self.send_response(code)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
@@ -48,6 +51,12 @@ class Server:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def patch(self, body: dict[str, Any]) -> None:
+        """Somebody patches the Report."""
+        self.patches.append(body)
+        self.status = merged(self.status, body["status"])
+        self.version += 1
 
 
 def merged(old: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
@@ -142,9 +151,63 @@ def test_a_new_attempt_takes_back_the_error_of_the_one_before(reporter: Reporter
     assert server.status["lastCheckpoint"] == {"step": 7}
 
 
+def test_an_attempt_that_finds_a_result_has_nothing_to_do_and_leaves_it_alone(
+    reporter: Reporter, server: Server
+) -> None:
+    first = {"completionTime": "2025-12-31T00:00:00Z"}
+    server.status = {"result": first, "pod": "pod-before"}
+    assert not reporter.start("2026-01-01T00:00:00Z")
+    reporter.close()
+    assert server.status == {"result": first, "pod": "pod-before"} and server.patches == []
+
+
+def test_a_result_that_another_attempt_tells_meanwhile_is_not_replaced(reporter: Reporter, server: Server) -> None:
+    assert reporter.start("2026-01-01T00:00:00Z")
+    wait_until(lambda: server.status.get("pod") == "pod-0")
+    server.patch({"status": {"result": {"completionTime": "2025-12-31T00:00:00Z"}}})
+    reporter.result(result())
+    assert server.status["result"] == {"completionTime": "2025-12-31T00:00:00Z"}
+
+
+def test_what_another_attempt_writes_beside_the_result_does_not_hold_it_back(
+    reporter: Reporter, server: Server
+) -> None:
+    assert reporter.start("2026-01-01T00:00:00Z")
+    wait_until(lambda: server.status.get("pod") == "pod-0")
+    server.patch({"status": {"progress": {"phase": "exporting"}}})
+    reporter.result(result())
+    assert server.status["result"]["completionTime"] == "2026-01-01T00:00:01Z"
+
+
+def test_attempts_are_counted_by_pod(reporter: Reporter, server: Server) -> None:
+    server.status = {"pod": "pod-before", "attempt": 2}
+    reporter.start("2026-01-01T00:00:00Z")
+    reporter.close()
+    assert server.status["attempt"] == 3
+    reporter.start("2026-01-01T00:00:00Z")
+    reporter.close()
+    assert server.status["attempt"] == 3
+
+
+@pytest.mark.parametrize(
+    ("before", "checkpoint", "idle"),
+    [({}, None, 1), ({"idleStops": 4}, None, 5), ({"idleStops": 4}, 8, 0), ({"idleStops": 4}, 7, 5)],
+    ids=["the first stop", "another one", "after a newer checkpoint", "after the same checkpoint again"],
+)
+def test_stops_are_counted_until_a_newer_checkpoint(
+    reporter: Reporter, server: Server, before: dict[str, Any], checkpoint: int | None, idle: int
+) -> None:
+    server.status = {"lastCheckpoint": {"step": 7}, **before}
+    reporter.start("2026-01-01T00:00:00Z")
+    if checkpoint is not None:
+        reporter.checkpoint(Checkpoint(step=checkpoint, uri="s3://b/x", time="2026-01-01T00:00:00Z"))
+    assert reporter.stopped() == idle
+    assert server.status.get("idleStops", 0) == idle
+
+
 def test_a_rotated_token_is_read_anew(reporter: Reporter, server: Server, tmp_path: Path) -> None:
     reporter.start("2026-01-01T00:00:00Z")
-    wait_until(lambda: len(server.requests) == 1)
+    wait_until(lambda: len(server.requests) == 2)
     (tmp_path / "token").write_text("second-token")
     reporter.result(result())
     assert server.requests[-1][1] == "Bearer second-token"
