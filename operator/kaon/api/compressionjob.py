@@ -9,7 +9,7 @@ from pydantic import Field
 
 from kaon.api.base import ApiModel, Rule, Rules
 from kaon.api.common import StageSpec, StageStatus
-from kaon.api.evaluation import Evaluation, Latency
+from kaon.api.evaluation import Display, Evaluation, Latency
 from kaon.api.types import Count, Figure, Name, Ratio, Seconds
 
 KIND = "CompressionJob"
@@ -353,3 +353,4 @@ class CompressionJobStatus(StageStatus):
         default_factory=list, max_length=10, json_schema_extra={"x-kubernetes-list-type": "atomic"}
     )
     source_digest: str | None = Field(default=None, max_length=71)
+    display: Display | None = None

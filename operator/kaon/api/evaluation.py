@@ -49,6 +49,18 @@ class Evaluation(ApiModel):
     isa: str | None = Field(default=None, max_length=256, description="Instruction sets used, e.g. AVX512_VNNI.")
 
 
+Shown = Annotated[str | None, Field(max_length=32)]
+
+
+class Display(ApiModel):
+    """Figures of this status, rounded, as `kubectl get` prints them. For people: programs read the numbers."""
+
+    accuracy: Shown = None
+    macro_f1: Annotated[Shown, Field(alias="macroF1")] = None
+    smaller: Shown = None
+    faster: Shown = None
+
+
 class Minimum(ApiModel):
     """The gate of a stage: each figure must be at least this. A missing figure fails."""
 

@@ -110,8 +110,8 @@ KINDS: Final = (
             column(
                 "ETA", ".status.progress.etaSeconds", "integer", wide=True, about="Seconds to the end of the stage."
             ),
-            column("Accuracy", ".status.evaluation.accuracy", "number", about="On the test split."),
-            column("Macro-F1", ".status.evaluation.macroF1", "number", about="On the test split."),
+            column("Accuracy", ".status.display.accuracy", about="On the test split."),
+            column("Macro-F1", ".status.display.macroF1", about="On the test split."),
             AGE,
             column("Dataset", ".spec.datasetRef.name", wide=True),
             *WHY,
@@ -128,11 +128,9 @@ KINDS: Final = (
             PHASE,
             PROGRESS,
             column("Verdict", ".status.verdict"),
-            column("Smaller", ".status.sizeRatio", "number", about="Baseline bytes / bytes of the chosen model."),
-            column("Faster", ".status.speedup.value", "number", about="Baseline p50 / p50 of the chosen model."),
-            column(
-                "Accuracy", ".status.evaluation.accuracy", "number", about="Of the chosen model, on the test split."
-            ),
+            column("Smaller", ".status.display.smaller", about="Baseline bytes / bytes of the chosen model."),
+            column("Faster", ".status.display.faster", about="Baseline p50 / p50 of the chosen model."),
+            column("Accuracy", ".status.display.accuracy", about="Of the chosen model, on the test split."),
             AGE,
             column("Model", ".spec.modelRef.name", wide=True),
             column("Chosen", ".status.chosen", wide=True),

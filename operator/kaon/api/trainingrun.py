@@ -8,7 +8,7 @@ from pydantic import Field
 
 from kaon.api.base import ApiModel
 from kaon.api.common import Checkpoint, StageSpec, StageStatus
-from kaon.api.evaluation import Evaluation, Minimum
+from kaon.api.evaluation import Display, Evaluation, Minimum
 from kaon.api.types import LARGEST, STORE_URI, Count, Digest, LocalReference
 
 KIND = "TrainingRun"
@@ -100,3 +100,4 @@ class TrainingRunStatus(StageStatus):
     resumed_from_step: Count | None = Field(default=None, description="The step from which the last attempt resumed.")
     dataset: DatasetVersion | None = None
     evaluation: Evaluation | None = None
+    display: Display | None = None

@@ -29,6 +29,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+UNBOUNDED = 10_000
+"""Columns of an output that is no terminal."""
+
 Namespace = Annotated[str | None, typer.Option("-n", "--namespace", help="Default: the kubeconfig's namespace.")]
 Kubeconfig = Annotated[str | None, typer.Option(help="Default: $KUBECONFIG, else ~/.kube/config.")]
 Context = Annotated[str | None, typer.Option(help="A context of the kubeconfig. Default: the current one.")]
@@ -101,6 +104,9 @@ def version() -> None:
 
 def show_comparison(console: Console, comparison: comparing.Comparison) -> None:
     """The comparison with its verdict, as `kaon compare` prints it."""
+    if not console.is_terminal:
+        # A pipe or a file has no width: nothing is cut or folded there.
+        console = Console(file=console.file, width=UNBOUNDED)
     console.print(comparing.table(comparison))
     style = {"Accepted": "green", "Inconclusive": "yellow"}.get(comparison.verdict, "red")
     console.print(Text(f"\n{comparison.verdict}", style=style).append(f"  {comparison.message}", style="default"))

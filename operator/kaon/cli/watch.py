@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +20,7 @@ from kaon.cli.feed import Feed
 from kaon.cli.pipeline import Row, State
 
 QUIET_SECONDS = 60.0
+BAR_WIDTH = 10
 COLOURS = {State.READY: "green", State.WORKING: "cyan", State.SUSPENDED: "yellow", State.STALLED: "red"}
 
 
@@ -48,7 +50,7 @@ def watch(
     feed = Feed(cluster, namespace)
     rows = pipeline.rows(feed.board.objects.values())
     if once:
-        console.print(table(rows) if rows else f"No Kaon resources in namespace {namespace}.")
+        print_once(console, rows, namespace)
         code = exit_code(rows, expected)
         # The table has just said what is awaited; only what is stuck needs more words.
         if code == EXIT_STALLED:
@@ -68,6 +70,17 @@ def watch(
             rows = pipeline.rows(feed.board.objects.values())
     tell_the_end(console, code, rows, namespace, clock() - began)
     return EXIT_NOT_YET if code is None else code
+
+
+def print_once(console: Console, rows: Sequence[Row], namespace: str) -> None:
+    """The pipeline as it is now: fitted to a terminal, and in lines of any length elsewhere."""
+    if not rows:
+        console.print(f"No Kaon resources in namespace {namespace}.", soft_wrap=True)
+    elif console.is_terminal:
+        console.print(fitted(rows, console.width))
+    else:
+        for text in plain(rows):
+            console.print(text, soft_wrap=True, markup=False, highlight=False, style=None)
 
 
 def exit_code(rows: Sequence[Row], expected: int = 1) -> int | None:
@@ -120,11 +133,9 @@ class LiveTable:
         self._live.__exit__(None, None, None)
 
     def show(self, rows: Sequence[Row], note: str) -> None:
-        shown = table(rows)
         elapsed = figures.duration(self._clock() - self._began)
-        shown.caption = Text(f"{elapsed}  {note}", style="yellow" if note else "dim")
-        shown.caption_justify = "left"
-        self._live.update(shown, refresh=True)
+        caption = Text(f"{elapsed}  {note}", style="yellow" if note else "dim")
+        self._live.update(Group(fitted(rows, self._live.console.width), caption), refresh=True)
 
 
 class Lines:
@@ -178,32 +189,83 @@ def line(row: Row) -> str:
     return "  ".join(filter(None, (row.title, row.phase, percent, row.step, eta, row.metric, said)))
 
 
+HEADINGS = ("KIND", "NAME", "PHASE", "PROGRESS", "DETAILS")
+SPACE_BETWEEN = 2
+NARROWEST_DETAILS = 32
+"""Characters of the last column below which sentences fall apart."""
+
+
+def plain(rows: Sequence[Row]) -> list[str]:
+    """The pipeline as lines for a pipe or a file: aligned columns, each resource on one line of any length."""
+    cells = [HEADINGS, *((row.kind, row.name, row.phase, _percent(row), "  ".join(_said(row))) for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS) - 1)]
+    space = " " * SPACE_BETWEEN
+    return [
+        space.join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]).rstrip()
+        for line in cells
+    ]
+
+
+def fitted(rows: Sequence[Row], width: int) -> RenderableType:
+    """A table, or where the terminal is too narrow for one the details below each resource."""
+    fixed = sum(
+        max(len(heading), *lengths) + SPACE_BETWEEN
+        for heading, lengths in (
+            ("KIND", [len(row.kind) for row in rows] or [0]),
+            ("NAME", [len(row.name) for row in rows] or [0]),
+            ("PHASE", [len(row.phase) for row in rows] or [0]),
+            ("PROGRESS", [BAR_WIDTH + len(" 100 %")]),
+        )
+    )
+    return table(rows) if width - fixed >= NARROWEST_DETAILS else stacked(rows)
+
+
+def stacked(rows: Sequence[Row]) -> RenderableType:
+    """A line for each resource, and its details below, indented."""
+    lines: list[RenderableType] = []
+    for row in rows:
+        head = Text.assemble((row.title, "bold"), "  ", (row.phase, COLOURS[row.state]))
+        lines.append(head.append(f"  {_percent(row)}") if row.percent is not None else head)
+        details = _details(row)
+        if details.plain:
+            lines.append(Padding(details, (0, 0, 0, 2)))
+    return Group(*lines)
+
+
 def table(rows: Sequence[Row]) -> Table:
     """The pipeline as a table, one row a resource."""
-    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    shown.add_column("KIND", no_wrap=True)
-    shown.add_column("NAME", no_wrap=True)
-    shown.add_column("PHASE", no_wrap=True)
-    shown.add_column("PROGRESS", no_wrap=True)
-    shown.add_column("DETAILS", overflow="fold", ratio=1)
+    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, SPACE_BETWEEN, 0, 0))
+    for heading in HEADINGS[:-1]:
+        shown.add_column(heading, no_wrap=True)
+    shown.add_column(HEADINGS[-1], overflow="fold", ratio=1)
     for row in rows:
         shown.add_row(row.kind, row.name, Text(row.phase, style=COLOURS[row.state]), _bar(row), _details(row))
     return shown
+
+
+def _percent(row: Row) -> str:
+    return "" if row.percent is None else f"{row.percent:.0f} %"
 
 
 def _bar(row: Row) -> RenderableType:
     if row.percent is None:
         return ""
     grid = Table.grid(padding=(0, 1))
-    grid.add_row(ProgressBar(total=100, completed=row.percent, width=10), f"{row.percent:3.0f} %")
+    grid.add_row(ProgressBar(total=100, completed=row.percent, width=BAR_WIDTH), f"{row.percent:3.0f} %")
     return grid
 
 
-def _details(row: Row) -> Text:
+def _said(row: Row) -> list[str]:
+    """How it is going; and of what does not run: why it waits or is stuck, or where it serves."""
     eta = f"{row.eta} left" if row.eta else ""
-    parts = [Text("  ".join(filter(None, (row.step, eta, row.metric))))]
-    # What runs shows its progress; whatever waits, is stuck or serves says why, or where.
-    if not row.step and (row.reason or row.message):
-        style = COLOURS[row.state] if row.state is not State.READY else "dim"
-        parts.append(Text(": ".join(filter(None, (row.reason, row.message))), style=style))
-    return Text("\n").join(part for part in parts if part.plain)
+    figures_told = "  ".join(filter(None, (row.step, eta, row.metric)))
+    why = "" if row.step else ": ".join(filter(None, (row.reason, row.message)))
+    return [part for part in (figures_told, why) if part]
+
+
+def _details(row: Row) -> Text:
+    said = _said(row)
+    parts = [Text(part) for part in said]
+    if said and not row.step and (row.reason or row.message):
+        parts[-1].stylize(COLOURS[row.state] if row.state is not State.READY else "dim")
+    return Text("\n").join(parts)

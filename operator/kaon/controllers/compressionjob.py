@@ -7,6 +7,7 @@ from kaon.api.compressionjob import KIND, CompressionJobSpec
 from kaon.api.report import CompressionResult, Result
 from kaon.api.trainingrun import DatasetVersion
 from kaon.contract.jobspec import CompressWork, InputArtifact, StoreAccess
+from kaon.controllers import display
 from kaon.controllers.base import Controller, Key, Object, Observed, Plan
 from kaon.controllers.conditions import Claim, State
 from kaon.controllers.stage import (
@@ -61,7 +62,7 @@ def judge(spec: CompressionJobSpec, result: Result) -> Verdict:
     if found is None:
         return Verdict(failed("ResultIncomplete", "The Report has no compression result."), {}, artifact=False)
     told = found.wire()
-    fields = {name: told[name] for name in REPORTED if name in told}
+    fields = {name: told[name] for name in REPORTED if name in told} | {"display": display.of_compression(found)}
     reason = REASONS.get(found.verdict, "ResultIncomplete")
     tolerated = found.verdict == "Inconclusive" and spec.budget.on_inconclusive == "Accept"
     if result.artifact is not None and (found.verdict == "Accepted" or tolerated):

@@ -10,6 +10,7 @@ from kaon.api.evaluation import Evaluation, Minimum
 from kaon.api.report import ReportStatus, Result
 from kaon.api.trainingrun import KIND, DatasetVersion, TrainingRunSpec
 from kaon.contract.jobspec import InputArtifact, StoreAccess, TrainWork
+from kaon.controllers import display
 from kaon.controllers.base import Controller, Key, Object, Observed, Plan
 from kaon.controllers.conditions import State
 from kaon.controllers.gates import Gate, failures
@@ -69,7 +70,7 @@ def judge(spec: TrainingRunSpec, result: Result) -> Verdict:
     if result.training is None or result.artifact is None:
         return Verdict(failed("ResultIncomplete", "The Report has no training result."), {}, artifact=False)
     found = result.training.evaluation
-    fields = {"evaluation": found.wire()}
+    fields = {"evaluation": found.wire(), "display": display.of_training(found)}
     broken = failures(evaluation_gates(spec.evaluation.minimum, found))
     if broken:
         message = (

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from crd_samples import MINIMAL, USER_KINDS
 
+from kaon.api.evaluation import Evaluation
+from kaon.api.report import CompressionResult
 from kaon.api.schema import Kind
+from kaon.controllers import display
 
 NOW = "2026-01-02T03:04:05Z"
 
@@ -59,18 +62,23 @@ def test_the_columns_of_a_dataset_say_how_it_is_going(kubectl: Any, namespace: s
 
 def test_the_columns_of_a_training_run_show_its_figures(kubectl: Any, namespace: str) -> None:
     kubectl.apply(resource("TrainingRun", namespace))
-    evaluation = {"split": "test", "rows": 10, "accuracy": 0.95, "macroF1": 0.91}
-    kubectl.patch_status("trun", "x", namespace, {"phase": "Succeeded", "evaluation": evaluation})
+    found = Evaluation(split="test", rows=10, accuracy=0.970306, macro_f1=0.9136)
+    status = {"phase": "Succeeded", "evaluation": found.wire(), "display": display.of_training(found)}
+    kubectl.patch_status("trun", "x", namespace, status)
     shown = table(kubectl("get", "trun", "x", "-n", namespace))
-    assert (shown["PHASE"], shown["ACCURACY"], shown["MACRO-F1"]) == ("Succeeded", "0.95", "0.91")
+    assert (shown["PHASE"], shown["ACCURACY"], shown["MACRO-F1"]) == ("Succeeded", "0.970", "0.914")
 
 
 def test_the_columns_of_a_compression_show_what_was_won(kubectl: Any, namespace: str) -> None:
     kubectl.apply(resource("CompressionJob", namespace))
-    won = {"verdict": "Accepted", "sizeRatio": 3.98, "speedup": {"value": 2.1, "low": 1.9, "high": 2.3}}
-    kubectl.patch_status("cjob", "x", namespace, {"phase": "Succeeded", **won})
+    won: dict[str, Any] = {"sizeRatio": 12.8678, "speedup": {"value": 3.871418, "low": 3.8, "high": 3.9}}
+    won |= {"verdict": "Accepted", "evaluation": {"split": "test", "rows": 10, "accuracy": 0.970306}}
+    told = {"message": "", "baseline": won["evaluation"], "sourceDigest": "sha256:" + "0" * 64}
+    figures = display.of_compression(CompressionResult.model_validate(won | told))
+    kubectl.patch_status("cjob", "x", namespace, {"phase": "Succeeded", **won, "display": figures})
     shown = table(kubectl("get", "cjob", "x", "-n", namespace))
-    assert (shown["VERDICT"], shown["SMALLER"], shown["FASTER"]) == ("Accepted", "3.98", "2.1")
+    assert (shown["VERDICT"], shown["SMALLER"], shown["FASTER"]) == ("Accepted", "12.87x", "3.87x")
+    assert shown["ACCURACY"] == "0.970"
 
 
 def test_the_columns_of_a_deployment_show_replicas_and_url(kubectl: Any, namespace: str) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from cli_objects import OTHER_DIGEST, artifact, conditions, job, run
+from rich.console import Console
 
 from kaon.api.compressionjob import Interval, Undecided
 from kaon.cli.compare import compare
 from kaon.cli.errors import CliError
+from kaon.cli.main import show_comparison
 
 
 def test_every_figure_stands_beside_its_change() -> None:
@@ -77,3 +81,13 @@ def test_a_job_that_is_not_done_says_what_it_waits_for() -> None:
 def test_figures_of_an_older_training_are_marked() -> None:
     assert not any("trained anew" in remark for remark in compare(run(artifact=artifact()), job()).remarks)
     assert any("trained anew" in remark for remark in compare(run(artifact=artifact(OTHER_DIGEST)), job()).remarks)
+
+
+def test_into_a_pipe_nothing_is_cut_or_folded() -> None:
+    out = io.StringIO()
+    said = "chosen as the steps say: " + "with 95 % confidence the budget is kept, " * 8
+    accepted = job(conditions=conditions("True", Accepted=("True", said.strip())))
+    show_comparison(Console(file=out, width=30, force_terminal=False), compare(run(), accepted))
+    told = out.getvalue().splitlines()
+    assert any(line.rstrip().endswith("2.00x faster (95 %: 1.93 to 2.07)") for line in told)
+    assert f"Accepted  {said.strip()}" in told

@@ -7,6 +7,7 @@ import io
 import pytest
 from cli_objects import conditions, dataset, deployment, job, run
 from rich.console import Console
+from rich.text import Text
 
 from kaon.api.common import Progress
 from kaon.cli import pipeline, watch
@@ -110,6 +111,46 @@ def test_the_table_shows_all_four_kinds_with_progress_and_reasons() -> None:
         "Dataset", "TrainingRun", "CompressionJob", "ModelDeployment",
     ]  # fmt: skip
     assert "42 %" in told and "training 195/465" in told and "GateFailed: accuracy 0.91 is below 0.95" in told
+
+
+LONG = "s3://raw/train.csv has 25 rows and 40 were counted: " + "a sentence of some length, " * 6 + "and its end"
+
+
+def terminal(width: int) -> tuple[Console, io.StringIO]:
+    out = io.StringIO()
+    return Console(file=out, width=width, force_terminal=True, color_system="standard"), out
+
+
+@pytest.mark.parametrize("width", [22, 80, 300])
+def test_once_into_a_pipe_gives_each_resource_one_whole_line_whatever_the_width(width: int) -> None:
+    out = io.StringIO()
+    stuck = dataset(conditions=conditions("False", "SourceEmpty", LONG, stalled=True))
+    watch.print_once(Console(file=out, width=width, force_terminal=False), pipeline.rows([stuck, run(), job()]), "demo")
+    told = out.getvalue().splitlines()
+    assert told[0].split() == ["KIND", "NAME", "PHASE", "PROGRESS", "DETAILS"]
+    assert [line.split()[0] for line in told[1:]] == ["Dataset", "TrainingRun", "CompressionJob"]
+    assert told[1].endswith(f"SourceEmpty: {LONG}")
+    assert told[2].endswith("42 %      training 195/465  3 min 10 s left  loss 0.3123")
+    assert "\x1b" not in out.getvalue()
+    assert len({line.index(said) for line, said in zip(told[2:], ("training", "4.0x smaller"), strict=True)}) == 1
+
+
+@pytest.mark.parametrize("width", [40, 60, 70])
+def test_a_narrow_terminal_shows_the_details_below_each_resource(width: int) -> None:
+    shown_on, out = terminal(width)
+    stuck = dataset(conditions=conditions("False", "SourceEmpty", LONG, stalled=True))
+    watch.print_once(shown_on, pipeline.rows([stuck, run()]), "demo")
+    plain = Text.from_ansi(out.getvalue()).plain.splitlines()
+    assert plain[0].rstrip() == "Dataset r8  Succeeded"
+    details = " ".join(line.strip() for line in plain[1 : plain.index("TrainingRun r8  Running  42 %")])
+    assert details == f"4,936/549/2,189 rows, 3 classes SourceEmpty: {LONG}"
+    assert max(len(line.rstrip()) for line in plain) <= width
+
+
+def test_a_wide_terminal_shows_a_table() -> None:
+    shown_on, out = terminal(120)
+    watch.print_once(shown_on, pipeline.rows([dataset(), run()]), "demo")
+    assert Text.from_ansi(out.getvalue()).plain.split()[:5] == ["KIND", "NAME", "PHASE", "PROGRESS", "DETAILS"]
 
 
 def test_a_new_list_forgets_what_was_deleted_while_the_connection_was_lost() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kaon.api import conditions as c
+from kaon.api.report import CompressionResult
+from kaon.controllers import display
 from kaon.controllers.base import Key, Object
 from kaon.controllers.conditions import condition, is_true
 
@@ -136,3 +138,31 @@ def test_policy_and_pod_must_agree_before_an_inconclusive_model_may_be_used(
 ) -> None:
     obj = _inconclusive(world, policy, published=published)
     assert not is_true(obj, c.READY) and not is_true(obj, c.ACCEPTED) and "artifact" not in obj["status"]
+
+
+def test_kubectl_gets_rounded_figures_and_the_numbers_keep_every_digit(world: World) -> None:
+    finish_dataset(world)
+    world.apply("TrainingRun", "run", TRAINING_SPEC)
+    world.settle()
+    world.run(world.jobs("run")[0], training_result(accuracy=0.970306, macroF1=0.9136))
+    world.settle()
+    world.apply("CompressionJob", "small", COMPRESSION_SPEC)
+    world.settle()
+    result = compression_result()
+    result["compression"] |= {"sizeRatio": 12.8678, "speedup": {"value": 3.871418, "low": 3.8, "high": 3.9}}
+    result["compression"]["evaluation"] = {**result["compression"]["evaluation"], "accuracy": 0.970306}
+    world.run(world.jobs("small")[0], result)
+    world.settle()
+    trained = world.objects[Key("TrainingRun", NAMESPACE, "run")]["status"]
+    compressed = world.objects[Key("CompressionJob", NAMESPACE, "small")]["status"]
+    assert trained["display"] == {"accuracy": "0.970", "macroF1": "0.914"}
+    assert compressed["display"] == {"smaller": "12.87x", "faster": "3.87x", "accuracy": "0.970"}
+    assert (trained["evaluation"]["accuracy"], compressed["speedup"]["value"]) == (0.970306, 3.871418)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(1.0, "1.00x"), (0.0123456, "0.0123x"), (123.456, "123.46x"), (2.0**53, "9.01e+15x")]
+)
+def test_a_ratio_of_any_size_is_shown_in_a_few_digits(value: float, shown: str) -> None:
+    result = compression_result()["compression"] | {"sizeRatio": min(value, 2.0**53 - 1)}
+    assert display.of_compression(CompressionResult.model_validate(result))["smaller"] == shown
