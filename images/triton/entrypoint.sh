@@ -1,5 +1,6 @@
 #!/bin/sh
 # Starts Triton on the model repository that the init container laid out. Writes only below $KAON_WORK_DIR.
+# Arguments go to Triton.
 set -eu
 
 site=$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
@@ -25,4 +26,5 @@ exec "$server/bin/tritonserver" \
     --allow-grpc=false \
     --allow-gpu-metrics=false \
     --allow-cpu-metrics=false \
-    --log-format=ISO8601
+    --log-format=ISO8601 \
+    "$@"

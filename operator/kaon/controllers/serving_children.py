@@ -67,7 +67,13 @@ def _server(observed: Observed, spec: ModelDeploymentSpec, revision: Revision, r
 def _routes(observed: Observed, spec: ModelDeploymentSpec, roles: Roles, digest: str) -> Object:
     obj, domain = observed.obj, observed.config.cluster_domain
     backends = [
-        Backend(revision.revision, revision.server, server_host(obj, revision, domain), revision.weight)
+        Backend(
+            revision.revision,
+            revision.server,
+            server_host(obj, revision, domain),
+            revision.weight,
+            revision.batching.max_batch_size,
+        )
         for revision in roles
     ]
     retiring = roles.retiring.revision if roles.retiring else None

@@ -13,6 +13,7 @@ from typing import Any
 from kaon.api.modeldeployment import Route
 from kaon.contract.digest import digest_of, short
 from kaon.resources.base import Object
+from kaon.resources.router_requests import checked, limits, local_replies, request_filter, unchecked
 from kaon.resources.serving_ports import (
     DNS_REFRESH_SECONDS,
     ROUTER_ADMIN_PORT,
@@ -46,6 +47,8 @@ class Backend:
     """Name of its headless Service, fully qualified."""
     weight: int
     """Percent of the traffic; 0: known, and sent nothing."""
+    max_batch_size: int
+    """Texts that one request may hold."""
 
 
 def router_files(model: str, route: Route, backends: Sequence[Backend]) -> dict[str, Object]:
@@ -143,8 +146,11 @@ def _traffic_listener(inline_routes: Object | None = None) -> Object:
                         "max_request_bytes": Route().max_request_bytes,
                     },
                 },
+                # After the buffer, so that the limit on the body's size comes first.
+                request_filter(),
                 {"name": "envoy.filters.http.router", "typed_config": {"@type": _ROUTER}},
             ],
+            "local_reply_config": local_replies(),
         },
     )
 
@@ -240,28 +246,32 @@ def _endpoints(cluster: str, host: str, port: int) -> Object:
 def _routes(model: str, route: Route, backends: Sequence[Backend]) -> Object:
     main = max(backends, key=lambda backend: backend.weight)
     prefix = f"/v2/models/{model}"
+    infer = f"{prefix}/infer"
     body_limit = {
         _BUFFER: {
             "@type": f"{_TYPE}.extensions.filters.http.buffer.v3.BufferPerRoute",
             "buffer": {"max_request_bytes": route.max_request_bytes},
         }
     }
+    described = ("/v2/health/ready", f"{prefix}/ready", prefix)
     host: Object = {
         "name": ROUTES,
         "domains": ["*"],
-        "typed_per_filter_config": body_limit,
+        "typed_per_filter_config": {**body_limit, **unchecked()},
         "routes": [
             _direct(READY_PATH, 200, "ready\n"),
-            _infer(f"{prefix}/infer", route, backends),
+            _infer(infer, route, backends),
             _described(f"{prefix}/ready", f"{prefix}/ready", "ready", main, model),
             _described("/v2/health/ready", f"{prefix}/ready", "ready", main, model),
             _direct("/v2/health/live", 200, ""),
             _described(prefix, prefix, "metadata", main, model),
+            _wrong_method(infer, "POST"),
+            *(_wrong_method(path, "GET") for path in described),
             {
                 "match": {"prefix": "/"},
                 "direct_response": {
                     "status": 404,
-                    "body": {"inline_string": f'{{"error":"nothing here; POST to {prefix}/infer"}}\n'},
+                    "body": {"inline_string": f"Nothing is at this path. POST an inference request to {infer}."},
                 },
             },
         ],
@@ -279,6 +289,12 @@ def _direct(path: str, status: int, text: str) -> Object:
     return {"match": {"path": path}, "direct_response": {"status": status, **body}}
 
 
+def _wrong_method(path: str, method: str) -> Object:
+    """After the route of the right method."""
+    refused = _direct(path, 405, f"This path takes no other method than {method}.")
+    return {**refused, "response_headers_to_add": [_set("allow", method)]}
+
+
 def _infer(path: str, route: Route, backends: Sequence[Backend]) -> Object:
     # TorchServe reads a body of any other type as a form; Triton does not look.
     typed = {"request_headers_to_add": [_set("content-type", "application/json")]}
@@ -290,6 +306,9 @@ def _infer(path: str, route: Route, backends: Sequence[Backend]) -> Object:
     return {
         "match": {"path": path, "headers": [_method("POST")]},
         "request_headers_to_remove": [PURPOSE_HEADER],
+        "metadata": limits(route),
+        # The smallest bound of those that have traffic, so that an answer does not hang on which one is chosen.
+        "typed_per_filter_config": checked(min(backend.max_batch_size for backend in backends if backend.weight)),
         "route": {
             "weighted_clusters": {"clusters": weighted},
             "timeout": _seconds(route.timeout_seconds),

@@ -16,16 +16,16 @@ from pydantic import ValidationError
 from kaon.api.modeldeployment import Route
 from kaon.resources.router_config import Backend, router_files, static_config
 
-STABLE = Backend("aaaaaaaa", "triton", "reuters-aaaaaaaa.ml.svc.cluster.local.", 100)
-CANDIDATE = Backend("12345678", "torchserve", "reuters-12345678.ml.svc.cluster.local.", 0)
+STABLE = Backend("aaaaaaaa", "triton", "reuters-aaaaaaaa.ml.svc.cluster.local.", 100, 8)
+CANDIDATE = Backend("12345678", "torchserve", "reuters-12345678.ml.svc.cluster.local.", 0, 8)
 BACKENDS = {
     "one": [STABLE],
     "with a candidate": [STABLE, CANDIDATE],
     "canary": [
-        Backend("aaaaaaaa", "triton", STABLE.host, 90),
-        Backend("12345678", "torchserve", CANDIDATE.host, 10),
+        Backend("aaaaaaaa", "triton", STABLE.host, 90, 8),
+        Backend("12345678", "torchserve", CANDIDATE.host, 10, 8),
     ],
-    "torchserve": [Backend("12345678", "torchserve", CANDIDATE.host, 100)],
+    "torchserve": [Backend("12345678", "torchserve", CANDIDATE.host, 100, 8)],
 }
 
 
@@ -49,10 +49,10 @@ def test_envoy_takes_the_configuration(envoy: str, tmp_path: Path, case: str) ->
 
 
 def routes(backends: list[Backend], route: Route | None = None) -> dict[str, Any]:
-    """The routes by the path that they match."""
+    """The first route of each path."""
     content = router_files("reuters", route or Route(), backends)["rds.json"]["resources"][0]
     assert content["validate_clusters"] is True
-    return {item["match"].get("path", "*"): item for item in content["virtual_hosts"][0]["routes"]}
+    return {item["match"].get("path", "*"): item for item in reversed(content["virtual_hosts"][0]["routes"])}
 
 
 def test_only_what_belongs_to_the_model_is_routed() -> None:

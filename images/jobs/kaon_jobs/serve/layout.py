@@ -84,6 +84,8 @@ def _torchserve_config(work: FetchWork, store: Path) -> str:
         "disable_system_metrics": "true",
         "enable_envvars_config": "false",
         "enable_model_api": "false",
+        # The handler reads the JSON itself: TorchServe's reader takes NaN, and the last of two fields of one name.
+        "decode_input_request": "false",
         "allowed_urls": f"file://{store}/.*",
         "max_request_size": LARGEST_BODY_BYTES,
         "max_response_size": LARGEST_BODY_BYTES,

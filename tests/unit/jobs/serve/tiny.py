@@ -18,7 +18,9 @@ from kaon.contract.manifest import ArtifactFile, GoldenExample, Manifest, ModelC
 
 LABELS = ["acq", "earn", "trade"]
 WORDS = ["[PAD]", "[UNK]", "profit", "shares", "tariff", "the", "company", "dollar"]
-TEXTS = ["the company profit", "tariff dollar", "shares"]
+MAX_LENGTH = 16
+TEXTS = ["the company profit", "tariff dollar", "shares", "", " ".join(["dollar", "the"] * (MAX_LENGTH // 2))]
+"""An empty one and one of full length among them."""
 PROVENANCE = Provenance(kind="TrainingRun", namespace="t", name="t", uid="u", generation=1, kaon_version="0", image="i")
 MOMENT = "2026-01-01T00:00:00Z"
 
@@ -58,11 +60,23 @@ def expected(folder: Path) -> list[GoldenExample]:
     table = numpy_helper.to_array(onnx.load(folder / "model.onnx").graph.initializer[0])
     found = []
     for text in TEXTS:
-        logits = sum(table[WORDS.index(word)] for word in text.split())
+        logits = table[[WORDS.index(word) for word in text.split()]].sum(axis=0)
         probabilities = np.exp(logits) / np.exp(logits).sum()
         label = LABELS[int(probabilities.argmax())]
         found.append(GoldenExample(text=text, label=label, probabilities=probabilities.tolist()))
     return found
+
+
+def card(folder: Path, *, golden: bool = True) -> ModelCard:
+    """The card of the model in `folder`."""
+    return ModelCard(
+        task="text-classification",
+        labels=LABELS,
+        max_sequence_length=MAX_LENGTH,
+        signature=Signature(inputs=[], outputs=[]),
+        serving_files=["model.onnx", "tokenizer.json"],
+        golden=expected(folder) if golden else [],
+    )
 
 
 def publish(store: Path, *, golden: bool = True) -> InputArtifact:
@@ -74,21 +88,13 @@ def publish(store: Path, *, golden: bool = True) -> InputArtifact:
         )
         for path in sorted((store / "attempt-1").iterdir())
     ]
-    card = ModelCard(
-        task="text-classification",
-        labels=LABELS,
-        max_sequence_length=16,
-        signature=Signature(inputs=[], outputs=[]),
-        serving_files=["model.onnx", "tokenizer.json"],
-        golden=expected(store / "attempt-1") if golden else [],
-    )
     manifest = Manifest(
         kind="model",
         input_digest="sha256:" + "1" * 64,
         attempt="attempt-1",
         files=files,
         provenance=PROVENANCE,
-        model=card,
+        model=card(store / "attempt-1", golden=golden),
         result=Result(start_time=MOMENT, completion_time=MOMENT),
     )
     data = canonical_json(manifest.wire())

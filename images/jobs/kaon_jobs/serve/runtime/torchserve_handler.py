@@ -33,7 +33,8 @@ class Handler:
                 answers[index] = self._about(purpose, context.model_name)
                 continue
             try:
-                inference = v2.parse(item.get("body", item.get("data")), self._classifier.max_batch_size)
+                # Bytes, as long as config.properties says decode_input_request=false.
+                inference = v2.parse(item.get("body") or item.get("data") or b"", self._classifier.max_batch_size)
             except v2.Refusal as refusal:
                 context.set_response_status(code=400, phrase="Bad Request", idx=index)
                 answers[index] = json.dumps({"error": str(refusal)})

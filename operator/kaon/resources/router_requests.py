@@ -1,0 +1,90 @@
+"""How the router treats a wrong request: the check of inference requests in Lua, and the form of its own answers.
+
+Pure. Every answer of Envoy itself with status 400 or more is {"error": "a sentence"}, as the V2 protocol has it.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Final
+
+from kaon.api.modeldeployment import Route
+from kaon.resources.base import Object
+
+CHECK: Final = resources.files("kaon.resources").joinpath("router_requests.lua").read_text(encoding="utf-8")
+"""The program of the check. It stands in the listener, and its bounds in the routes: a new bound drains no listener."""
+
+REFUSED_HEADER: Final = "x-kaon-refused"
+"""Set by the check on a request that it refuses."""
+METADATA: Final = "kaon"
+_LUA: Final = "envoy.filters.http.lua"
+_TYPE: Final = "type.googleapis.com/envoy.extensions.filters.http.lua.v3"
+
+
+def request_filter() -> Object:
+    """The HTTP filter. It runs on the routes that `checked` marks, and on no other."""
+    return {"name": _LUA, "typed_config": {"@type": f"{_TYPE}.Lua", "default_source_code": {"inline_string": CHECK}}}
+
+
+def unchecked() -> dict[str, Object]:
+    """Per-filter configuration of a virtual host: no check, unless a route says so."""
+    return {_LUA: {"@type": f"{_TYPE}.LuaPerRoute", "disabled": True}}
+
+
+def checked(max_batch_size: int) -> dict[str, Object]:
+    """Per-filter configuration of a route whose bodies are inference requests."""
+    context = {"maxBatchSize": max_batch_size}
+    return {_LUA: {"@type": f"{_TYPE}.LuaPerRoute", "filter_context": context}}
+
+
+def limits(route: Route) -> Object:
+    """Metadata of a route: figures that the answers of `local_replies` name."""
+    return {
+        "filter_metadata": {
+            METADATA: {"maxRequestBytes": str(route.max_request_bytes), "timeoutSeconds": f"{route.timeout_seconds:g}"}
+        }
+    }
+
+
+def local_replies() -> Object:
+    """Envoy's own answers. The first mapper that fits makes the body."""
+    return {
+        "mappers": [
+            _reply(
+                _status("EQ", 413),
+                f"The body is larger than %METADATA(ROUTE:{METADATA}:maxRequestBytes)% bytes, the limit of "
+                "spec.route.maxRequestBytes. Send fewer or shorter texts in one request.",
+            ),
+            _reply(
+                _flags("UT"),
+                f"The model did not answer within %METADATA(ROUTE:{METADATA}:timeoutSeconds)% s, the limit of "
+                "spec.route.timeoutSeconds. Try again, or raise the limit.",
+            ),
+            _reply(_flags("UH"), "No server of the model is ready. Try again later."),
+            _reply(_flags("UF", "UC"), "The connection to the model's server failed. Try again."),
+            # Envoy's codec calls an unknown transfer encoding 501, and the manager an upgrade 403.
+            _reply(
+                _status("EQ", 501), "The header Transfer-Encoding is not supported. Send it as chunked, or not.", 400
+            ),
+            _reply(_status("EQ", 403), "The header Upgrade is not supported. Send a plain HTTP request.", 400),
+            _reply(
+                {"header_filter": {"header": {"name": REFUSED_HEADER, "present_match": True}}}, "%LOCAL_REPLY_BODY%"
+            ),
+            _reply(_status("EQ", 400), "The request is not valid HTTP: its path or a header cannot be read."),
+            _reply(_status("GE", 400), "%LOCAL_REPLY_BODY%"),
+        ]
+    }
+
+
+def _reply(matching: Object, sentence: str, status: int | None = None) -> Object:
+    changed = {} if status is None else {"status_code": status}
+    return {"filter": matching, **changed, "body_format_override": {"json_format": {"error": sentence}}}
+
+
+def _status(operator: str, status: int) -> Object:
+    value = {"default_value": status, "runtime_key": f"kaon.local_reply.{operator.lower()}_{status}"}
+    return {"status_code_filter": {"comparison": {"op": operator, "value": value}}}
+
+
+def _flags(*flags: str) -> Object:
+    return {"response_flag_filter": {"flags": list(flags)}}

@@ -1,0 +1,81 @@
+"""Hostile requests to router + Triton and router + TorchServe: `python tests/serving [--count N] [--seed S]`.
+
+Everything is real, on 127.0.0.1, with a tiny model that is made here. One request again: `--seed S --index I`. Exit
+code 1 when anything is not as it must be. Java 17 is needed; the servers' Python environments are made in the cache
+folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "hack" / "localcluster")]
+
+from serving import bodies, model, run, servers  # noqa: E402
+
+from kaon.api.modeldeployment import Route  # noqa: E402
+from localcluster.paths import cache_root  # noqa: E402
+
+MAX_BATCH_SIZE = 4
+MAX_BYTES = 65536
+PROGRESS_SECONDS = 10.0
+
+
+def main() -> int:
+    """Start, send, tell."""
+    parser = argparse.ArgumentParser(prog="python tests/serving", description=__doc__)
+    parser.add_argument("--count", type=int, default=10_000, help="how many requests (default: 10,000)")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="default: any")
+    parser.add_argument("--index", type=int, help="this request alone")
+    options = parser.parse_args()
+    # The servers end with this process, however it ends.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    print(f"seed {options.seed}", flush=True)
+    indexes = range(options.count) if options.index is None else [options.index]
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kaon-serving-")))
+        routers = {}
+        for server in ("triton", "torchserve"):
+            port = stack.enter_context(servers.running(server, folder / server, cache_root(), MAX_BATCH_SIZE))
+            route = Route(max_request_bytes=MAX_BYTES)
+            routers[server] = stack.enter_context(
+                servers.router(folder / f"router-{server}", server, port, max_batch_size=MAX_BATCH_SIZE, route=route)
+            )
+        requests = (
+            bodies.make(options.seed, index, max_batch_size=MAX_BATCH_SIZE, max_bytes=MAX_BYTES) for index in indexes
+        )
+        addresses = {server: ("127.0.0.1", router.port) for server, router in routers.items()}
+        predict = model.predictor(folder / "model")
+        began = time.monotonic()
+        shown = with_progress(requests, len(indexes))
+        report = run.against(addresses, servers.MODEL, shown, predict, MAX_BATCH_SIZE)
+        for server, router in routers.items():
+            counted = router.counters("aaaaaaaa.upstream_rq_5xx", "lua.errors")
+            print(f"{server}: {counted}")
+            report.wrong += [f"{server}'s router counts {value} {name}" for name, value in counted.items() if value]
+    print(f"{time.monotonic() - began:.0f} s. {report}")
+    return 1 if report.wrong else 0
+
+
+def with_progress(requests: Iterable[bodies.Request], count: int) -> Iterator[bodies.Request]:
+    """The requests as they are asked for; how far they are is told now and then."""
+    began = told = time.monotonic()
+    for sent, request in enumerate(requests):
+        now = time.monotonic()
+        if now - told >= PROGRESS_SECONDS:
+            told = now
+            print(f"{sent:>6} of {count}, {sent / (now - began):.0f} a second", flush=True)
+        yield request
+
+
+if __name__ == "__main__":
+    sys.exit(main())

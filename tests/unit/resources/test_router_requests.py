@@ -1,0 +1,306 @@
+"""The router's check of requests: what it refuses, with which sentence, and that TorchServe's handler agrees."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import lupa.luajit21
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kaon.resources.router_requests import CHECK
+from kaon_jobs.serve.runtime import v2
+
+MAX_BATCH_SIZE = 2
+TENSOR = {"name": "text", "shape": [2, 1], "datatype": "BYTES", "data": ["one", "two"]}
+SYNTAX = ("The body is not JSON", "The body is not UTF-8", "The body is not Unicode")
+"""Python's reader words these in its own way."""
+
+
+def lua() -> Callable[[bytes, int], bytes | None]:
+    # Envoy's own Lua is LuaJIT 2.1 too.
+    runtime = lupa.luajit21.LuaRuntime(encoding=None)
+    runtime.execute(CHECK.encode())
+    check: Callable[[bytes, int], bytes | None] = runtime.globals()[b"refusal"]
+    return check
+
+
+CHECK_IN_LUA = lua()
+
+
+def router(body: bytes) -> str | None:
+    """What the router says; None: it sends the request on."""
+    told = CHECK_IN_LUA(body, MAX_BATCH_SIZE)
+    return None if told is None else told.decode()
+
+
+def handler(body: bytes) -> str | None:
+    """What TorchServe's handler says."""
+    try:
+        v2.parse(body, MAX_BATCH_SIZE)
+    except v2.Refusal as refusal:
+        return str(refusal)
+    return None
+
+
+def request(**fields: Any) -> bytes:
+    return json.dumps({"inputs": [TENSOR], **fields}).encode()
+
+
+def tensor(**fields: Any) -> bytes:
+    return request(inputs=[{**TENSOR, **fields}])
+
+
+def output(*names: Any, **fields: Any) -> bytes:
+    return request(outputs=[{"name": name, **fields} for name in names])
+
+
+def with_value(text: str) -> bytes:
+    """A good request with a field that nobody asked for, whose value is written so."""
+    return request(extra="@").replace(b'"@"', text.encode())
+
+
+REFUSED: list[tuple[bytes, str]] = [
+    (b"", "The body is empty. Send a JSON object with the field inputs."),
+    (b" \r\n", "The body is empty. Send a JSON object with the field inputs."),
+    (b"null", "The body is null, expected an object with the field inputs."),
+    (b"[]", "The body is an array, expected an object with the field inputs."),
+    (b"-1.5", "The body is the number -1.5, expected an object with the field inputs."),
+    (b"{}", "inputs is missing, expected an array of one tensor named 'text'."),
+    (request(inputs=None), "inputs is null, expected an array of one tensor named 'text'."),
+    (request(inputs=[]), "inputs has 0 tensors, expected 1, named 'text'."),
+    (request(inputs=[TENSOR, TENSOR]), "inputs has 2 tensors, expected 1, named 'text'."),
+    (request(inputs=[7]), "inputs[0] is the number 7, expected an object."),
+    (request(id=7), "id is the number 7, expected a string."),
+    (request(id=None), "id is null, expected a string."),
+    (request(id="a\0b"), "id holds the character U+0000. Leave it out."),
+    (tensor(name="tex"), "inputs[0].name is 'tex', expected 'text'."),
+    (tensor(name=None), "inputs[0].name is null, expected 'text'."),
+    (tensor(name="x" * 99), f"inputs[0].name is '{'x' * 64}' and more, expected 'text'."),
+    (tensor(name="汉" * 64), f"inputs[0].name is '{'汉' * 64}', expected 'text'."),
+    (tensor(datatype="FP32"), "inputs[0].datatype is 'FP32', expected 'BYTES'."),
+    (tensor(datatype=3), "inputs[0].datatype is the number 3, expected 'BYTES'."),
+    (tensor(data=None), "inputs[0].data is null, expected an array of strings."),
+    (tensor(data="one"), "inputs[0].data is 'one', expected an array of strings."),
+    (tensor(data=["one", 2]), "inputs[0].data[1] is the number 2, expected a string."),
+    (tensor(data=["one", None]), "inputs[0].data[1] is null, expected a string."),
+    (tensor(data=[["one"], [True]]), "inputs[0].data[1][0] is true, expected a string."),
+    (tensor(data=[["one"], [["two"]]]), "inputs[0].data[1][0] is an array, expected a string."),
+    (tensor(data=[], shape=[0, 1]), "inputs[0].data has 0 texts, expected 1 to 2 in one request."),
+    (tensor(data=["a"] * 3, shape=[3, 1]), "inputs[0].data has 3 texts, expected 1 to 2 in one request."),
+    (tensor(shape=[3, 1]), "inputs[0].shape is [3,1], expected [2,1] for 2 texts."),
+    (tensor(shape=[2]), "inputs[0].shape is [2], expected [2,1] for 2 texts."),
+    (tensor(shape=None), "inputs[0].shape is null, expected [2,1] for 2 texts."),
+    (tensor(shape=[2, True]), "inputs[0].shape is an array that holds true, expected [2,1] for 2 texts."),
+    (tensor(shape=[2.0, 1]), "inputs[0].shape is an array that holds the number 2.0, expected [2,1] for 2 texts."),
+    (tensor(shape=[1, 1], data=["one", "two"]), "inputs[0].shape is [1,1], expected [2,1] for 2 texts."),
+    (tensor(shape=[2, 1], data=["one"]), "inputs[0].shape is [2,1], expected [1,1] for 1 text."),
+    (tensor(shape=[1] * 9), "inputs[0].shape is an array, expected [2,1] for 2 texts."),
+    (output("logits"), "outputs[0].name is 'logits', expected 'label' or 'probabilities'."),
+    (output("label", None), "outputs[1].name is null, expected 'label' or 'probabilities'."),
+    (output("label", "label"), "outputs[1].name is 'label' once more. Ask for each output once."),
+    (request(outputs="label"), "outputs is 'label', expected an array."),
+    (request(outputs=None), "outputs is null, expected an array."),
+    (request(outputs=["label"]), "outputs[0] is 'label', expected an object."),
+    (request(parameters=[]), "parameters is an array, expected an object."),
+    (request(parameters={"sequence_id": 1}), "parameters.sequence_id is not supported by this model. Leave it out."),
+    (
+        output("label", parameters={"classification": 1}),
+        "outputs[0].parameters.classification is not supported by this model. Leave it out.",
+    ),
+    (
+        tensor(parameters={"binary_data_size": 8}),
+        "inputs[0].parameters.binary_data_size is not supported by this model. Leave it out.",
+    ),
+    (
+        request(parameters={"binary_data_output": True}),
+        "parameters.binary_data_output is true, expected false: this model answers in JSON alone.",
+    ),
+    (
+        request(parameters={"note": None}),
+        "The value of 'note' in parameters is null, expected a string, a number, true or false.",
+    ),
+    (
+        request(parameters={"\0note": 1}),
+        "The name of a parameter in parameters holds the character U+0000. Leave it out.",
+    ),
+    (b'{"inputs":[],"inputs":[]}', "The body has the field 'inputs' twice in one object. Send it once."),
+    (b'{"i":1,"\\u0069":1}', "The body has the field 'i' twice in one object. Send it once."),
+    (b"\xef\xbb\xbf" + request(), "The body begins with a byte order mark. Send JSON in UTF-8 without it."),
+    (b"[" * 33 + b"]" * 33, "The body nests deeper than 32 levels. Send it flat."),
+    (b'{"a":' * 33 + b"1" + b"}" * 33, "The body nests deeper than 32 levels. Send it flat."),
+    (with_value("[" * 40 + "]" * 40), "The body nests deeper than 32 levels. Send it flat."),
+    (with_value("[" + "1," * 20_000 + "1]"), "The body holds more than 16384 values. Send fewer texts in one request."),
+    (with_value("1e308"), "A number in the body is too large. Send numbers below 1e308."),
+    (with_value("-1e999"), "A number in the body is too large. Send numbers below 1e308."),
+    (with_value("1" * 5000), "A number in the body is too large. Send numbers below 1e308."),
+]
+
+BROKEN: list[tuple[bytes, str]] = [
+    (b"{", "The body is not JSON: it ends before a field's name in quotes. Send it whole."),
+    (b'{"inputs', "The body is not JSON: it ends before the end of a string. Send it whole."),
+    (request()[:-1], "The body is not JSON: it ends before ',' or '}'. Send it whole."),
+    (b"undefined", "The body is not JSON: expected a value at byte 1. Send valid JSON."),
+    (b"{'inputs': 1}", "The body is not JSON: expected a field's name in quotes at byte 2. Send valid JSON."),
+    (b'{"a" 1}', "The body is not JSON: expected ':' at byte 6. Send valid JSON."),
+    (b"[1,]", "The body is not JSON: expected a value at byte 4. Send valid JSON."),
+    (b"[1 2]", "The body is not JSON: expected ',' or ']' at byte 4. Send valid JSON."),
+    (b'{"a":1,}', "The body is not JSON: expected a field's name in quotes at byte 8. Send valid JSON."),
+    (b"{} {}", "The body is not JSON: expected the end of the body at byte 4. Send valid JSON."),
+    (b"NaN", "The body is not JSON: expected a value at byte 1. Send valid JSON."),
+    (b"-Infinity", "The body is not JSON: expected a value at byte 1. Send valid JSON."),
+    (b"truth", "The body is not JSON: expected a value at byte 1. Send valid JSON."),
+    (b"[01]", "The body is not JSON: expected ',' or ']' at byte 3. Send valid JSON."),
+    (b"[1.]", "The body is not JSON: expected a digit at byte 4. Send valid JSON."),
+    (b"[1e+]", "The body is not JSON: expected an exponent at byte 4. Send valid JSON."),
+    (b'["\\x"]', "The body is not JSON: expected an escape of JSON at byte 4. Send valid JSON."),
+    (
+        b'["\\u00g0"]',
+        "The body is not JSON: expected an escape of four hexadecimal digits at byte 5. Send valid JSON.",
+    ),
+    (b'["\n"]', "The body is not JSON: expected an escape in place of a control character at byte 3. Send valid JSON."),
+    (b'["\xff"]', "The body is not UTF-8: byte 3. Send it in UTF-8."),
+    (b'["\xc0\x80"]', "The body is not UTF-8: byte 3. Send it in UTF-8."),
+    (b'["\xed\xa0\x80"]', "The body is not UTF-8: byte 3. Send it in UTF-8."),
+    (b'["\xf4\x90\x80\x80"]', "The body is not UTF-8: byte 3. Send it in UTF-8."),
+    (b'["\xe6\xb1"]', "The body is not UTF-8: byte 3. Send it in UTF-8."),
+    (
+        tensor(data=["\ud800", "two"]),
+        "The body is not Unicode: byte 78 begins half of a surrogate pair. Send both halves, or U+FFFD.",
+    ),
+    (
+        b'{"\\udc00\\ud800": 1}',
+        "The body is not Unicode: byte 3 begins half of a surrogate pair. Send both halves, or U+FFFD.",
+    ),
+    (request().decode().encode("utf-16-le"), "The body is not JSON: expected a field's name in quotes at byte 2. "),
+]
+
+GOOD: list[bytes] = [
+    request(),
+    b" \t\r\n" + request() + b"\n",
+    tensor(data=[["one"], ["two"]]),
+    tensor(data=["", "\0"]),
+    tensor(data=["\U0001f600", "汉字\u2028\x7f"]),
+    json.dumps({"inputs": [{**TENSOR, "data": ["\U0001f600", "汉"]}]}, ensure_ascii=False).encode(),
+    request().replace(b'"text"', b'"t\\u0065xt"'),
+    tensor(data=["x" * 100_000, "\\" * 1000]),
+    request(id="", outputs=[]),
+    request(id="ключ", outputs=[{"name": "probabilities"}, {"name": "label", "parameters": {"binary_data": False}}]),
+    tensor(parameters={"content_type": "str"}),
+    request(parameters={"binary_data_output": False, "trace": 7, "x": 1.5, "y": True}),
+    request(model_name="m", anything={"at": [None, 1e-999, 1e307, -0.0]}),
+    with_value("[" * 31 + "]" * 31),
+    with_value("[" + "1," * 16_000 + "1]"),
+]
+
+
+@pytest.mark.parametrize(("body", "sentence"), REFUSED, ids=range(len(REFUSED)))
+def test_a_wrong_request_is_refused_with_the_same_sentence_by_router_and_handler(body: bytes, sentence: str) -> None:
+    assert router(body) == sentence
+    assert handler(body) == sentence
+
+
+@pytest.mark.parametrize(("body", "sentence"), BROKEN, ids=range(len(BROKEN)))
+def test_broken_json_is_refused_with_its_place(body: bytes, sentence: str) -> None:
+    told = router(body)
+    assert told is not None and told.startswith(sentence)
+    refused = handler(body)
+    assert refused is not None and refused.startswith(SYNTAX)
+
+
+@pytest.mark.parametrize("body", GOOD, ids=range(len(GOOD)))
+def test_a_good_request_passes_both(body: bytes) -> None:
+    assert (router(body), handler(body)) == (None, None)
+
+
+def test_a_body_of_a_hundred_megabytes_is_read_without_a_copy_of_its_values() -> None:
+    body = tensor(data=["汉" * 10_000_000, "one"])
+    assert router(body) is None
+
+
+def test_the_nesting_of_a_hostile_body_ends_no_stack() -> None:
+    for opening in (b"[", b'{"a":'):
+        assert router(opening * 1_000_000) == "The body nests deeper than 32 levels. Send it flat."
+        assert handler(opening * 1_000_000) is not None
+
+
+# -- agreement --------------------------------------------------------------------------------------------------------
+
+CHARACTERS = st.characters(codec=None, categories=None)
+STRINGS = st.one_of(
+    st.sampled_from(["text", "BYTES", "label", "probabilities", "", "binary_data"]), st.text(CHARACTERS)
+)
+NUMBERS = st.one_of(st.integers(-2, 3), st.integers(), st.floats(allow_nan=True), st.sampled_from([1e307, 10**308]))
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), NUMBERS, STRINGS),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(STRINGS, inner, max_size=3)),
+    max_leaves=8,
+)
+
+
+def maybe(good: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Mostly good, sometimes anything."""
+    return st.integers(0, 9).flatmap(lambda dice: VALUES if dice == 0 else good)
+
+
+PARAMETERS = maybe(
+    st.dictionaries(
+        st.sampled_from(["note", "binary_data", "priority", "triton_x", "a\0"]), maybe(st.just(False)), max_size=2
+    )
+)
+TENSORS = st.fixed_dictionaries(
+    {
+        "name": maybe(st.just("text")),
+        "datatype": maybe(st.just("BYTES")),
+        "shape": maybe(st.sampled_from([[1, 1], [2, 1], [3, 1]])),
+        "data": maybe(st.lists(maybe(st.one_of(st.text(), st.lists(st.text(), max_size=2))), min_size=1, max_size=3)),
+    },
+    optional={"parameters": PARAMETERS, "more": VALUES},
+)
+OUTPUTS = st.lists(
+    maybe(
+        st.fixed_dictionaries(
+            {"name": maybe(st.sampled_from(["label", "probabilities"]))}, optional={"parameters": PARAMETERS}
+        )
+    ),
+    max_size=3,
+)
+REQUESTS = st.fixed_dictionaries(
+    {"inputs": maybe(st.lists(maybe(TENSORS), min_size=1, max_size=1))},
+    optional={"id": maybe(st.text()), "outputs": maybe(OUTPUTS), "parameters": PARAMETERS, "more": VALUES},
+)
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> bytes:
+    """A request as JSON, sometimes with bytes changed."""
+    text = json.dumps(draw(REQUESTS), ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 1])))
+    body = bytearray(text.encode("utf-8", "surrogatepass"))
+    for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
+        at = draw(st.integers(0, len(body)))
+        body[at : at + draw(st.integers(0, 2))] = draw(
+            st.one_of(st.binary(max_size=2), st.sampled_from([b'"', b"\\", b",", b"0", b"e5", b"\\ud83d", b'"a":1,']))
+        )
+    return bytes(body)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(bodies())
+def test_router_and_handler_agree_on_every_request(body: bytes) -> None:
+    told, expected = router(body), handler(body)
+    assert (told is None) == (expected is None), (told, expected)
+    if told != expected:
+        # A body that breaks several rules at once: a reader that stops at the first byte names another one.
+        reading = (*SYNTAX, "The body has the field", "The body nests", "The body holds", "A number in the body")
+        assert told is not None and told.startswith(reading), (told, expected)
+        assert expected is not None and expected.startswith(reading), (told, expected)
+
+
+@settings(max_examples=500, deadline=None)
+@given(VALUES)
+def test_the_strict_reader_takes_exactly_the_json_that_python_writes(value: Any) -> None:
+    body = with_value(json.dumps(value))
+    assert (router(body) is None) == (handler(body) is None)
