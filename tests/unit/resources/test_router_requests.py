@@ -287,7 +287,7 @@ def bodies(draw: st.DrawFn) -> bytes:
     return bytes(body)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(bodies())
 def test_router_and_handler_agree_on_every_request(body: bytes) -> None:
     told, expected = router(body), handler(body)
@@ -299,7 +299,7 @@ def test_router_and_handler_agree_on_every_request(body: bytes) -> None:
         assert expected is not None and expected.startswith(reading), (told, expected)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(VALUES)
 def test_the_strict_reader_takes_exactly_the_json_that_python_writes(value: Any) -> None:
     body = with_value(json.dumps(value))

@@ -26,6 +26,10 @@ class NotYet(Exception):
     """The server does not answer yet; ask again."""
 
 
+class Refused(NotYet):
+    """The server answers with an error: it is not ready, or cannot take this text."""
+
+
 class Mismatch(Exception):
     """The server answers, and wrongly; asking again changes nothing."""
 
@@ -36,14 +40,31 @@ def golden(file: Path) -> int:
     Returns: how many agree.
 
     Raises:
-        Mismatch: an answer differs in its label or, beyond the tolerance, in a probability.
+        Mismatch: an answer differs in its label or, beyond the tolerance, in a probability; or the server answers some
+            of the texts and refuses another.
         NotYet: the server does not answer.
     """
     recorded = json.loads(file.read_text(encoding="utf-8"))
+    total = len(recorded["examples"])
+    refused: list[tuple[str, dict[str, Any], Refused]] = []
     for number, example in enumerate(recorded["examples"], start=1):
-        label, probabilities = _predict(recorded["url"], example["text"])
-        _compare(f"recorded answer {number} of {len(recorded['examples'])}", example, label, probabilities, recorded)
-    return len(recorded["examples"])
+        which = f"recorded answer {number} of {total}"
+        try:
+            _compare(which, example, recorded)
+        except Refused as reason:
+            refused.append((which, example, reason))
+    if len(refused) == total:
+        raise refused[0][2]
+    # The server is there now: it answered another text.
+    for which, example, _ in refused:
+        try:
+            _compare(which, example, recorded)
+        except Refused as reason:
+            length = len(example["text"])
+            raise Mismatch(
+                f"{which}, a text of {length} characters, gets an error while others are answered: {reason}"
+            ) from reason
+    return total
 
 
 def _predict(url: str, text: str) -> tuple[str, list[float]]:
@@ -53,9 +74,8 @@ def _predict(url: str, text: str) -> tuple[str, list[float]]:
     return outputs["label"][0], outputs["probabilities"]
 
 
-def _compare(
-    which: str, example: dict[str, Any], label: str, probabilities: list[float], recorded: dict[str, Any]
-) -> None:
+def _compare(which: str, example: dict[str, Any], recorded: dict[str, Any]) -> None:
+    label, probabilities = _predict(recorded["url"], example["text"])
     expected, tolerance = example["probabilities"], recorded["tolerance"]
     if len(probabilities) != len(expected):
         raise Mismatch(f"{which} has {len(expected)} classes, the server answers with {len(probabilities)}")
@@ -87,9 +107,11 @@ def _fetch(request: urllib.request.Request) -> Any:
     try:
         with opener.open(request, timeout=TIMEOUT_SECONDS) as response:
             return json.load(response)
+    except urllib.error.HTTPError as error:
+        told = error.read(500).decode(errors="replace")
+        raise Refused(f"{request.full_url}: {error} {told}".strip()) from error
     except (OSError, ValueError) as error:
-        told = error.read(500).decode(errors="replace") if isinstance(error, urllib.error.HTTPError) else ""
-        raise NotYet(f"{request.full_url}: {error} {told}".strip()) from error
+        raise NotYet(f"{request.full_url}: {error}") from error
 
 
 def stop_server(message: str) -> None:

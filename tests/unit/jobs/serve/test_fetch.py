@@ -98,6 +98,23 @@ def test_a_manifest_with_other_bytes_ends_with_64(
     assert said[0].startswith("ArtifactCorrupted: ") and source.digest in said[0]
 
 
+@pytest.mark.parametrize("server", SERVERS)
+def test_every_recorded_answer_is_laid_out_the_empty_and_the_longest_text_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Path, server: str
+) -> None:
+    assert fetch(monkeypatch, tiny.publish(tmp_path / "artifact"), target, server) == 0
+    laid_out = [example["text"] for example in tiny.golden_of(target)["examples"]]
+    assert laid_out == tiny.TEXTS
+    assert "" in laid_out and max(len(text.split()) for text in laid_out) == tiny.MAX_LENGTH
+
+
+def test_torchserve_leaves_the_reading_of_json_to_the_handler(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Path
+) -> None:
+    fetch(monkeypatch, tiny.publish(tmp_path / "artifact"), target, "torchserve")
+    assert "decode_input_request=false" in (target / "config.properties").read_text().splitlines()
+
+
 def test_a_model_without_recorded_answers_is_not_served(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Path, said: list[str]
 ) -> None:

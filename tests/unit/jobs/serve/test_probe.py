@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -22,17 +22,22 @@ RECORDED = {"text": "profit", "label": "earn", "probabilities": [0.2, 0.7, 0.1]}
 
 class Server(HTTPServer):
     answer: tuple[int, Any] = (200, {})
+    by_text: ClassVar[dict[str, list[tuple[int, Any]]]] = {}
+    """Answers to some texts, one after the other; the last one stays."""
 
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        self.do_GET()
+        request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        answers = self.server.by_text.get(request["inputs"][0]["data"][0], [self.server.answer])
+        self._answer(*(answers.pop(0) if len(answers) > 1 else answers[0]))
 
     def do_GET(self) -> None:
-        status, content = self.server.answer
+        self._answer(*self.server.answer)
+
+    def _answer(self, status: int, content: Any) -> None:
         self.send_response(status)
         self.end_headers()
         self.wfile.write(json.dumps(content).encode())
@@ -115,6 +120,45 @@ def test_a_server_that_does_not_answer_yet_is_asked_again(
     assert probe.main(["golden"]) == 1
     assert stopped == [] and not (files / "termination-log").exists()
     assert "unknown model" in capsys.readouterr().err
+
+
+def recorded(files: Path, texts: list[str]) -> None:
+    golden = json.loads((files / "golden.json").read_text())
+    examples = [{**RECORDED, "text": text} for text in texts]
+    (files / "golden.json").write_text(json.dumps({**golden, "examples": examples}))
+
+
+def test_a_text_that_alone_gets_an_error_stops_the_server(
+    server: Server, files: Path, stopped: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = "profit " * 1000
+    recorded(files, [long, "", "profit"])
+    server.answer = said("earn", [0.2, 0.7, 0.1])
+    monkeypatch.setattr(server, "by_text", {long: [(500, {"error": "index 514 is out of bounds"})]}, raising=False)
+    assert probe.main(["golden"]) == 1
+    message = (files / "termination-log").read_text()
+    assert message.startswith("GoldenMismatch: recorded answer 1 of 3, a text of 7000 characters, gets an error")
+    assert "index 514 is out of bounds" in message and stopped == [(1, signal.SIGTERM)]
+
+
+def test_an_empty_text_is_asked_like_any_other(
+    server: Server, files: Path, stopped: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded(files, ["profit", ""])
+    server.answer = said("earn", [0.2, 0.7, 0.1])
+    monkeypatch.setattr(server, "by_text", {"": [said("acq", [0.9, 0.05, 0.05])]}, raising=False)
+    assert probe.main(["golden"]) == 1
+    assert "recorded answer 2 of 2 differs" in (files / "termination-log").read_text()
+
+
+def test_a_server_that_gets_ready_between_two_texts_is_not_stopped(
+    server: Server, files: Path, stopped: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded(files, ["first", "second"])
+    good = said("earn", [0.2, 0.7, 0.1])
+    server.answer = good
+    monkeypatch.setattr(server, "by_text", {"first": [(400, {"error": "loading"}), good]}, raising=False)
+    assert probe.main(["golden"]) == 0 and stopped == []
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -109,7 +110,7 @@ def job(source: InputArtifact, target: Path, server: str) -> JobSpec:
     return JobSpec(provenance=PROVENANCE, input_digest=source.digest, work=work)
 
 
-def golden_of(target: Path) -> dict[str, object]:
+def golden_of(target: Path) -> dict[str, Any]:
     """golden.json as it was laid out."""
-    found: dict[str, object] = json.loads((target / "golden.json").read_text())
+    found: dict[str, Any] = json.loads((target / "golden.json").read_text())
     return found
