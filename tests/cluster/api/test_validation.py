@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from crd_samples import USER_KINDS, Broken, every_bound
-from rule_samples import MINIMAL, REFUSED_URIS, RULES, TAKEN_URIS, TEMPLATES, URIS, broken, placed
+from rule_samples import MINIMAL, REFUSED_URIS, RULES, TAKEN_FIELDS, TAKEN_URIS, TEMPLATES, URIS, broken, placed
 
 from kaon.api.base import Rule
 from kaon.api.common import StageSpec
@@ -54,6 +54,11 @@ def test_a_broken_rule_is_refused_with_its_own_sentence(
     dry_run: Any, kind: str, fields: dict[str, Any], message: str
 ) -> None:
     assert message in dry_run(kind, broken(kind, fields))
+
+
+@pytest.mark.parametrize(("kind", "fields"), TAKEN_FIELDS)
+def test_fields_that_break_no_rule_are_taken(dry_run: Any, kind: str, fields: dict[str, Any]) -> None:
+    assert dry_run(kind, broken(kind, fields)) == ""
 
 
 @pytest.mark.parametrize("kind", USER_KINDS, ids=lambda kind: kind.kind)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from rule_samples import MINIMAL, REFUSED_URIS, RULES, TAKEN_URIS, TEMPLATES, URIS, broken, placed
+from rule_samples import MINIMAL, REFUSED_URIS, RULES, TAKEN_FIELDS, TAKEN_URIS, TEMPLATES, URIS, broken, placed
 
 from kaon.api.quantity import amount
 from kaon.api.schema import KINDS
@@ -30,6 +30,11 @@ def test_the_minimal_spec_is_taken(kind: str) -> None:
 @pytest.mark.parametrize(("kind", "fields", "message"), RULES)
 def test_a_broken_rule_is_refused_with_its_own_sentence(kind: str, fields: dict[str, Any], message: str) -> None:
     assert message in refusal(kind, broken(kind, fields))
+
+
+@pytest.mark.parametrize(("kind", "fields"), TAKEN_FIELDS)
+def test_fields_that_break_no_rule_are_taken(kind: str, fields: dict[str, Any]) -> None:
+    assert refusal(kind, broken(kind, fields)) == ""
 
 
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)

@@ -45,7 +45,7 @@ _LATIN: dict[str, tuple[str, ...]] = {
     "windows-1254": ("çğıöşüâîûİ",),  # Turkish
     "windows-1257": ("ąčęėįšųūž", "āčēģīķļņšūž", "äõöüšž"),  # Lithuanian, Latvian, Estonian
 }
-_LATIN_SIGNS = set("“”„‘’‚–—…«»€£§°©®™·¡¿•\xa0´×½¼¾²³")
+_SIGNS = set("“”„‘’‚–—…«»€£§°©®™·¡¿•\xa0´×½¼¾²³№")
 _CYRILLIC = set("абвгдежзийклмнопрстуфхцчшщъыьэюяёіїєґўѓќџјљњћђ")
 # Encoding -> the letters of its alphabet, the frequent ones of them, and the least share that these have.
 _ALPHABETS: dict[str, tuple[set[str], set[str], float]] = {
@@ -111,24 +111,20 @@ def _east_asian(sample: bytes, codecs: list[str]) -> list[str]:
 
 def _is_of_alphabet(sample: bytes, codec: str) -> bool:
     alphabet, frequent, least = _ALPHABETS[codec]
-    letters = Counter(
-        character
-        for character in _decoded(sample, codec)
-        if character > "\x7f" and (character.isalpha() or character in alphabet or character == "\ufffd")
-    )
+    wide = Counter(character for character in _decoded(sample, codec) if character > "\x7f")
+    letters = Counter({character: count for character, count in wide.items() if character not in _SIGNS})
     total = letters.total()
-    known = sum(count for letter, count in letters.items() if letter.lower() in alphabet)
     return (
         total >= _JOINED
-        and known == total
+        and all(letter.lower() in alphabet for letter in letters)
         and sum(count for letter, count in letters.items() if letter in frequent) >= least * total
     )
 
 
 def _is_latin(sample: bytes, codec: str) -> bool:
     text = _decoded(sample, codec)
-    strange = {character for character in text if character > "\x7f"} - _LATIN_SIGNS
-    letters = sum(character > "\x7f" and character not in _LATIN_SIGNS for character in text)
+    strange = {character for character in text if character > "\x7f"} - _SIGNS
+    letters = sum(character > "\x7f" and character not in _SIGNS for character in text)
     ascii_letters = sum(character.isalpha() and character.isascii() for character in text)
     if sum(character > "\x7f" for character in text) < _FEW or letters > 0.4 * (letters + ascii_letters):
         return False
@@ -139,7 +135,7 @@ def _decoded(data: bytes, codec: str) -> str:
     return data.decode(python_codec(codec), "replace")
 
 
-def _table(codec: str, first: range, second: Iterable[int]) -> set[str]:
+def _table(codec: str, first: Iterable[int], second: Iterable[int]) -> set[str]:
     trails = list(second)
     pairs = (bytes((lead, trail)).decode(codec, "ignore") for lead in first for trail in trails)
     return {pair for pair in pairs if len(pair) == 1}
@@ -147,7 +143,8 @@ def _table(codec: str, first: range, second: Iterable[int]) -> set[str]:
 
 @cache
 def _simplified() -> set[str]:
-    return _table("gb2312", range(0xB0, 0xD8), range(0xA1, 0xFF)) | _ASIAN_SIGNS
+    # The other alphabets that stand in the same standards are rare there, and so must leave a doubt.
+    return _table("gb2312", (0xA6, 0xA7, *range(0xB0, 0xD8)), range(0xA1, 0xFF)) | _ASIAN_SIGNS
 
 
 @cache
@@ -157,12 +154,12 @@ def _traditional() -> set[str]:
 
 @cache
 def _japanese() -> set[str]:
-    return _table("euc-jp", range(0xB0, 0xD0), range(0xA1, 0xFF)) | _KANA | _ASIAN_SIGNS
+    return _table("euc-jp", (0xA6, 0xA7, *range(0xB0, 0xD0)), range(0xA1, 0xFF)) | _KANA | _ASIAN_SIGNS
 
 
 @cache
 def _korean() -> set[str]:
-    return _table("euc-kr", range(0xB0, 0xC9), range(0xA1, 0xFF)) | _ASIAN_SIGNS
+    return _table("euc-kr", (0xA5, 0xAC, *range(0xB0, 0xC9)), range(0xA1, 0xFF)) | _ASIAN_SIGNS
 
 
 _EAST_ASIAN: dict[str, Callable[[], set[str]]] = {
