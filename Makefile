@@ -7,8 +7,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_BIN := .venv-demo/bin
 LOCALCLUSTER = $(PYTHON) hack/localcluster
+ROOT := $(filter 0,$(shell id -u))
 UV_VERSION := 0.13.9
 UV_COMPILE = $(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+
+# One thing after the other: first what the machine lacks, then the environment, then the work.
+.NOTPARALLEL:
 
 .PHONY: help
 help: ## list the commands
@@ -18,7 +22,7 @@ help: ## list the commands
 
 .PHONY: demo
 demo: ## real data to a served, compressed model, in a cluster of its own (root; CLUSTER=kaon)
-	@$(PYTHON) hack/demo/prerequisites.py
+	@$(PYTHON) hack/prerequisites.py demo
 	@$(MAKE) --no-print-directory .venv-demo/.stamp
 	@$(DEMO_BIN)/python hack/demo --cluster $(CLUSTER) --namespace $(NAMESPACE)
 
@@ -81,12 +85,20 @@ lint: venv ## style, types, and that nothing derived is stale
 
 # -- tests -----------------------------------------------------------------------------------------------------------
 
+# Says in seconds what the machine lacks for a target; root on Debian installs it.
+needs-%:
+	@$(PYTHON) hack/prerequisites.py $*
+
+.PHONY: tools
+tools: ## Kubernetes and its tools, from their sources; half an hour the first time
+	@for tool in kube-apiserver helm $(if $(ROOT),buildctl pause); do $(LOCALCLUSTER) tool $$tool > /dev/null || exit 1; done
+
 .PHONY: test
-test: lint ## everything, faults, hostile inputs and small worlds at a reduced size (root; half an hour)
-	$(BIN)/pytest --numprocesses 2 --no-loadscope-reorder $(PYTEST)
+test: needs-test lint tools ## everything; without root all but the end-to-end tests. Half an hour, and more the first time
+	$(BIN)/pytest --numprocesses 2 --no-loadscope-reorder $(if $(ROOT),,--without-root) $(PYTEST)
 
 .PHONY: test-unit
-test-unit: venv ## tests of pure code; seconds
+test-unit: needs-test-unit venv ## tests of pure code; seconds
 	$(BIN)/pytest tests/unit $(PYTEST)
 
 .PHONY: test-golden
@@ -94,11 +106,11 @@ test-golden: venv ## what is rendered, against what was reviewed
 	$(BIN)/pytest tests/golden $(PYTEST)
 
 .PHONY: test-cluster
-test-cluster: venv ## against a real API server
+test-cluster: needs-test-cluster venv ## against a real API server
 	$(BIN)/pytest tests/cluster $(PYTEST)
 
 .PHONY: test-e2e
-test-e2e: venv ## on a real node, images and all (root)
+test-e2e: needs-test-e2e venv ## on a real node, images and all (root)
 	$(BIN)/pytest tests/e2e $(PYTEST)
 
 .PHONY: test-exhaustive

@@ -7,10 +7,12 @@ mostly wait, run in one worker, and all others beside them in the other, file by
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+E2E = Path(__file__).parent / "e2e"
 OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
 
 
@@ -19,6 +21,16 @@ class ByCluster(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return "e2e" if nodeid.startswith("tests/e2e/") else nodeid.split("::")[0]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--without-root", action="store_true", help="leave out tests/e2e, and say so at the end")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """True: leave it out; None: leave it to pytest."""
+    # Not the folder itself: what pytest is told to collect by name, it collects.
+    return True if config.getoption("--without-root") and E2E in collection_path.parents else None
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByCluster:
@@ -40,3 +52,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for kind in counts:
         said = ", ".join(f"{count} {outcome}" for outcome, count in counts[kind].items())
         terminalreporter.write_line(f"{kind:10}{seconds[kind]:8.1f} s   {said}")
+    if terminalreporter.config.getoption("--without-root"):
+        files = len(list(E2E.glob("test_*.py")))
+        terminalreporter.write_line(
+            f"Left out: the {files} files of tests/e2e, which start a real Kubernetes node and need root. "
+            "To run them too, run make test as root: sudo -E make test"
+        )

@@ -69,7 +69,7 @@ def check(full: bool, say: Callable[[str], None]) -> None:
     if wrong:
         raise LocalClusterError("this host cannot run the cluster:\n  - " + "\n  - ".join(wrong))
     if missing:
-        _install(missing, say)
+        install(missing, say)
 
 
 def _existing(folder: Path) -> Path:
@@ -78,7 +78,8 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
-def _install(packages: list[str], say: Callable[[str], None]) -> None:
+def install(packages: list[str], say: Callable[[str], None]) -> None:
+    """Installs Debian packages; none of their services is started."""
     say(f"installing Debian packages: {' '.join(packages)}")
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     # No service may start: a containerd of the host's own is none of this program's business.
