@@ -1,4 +1,4 @@
-"""Golden examples: real inputs with the answers that a model gave when it was evaluated. Served answers must agree."""
+"""Golden examples: inputs with the answers that a model gave when it was evaluated. Served answers must agree."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from kaon_jobs.onnx_model import Example, OnnxClassifier
 AT_LEAST = 8
 AT_MOST = 32
 MAX_TEXT = 2000
-"""Characters; a probe's request stays small."""
+"""Characters of a real one; a probe's request stays small."""
 
 
 def golden_examples(
-    classifier: OnnxClassifier, examples: Sequence[Any], label_ids: Sequence[int]
+    classifier: OnnxClassifier, examples: Sequence[Any], label_ids: Sequence[int], edges: Sequence[Example] = ()
 ) -> list[GoldenExample]:
-    """Some examples of each class in turn, answered one by one, as a server is asked. Deterministic.
+    """Some examples of each class in turn, answered one by one, as a server is asked; then the edges. Deterministic.
 
     Fewer than eight only when there are fewer examples.
+
+    Args:
+        edges: inputs that a served model must answer too, such as an empty text and one of full length.
     """
     by_class: dict[int, list[Example]] = {}
     for example, label in sorted(zip(examples, label_ids, strict=True), key=lambda pair: _is_long(pair[0])):
@@ -32,7 +35,7 @@ def golden_examples(
     while len(chosen) < wanted:
         chosen.extend(members[turn] for _, members in sorted(by_class.items()) if turn < len(members))
         turn += 1
-    return [recorded(classifier, example) for example in chosen[:wanted]]
+    return [recorded(classifier, example) for example in [*chosen[:wanted], *edges]]
 
 
 def recorded(classifier: OnnxClassifier, example: Example) -> GoldenExample:

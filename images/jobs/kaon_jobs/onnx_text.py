@@ -1,14 +1,18 @@
-"""A text classifier as it is served: the tokenizer's file beside model and card. No torch."""
+"""A text classifier as it is served: the tokenizer's file beside model and card. No torch.
+
+Texts become tokens by the very code that a server runs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 from tokenizers import Tokenizer
 
 from kaon_jobs.onnx_model import MODEL_FILE, Inputs, OnnxClassifier, read_card
+from kaon_jobs.serve.runtime.classifier import encode
+from kaon_jobs.serve.runtime.classifier import load_tokenizer as load_served_tokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
 BLOCK = 256
@@ -24,13 +28,7 @@ class OnnxTextClassifier(OnnxClassifier):
 
     def encode(self, examples: Sequence[str]) -> Inputs:
         """The model's inputs for one batch: cut to the model's length, padded to the longest text of the batch."""
-        encodings = self.tokenizer.encode_batch(list(examples))
-        fields = {
-            "input_ids": [encoding.ids for encoding in encodings],
-            "attention_mask": [encoding.attention_mask for encoding in encodings],
-            "token_type_ids": [encoding.type_ids for encoding in encodings],
-        }
-        return {name: np.asarray(fields[name], dtype=np.int64) for name in self.input_names}
+        return encode(self.tokenizer, list(examples), self.input_names)
 
     def grouped(self, examples: Sequence[str]) -> list[int]:
         """Texts of similar length together."""
@@ -57,14 +55,4 @@ def token_rows(directory: Path, texts: Sequence[str], *, whole: bool = False) ->
 
 def load_tokenizer(directory: Path) -> Tokenizer:
     """The tokenizer of a model folder, which cuts at the model's length and pads to the longest text of a batch."""
-    tokenizer = Tokenizer.from_file(str(directory / TOKENIZER_FILE))
-    tokenizer.enable_truncation(longest_of(directory))
-    # The exported file carries the padding token; its length would be that of some batch in the past.
-    recorded = tokenizer.padding or {}
-    tokenizer.enable_padding(
-        pad_id=recorded.get("pad_id", 0),
-        pad_token=recorded.get("pad_token", "[PAD]"),
-        pad_type_id=recorded.get("pad_type_id", 0),
-        direction=recorded.get("direction", "right"),
-    )
-    return tokenizer
+    return load_served_tokenizer(directory / TOKENIZER_FILE, longest_of(directory))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import TrainerControl, TrainerState
 
 from kaon.api.report import Result
 from kaon.api.trainingrun import EarlyStopping, Recipe
@@ -26,7 +27,7 @@ from kaon_jobs.predictions import read_probabilities
 from kaon_jobs.report import Reporter
 from kaon_jobs.store import folder_digest, sha256_file
 from kaon_jobs.train import stage
-from kaon_jobs.train.callbacks import BestWeights
+from kaon_jobs.train.callbacks import BestWeights, ProgressReport
 from kaon_jobs.train.loop import GroupedByLength, Loss
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -225,7 +226,7 @@ class TestRefusals:
     def test_a_base_model_that_is_not_there(self, shop: Any, dataset: Result, tmp_path: Path) -> None:
         work = {**shop.train_work(dataset), "model": {"base": f"file:///mnt{tmp_path}/nothing"}}
         failure = self.refused(shop, work, tmp_path)
-        assert failure.reason == "ModelNotFound" and "it holds nothing" in failure.message
+        assert failure.reason == "ModelNotFound" and "It holds nothing" in failure.message
 
     def test_a_base_model_that_cannot_be_read(self, shop: Any, dataset: Result, tmp_path: Path) -> None:
         broken = tmp_path / "broken"
@@ -248,17 +249,25 @@ class TestRefusals:
 
     def test_a_sequence_longer_than_the_models_positions(self, shop: Any, dataset: Result, tmp_path: Path) -> None:
         failure = self.refused(shop, shop.train_work(dataset, maxSequenceLength=65), tmp_path)
-        assert failure.reason == "SequenceTooLong" and "64 positions" in failure.message
+        assert failure.reason == "SequenceTooLong" and "reads at most 64 tokens" in failure.message
 
-    def test_a_training_that_diverges(self, shop: Any, dataset: Result, tmp_path: Path) -> None:
-        work = shop.train_work(dataset, learningRate=1.0, maxGradNorm=0, epochs=200, scheduler="constant")
+    def test_weights_that_are_no_numbers(self, shop: Any, dataset: Result, tmp_path: Path) -> None:
         base = tmp_path / "nan"
         base.mkdir()
         for path in (shop.root / "model").iterdir():
             (base / path.name).write_bytes(path.read_bytes())
         poison(base)
-        failure = self.refused(shop, {**work, "model": {"base": f"file:///mnt{base}"}}, tmp_path)
-        assert failure.reason == "TrainingDiverged" and "learningRate" in failure.message
+        failure = self.refused(shop, {**shop.train_work(dataset), "model": {"base": f"file:///mnt{base}"}}, tmp_path)
+        assert failure.reason == "ModelUnreadable" and "embeddings.LayerNorm.weight" in failure.message
+
+    def test_a_training_that_diverges(self) -> None:
+        report = ProgressReport(Reporter(None, None), 0, 100)
+        state, control = TrainerState(global_step=7), TrainerControl()
+        arguments: Any = None
+        report.on_log(arguments, state, control, logs={"loss": 0.5})
+        with pytest.raises(StageFailure) as caught:
+            report.on_log(arguments, state, control, logs={"loss": float("nan")})
+        assert caught.value.reason == "TrainingDiverged" and "learningRate" in caught.value.message
 
     def test_an_export_that_answers_otherwise(
         self, shop: Any, dataset: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

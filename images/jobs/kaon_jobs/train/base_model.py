@@ -1,34 +1,31 @@
-"""The base model: a Hugging Face encoder folder from the store, loaded with a classification head.
+"""The base model: a Hugging Face folder from the store, loaded with a classification head of its own.
 
-Only safetensors weights are read: pickled ones are code. Nothing is looked up on a hub. Touches the store and a
-scratch directory.
+Only safetensors weights are read: pickled ones are code. Nothing is looked up on a hub. Weights that do not fit the
+configuration are refused by name: the library would draw new ones and say so in a log. Touches the store and a scratch
+directory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from kaon.contract.jobspec import TrainWork
 from kaon_jobs.errors import StageFailure
+from kaon_jobs.positions import longest_input, ordinary_token
 from kaon_jobs.store import Progress, folder_digest, open_store, safe_path
+from kaon_jobs.train.folder import MAX_WEIGHT_BYTES, check_names, first_line, too_large
+from kaon_jobs.train.recipe_fields import set_dropout
 
 _UNUSED = (".bin", ".h5", ".msgpack", ".onnx", ".ot", ".pt", ".pth", ".gguf", ".tflite", ".md")
-_DROPOUTS = (
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-    "classifier_dropout",
-    "dropout",
-    "attention_dropout",
-    "seq_classif_dropout",
-    "hidden_dropout",
-    "embedding_dropout",
-)
+_NAMED = 4
+"""Weights that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +43,11 @@ def fetch_base_model(work: TrainWork, target: Path, progress: Progress | None = 
     they are.
 
     Raises:
-        StageFailure: ModelNotFound or ModelDigestMismatch.
+        StageFailure: ModelNotFound, ModelUnreadable, ModelTooLarge or ModelDigestMismatch.
     """
     store = open_store(work.model.base, work.model_secret)
     entries = store.entries()
-    if not any(entry.path == "config.json" for entry in entries):
-        have = ", ".join(entry.path for entry in entries[:10]) or "nothing"
-        raise StageFailure(
-            "ModelNotFound",
-            f"there is no Hugging Face model at {store.uri}: config.json is missing, it holds {have}. "
-            "Upload config.json, tokenizer.json and model.safetensors there, or correct spec.model.base",
-        )
+    check_names(entries, store.uri)
     pinned = work.model.digest
     wanted = [entry for entry in entries if pinned is not None or not entry.path.endswith(_UNUSED)]
     total, done, digests = sum(entry.size for entry in wanted), 0, {}
@@ -78,75 +69,195 @@ def fetch_base_model(work: TrainWork, target: Path, progress: Progress | None = 
     return BaseModel(target, digest)
 
 
-def load_tokenizer(base: BaseModel, uri: str) -> PreTrainedTokenizerBase:
-    """The base model's fast tokenizer.
+def load_config(directory: Path, uri: str) -> PreTrainedConfig:
+    """The model's configuration, without what only changes how it is run elsewhere.
 
     Raises:
         StageFailure: ModelUnreadable.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(base.directory, local_files_only=True, trust_remote_code=False)
+        config: Any = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        # Outputs that training would gather, and kernels that this machine need not have.
+        config.output_hidden_states = config.output_attentions = False
+        config.return_dict = True
+        config._attn_implementation = None
+        if hasattr(config, "use_cache"):
+            config.use_cache = False
+    except MemoryError:
+        raise
     except Exception as error:
-        # The library raises whatever its many formats do (OSError, ValueError, KeyError, a Rust exception …).
-        raise _unreadable(uri, "tokenizer", error) from error
-    if not tokenizer.is_fast or tokenizer.pad_token_id is None:
-        raise StageFailure(
-            "ModelUnreadable",
-            f"the tokenizer at {uri} has no tokenizer.json or no padding token, and serving needs both",
-        )
-    return tokenizer
+        raise _unreadable(uri, "config.json", error) from error
+    return config  # type: ignore[no-any-return]
 
 
 def load_model(
-    base: BaseModel, uri: str, labels: Sequence[str], dropout: float | None, max_sequence_length: int, vocabulary: int
+    directory: Path,
+    config: PreTrainedConfig,
+    uri: str,
+    labels: Sequence[str],
+    dropout: float | None,
+    padding: int,
 ) -> PreTrainedModel:
-    """The encoder with a fresh head of one output per label.
+    """The model with a fresh head of one output per label, in float32.
+
+    Args:
+        padding: id of the tokenizer's padding token, for a configuration that names none.
 
     Raises:
-        StageFailure: ModelUnreadable, or SequenceTooLong for its positions.
+        StageFailure: ModelUnreadable, ModelWeightsMismatch, ModelTooLarge or RecipeUnsupported.
     """
+    own: Any = config
+    if dropout is not None:
+        set_dropout(own, dropout)
+    if getattr(own, "pad_token_id", None) is None:
+        own.pad_token_id = padding
+    own.num_labels = len(labels)
+    own.id2label = dict(enumerate(labels))
+    own.label2id = {label: index for index, label in enumerate(labels)}
+    own.problem_type = "single_label_classification"
     try:
-        model: Any = AutoModelForSequenceClassification.from_pretrained(
-            base.directory,
-            num_labels=len(labels),
-            id2label=dict(enumerate(labels)),
-            label2id={label: index for index, label in enumerate(labels)},
-            problem_type="single_label_classification",
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            directory,
+            config=own,
             # A base that was fine-tuned for other classes brings a head of another size: it is replaced.
             ignore_mismatched_sizes=True,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
             dtype="float32",
-            **({} if dropout is None else _dropouts(base, dropout)),
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Each architecture raises what its code does when a value of config.json is not one that it knows.
         raise _unreadable(uri, "model", error) from error
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if positions is not None and positions < max_sequence_length:
-        raise StageFailure(
-            "SequenceTooLong",
-            f"recipe.maxSequenceLength is {max_sequence_length}, but the model at {uri} has {positions} positions",
-        )
-    if model.config.vocab_size < vocabulary:
-        raise StageFailure(
-            "ModelUnreadable",
-            f"the tokenizer at {uri} has {vocabulary} tokens, the model {model.config.vocab_size}: "
-            "they do not belong together",
-        )
+    size = sum(weight.numel() * 4 for weight in {id(one): one for one in model.parameters()}.values())
+    if size > MAX_WEIGHT_BYTES:
+        raise too_large(uri, f"it has {size:,} bytes of float32 weights")
+    try:
+        encoder = _encoder_weights(model)
+    except Exception as error:
+        raise _unreadable(uri, "model", error) from error
+    _check_weights(model, encoder, found, uri)
     return model  # type: ignore[no-any-return]
 
 
-def _dropouts(base: BaseModel, dropout: float) -> dict[str, float]:
-    config = (base.directory / "config.json").read_text()
-    # Architectures name it differently; those named in the config, and BERT's head, which is often left out of it.
-    return {name: dropout for name in _DROPOUTS if f'"{name}"' in config or name == "classifier_dropout"}
+def check_length(model: PreTrainedModel, wanted: int, uri: str) -> None:
+    """Refuses a sequence that the model cannot read, or was not made for.
+
+    Raises:
+        StageFailure: SequenceTooLong.
+    """
+    try:
+        table = longest_input(model)
+    except Exception as error:
+        raise _unreadable(uri, "model", error) from error
+    declared = getattr(model.config, "max_position_embeddings", None)
+    longest = table if table is not None else declared
+    if isinstance(longest, int) and longest < wanted:
+        raise StageFailure(
+            "SequenceTooLong",
+            f"recipe.maxSequenceLength is {wanted}, and the model at {uri} reads at most {longest} tokens. Set "
+            f"recipe.maxSequenceLength to {longest} or less; longer texts are cut there.",
+        )
+
+
+def _encoder_weights(model: Any) -> set[str]:
+    """Names of the weights of those parts on which the hidden states depend. Other parts are a head: a pooler too."""
+    body = model.base_model
+    ids = torch.full((1, 4), ordinary_token(model), dtype=torch.int64)
+    training = model.training
+    model.eval()
+    try:
+        with torch.enable_grad():
+            output = body(input_ids=ids, attention_mask=torch.ones_like(ids))
+    finally:
+        model.train(training)
+    reached: set[int] = set()
+    seen: set[Any] = set()
+    waiting = [output[0].grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            reached.add(id(node.variable))
+        waiting.extend(next_node for next_node, _ in node.next_functions)
+    parts = {
+        name
+        for name, part in [*body.named_children(), *body.named_parameters(recurse=False)]
+        if any(id(weight) in reached for weight in _weights(part))
+    }
+    prefix = "" if body is model else f"{model.base_model_prefix}."
+    # A whole part counts: of a mixture of experts one input reaches few.
+    return {
+        prefix + name for name, _ in body.named_parameters(remove_duplicate=False) if name.split(".", 1)[0] in parts
+    }
+
+
+def _weights(part: Any) -> list[torch.Tensor]:
+    return [part] if isinstance(part, torch.Tensor) else list(part.parameters())
+
+
+def _check_weights(model: Any, encoder: set[str], found: dict[str, Any], uri: str) -> None:
+    lost = sorted(encoder & set(found["missing_keys"]))
+    if lost:
+        raise StageFailure(
+            "ModelWeightsMismatch",
+            f"The weights at {uri} do not fit config.json: {len(lost)} of {len(encoder)} weights of the encoder are "
+            f"missing, such as {_some(lost)}{_instead(found['unexpected_keys'])}. Only the classification head may be "
+            "missing. Upload config.json and the weights of one and the same model.",
+        )
+    other = sorted((name, before, after) for name, before, after in found["mismatched_keys"] if name in encoder)
+    if other:
+        name, before, after = other[0]
+        raise StageFailure(
+            "ModelWeightsMismatch",
+            f"The weights at {uri} do not fit config.json: {len(other)} of {len(encoder)} weights of the encoder have "
+            f"another size, such as {name} with {list(before)} instead of {list(after)}. Only the classification head "
+            "may be of another size. Upload config.json and the weights of one and the same model.",
+        )
+    surplus = sorted(name for name in found["unexpected_keys"] if _is_of_encoder(name, model))
+    if surplus:
+        raise StageFailure(
+            "ModelWeightsMismatch",
+            f"The weights at {uri} do not fit config.json: {len(surplus)} weights of the encoder have no place in the "
+            f"model, such as {_some(surplus)}. config.json may name too few layers or another architecture. Upload "
+            "config.json and the weights of one and the same model.",
+        )
+    wrong = [name for name, weight in model.named_parameters() if name in encoder and not weight.isfinite().all()]
+    if wrong:
+        raise StageFailure(
+            "ModelUnreadable",
+            f"The weights at {uri} hold values that are no finite numbers: {len(wrong)} of {len(encoder)} weights of "
+            f"the encoder, such as {_some(wrong)}. Upload the weights again.",
+        )
+
+
+def _is_of_encoder(name: str, model: Any) -> bool:
+    """Whether a weight without a place belongs to a part that the encoder has. Names that begin with an underscore are
+    a training's private state, and a whole part that this model lacks (a pooler, a language model's head) is a head."""
+    short = re.sub(rf"^{re.escape(model.base_model_prefix)}\.", "", name)
+    part = short.split(".", 1)[0]
+    children = {child for child, _ in model.base_model.named_children()}
+    return part in children and not short.rsplit(".", 1)[-1].startswith("_")
+
+
+def _instead(unexpected: Iterable[str]) -> str:
+    names = sorted(unexpected)
+    return f", while {len(names)} others have no place, such as {_some(names[:2])}" if names else ""
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _unreadable(uri: str, part: str, error: Exception) -> StageFailure:
-    first = str(error).strip().split("\n", 1)[0][:500]
     return StageFailure(
         "ModelUnreadable",
-        f"the {part} at {uri} cannot be loaded: {first}. It should be a Hugging Face encoder with config.json, "
-        "tokenizer.json and model.safetensors",
+        f"The {part} at {uri} cannot be loaded: {first_line(error)}. It should be a Hugging Face model with "
+        "config.json, tokenizer.json and model.safetensors that belong together.",
     )

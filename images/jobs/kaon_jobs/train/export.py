@@ -17,15 +17,19 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from transformers import PreTrainedModel
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from kaon_jobs.edges import edge_texts
 from kaon_jobs.errors import StageFailure
-from kaon_jobs.onnx_text import OnnxTextClassifier
+from kaon_jobs.onnx_text import TOKENIZER_FILE, OnnxTextClassifier
 
 log = logging.getLogger(__name__)
 
 OPSET = 17
 PARITY_TEXTS = 128
+PARITY_BATCH = 16
 PARITY_TOLERANCE = 1e-3
 """Largest absolute difference of a logit that rounding explains."""
 
@@ -80,23 +84,31 @@ def export_onnx(model: PreTrainedModel, path: Path) -> None:
     onnx.save(graph, path)
 
 
+def write_tokenizer(tokenizer: PreTrainedTokenizerBase, max_sequence_length: int, directory: Path) -> None:
+    """Writes the tokenizer's files; tokenizer.json alone knows where and on which side to cut and to pad."""
+    tokenizer.save_pretrained(directory)
+    # A copy: training goes on with the tokenizer as it is.
+    backend: Any = tokenizer
+    fast = Tokenizer.from_str(backend.backend_tokenizer.to_str())
+    fast.enable_truncation(max_sequence_length, direction=tokenizer.truncation_side)
+    fast.enable_padding(
+        pad_id=tokenizer.pad_token_id,
+        pad_token=str(tokenizer.pad_token),
+        pad_type_id=tokenizer.pad_token_type_id,
+        direction=tokenizer.padding_side,
+    )
+    fast.save(str(directory / TOKENIZER_FILE))
+
+
 def check_parity(model: PreTrainedModel, exported: OnnxTextClassifier, texts: Sequence[str]) -> Parity:
-    """Asks both models the same texts, in batches of different lengths.
+    """Asks both models the same texts, in batches of different lengths; an empty one and one of full length too.
 
     Raises:
         StageFailure: ParityFailed, with both figures.
     """
-    texts = texts[:PARITY_TEXTS]
-    theirs, ours = [], []
-    with torch.no_grad():
-        for start in range(0, len(texts), 16):
-            inputs = exported.encode(texts[start : start + 16])
-            ours.append(exported.run(inputs))
-            tensors: Any = {name: torch.from_numpy(value) for name, value in inputs.items()}
-            theirs.append(model(**tensors).logits.float().numpy())
-    trained, served = np.concatenate(theirs), np.concatenate(ours)
+    trained, served = answers_of_both(model, exported, [*texts[:PARITY_TEXTS], *edge_texts(exported.tokenizer, texts)])
     parity = Parity(
-        texts=len(texts),
+        texts=len(trained),
         max_logit_difference=float(np.abs(trained - served).max()),
         label_agreement=float((trained.argmax(axis=1) == served.argmax(axis=1)).mean()),
     )
@@ -109,3 +121,17 @@ def check_parity(model: PreTrainedModel, exported: OnnxTextClassifier, texts: Se
             "labels agree. The base model's architecture does not export faithfully; use another one",
         )
     return parity
+
+
+def answers_of_both(
+    model: PreTrainedModel, exported: OnnxTextClassifier, texts: Sequence[str]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Logits [texts, classes] of the torch model and of its export, asked the same batches."""
+    theirs, ours = [], []
+    with torch.no_grad():
+        for start in range(0, len(texts), PARITY_BATCH):
+            inputs = exported.encode(texts[start : start + PARITY_BATCH])
+            ours.append(exported.run(inputs))
+            tensors: Any = {name: torch.from_numpy(value) for name, value in inputs.items()}
+            theirs.append(model(**tensors).logits.float().numpy())
+    return np.concatenate(theirs), np.concatenate(ours)

@@ -183,9 +183,11 @@ def encode(tokenizer: PreTrainedTokenizerBase, rows: Rows, max_sequence_length: 
     if not len(rows):
         return []
     ids = tokenizer(rows.inputs, truncation=True, max_length=max_sequence_length, return_token_type_ids=False)
+    # A text without tokens is read as one padding token, as a server does.
+    nothing = [tokenizer.pad_token_id]
     return [
-        {"input_ids": tokens, "attention_mask": mask, "labels": int(label)}
-        for tokens, mask, label in zip(ids["input_ids"], ids["attention_mask"], rows.label_ids, strict=True)
+        {"input_ids": tokens or nothing, "attention_mask": [1] * max(1, len(tokens)), "labels": int(label)}
+        for tokens, label in zip(ids["input_ids"], rows.label_ids, strict=True)
     ]
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
 from kaon.api.report import Result, TrainingResult
@@ -17,6 +18,7 @@ from kaon.contract.manifest import ModelCard, Signature, TensorSpec
 from kaon_jobs.artifact import publish
 from kaon_jobs.context import Context, now
 from kaon_jobs.data.splits import Rows, classes_of, fetch_dataset, read_split
+from kaon_jobs.edges import edge_texts
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.evaluate.measure import Measured, measure
 from kaon_jobs.golden import golden_examples
@@ -25,11 +27,20 @@ from kaon_jobs.onnx_model import CARD_FILE, MODEL_FILE
 from kaon_jobs.onnx_text import TOKENIZER_FILE, OnnxTextClassifier
 from kaon_jobs.predictions import predictions_file, write_predictions
 from kaon_jobs.store import open_store
-from kaon_jobs.train.base_model import BaseModel, fetch_base_model, load_model, load_tokenizer
+from kaon_jobs.train.base_model import BaseModel, check_length, fetch_base_model, load_config, load_model
 from kaon_jobs.train.checkpoints import Checkpoints
-from kaon_jobs.train.export import Parity, check_parity, export_onnx
+from kaon_jobs.train.export import Parity, check_parity, export_onnx, write_tokenizer
+from kaon_jobs.train.folder import check_files
 from kaon_jobs.train.loop import Fitted, fit
+from kaon_jobs.train.rehearsal import rehearse
 from kaon_jobs.train.report_page import report_page
+from kaon_jobs.train.tokenizer import (
+    Coverage,
+    check_coverage,
+    check_vocabulary,
+    load_tokenizer,
+    measure_coverage,
+)
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +69,10 @@ def run(job: JobSpec, work: TrainWork, context: Context) -> Result:
         work, context.workdir / "base", lambda done, total: report.progress("fetching", 4 * done / total)
     )
 
-    set_seed(recipe.seed)
-    tokenizer = load_tokenizer(base, work.model.base)
-    model = load_model(base, work.model.base, labels, recipe.dropout, recipe.max_sequence_length, len(tokenizer))
+    card = _card(work, labels)
+    tokenizer, model, coverage = prepare(base.directory, work, labels, [*train.inputs, *test.inputs])
+    report.progress("rehearsing", 4)
+    rehearse(model, tokenizer, train.inputs, recipe, card, context.workdir / "rehearsal", work.model.base)
     output = open_store(job.output.uri, job.output.secret)
     fitted = fit(model, tokenizer, train, validation, recipe, work.checkpoint, output, context, (5, 85))
 
@@ -70,14 +82,15 @@ def run(job: JobSpec, work: TrainWork, context: Context) -> Result:
     model.save_pretrained(out)
     write_tokenizer(tokenizer, recipe.max_sequence_length, out)
     export_onnx(model, out / MODEL_FILE)
-    card = _card(work, labels)
     (out / CARD_FILE).write_text(json.dumps(card.wire(), indent=1, ensure_ascii=False))
     threads = min(THREADS, cpu_limit())
     classifier = OnnxTextClassifier(out, threads)
     parity = check_parity(model, classifier, [*test.inputs, *train.inputs])
 
     report.progress("evaluating", 88)
-    card = card.model_copy(update={"golden": golden_examples(classifier, test.inputs, test.label_ids.tolist())})
+    edges = edge_texts(classifier.tokenizer, train.inputs)
+    golden = golden_examples(classifier, test.inputs, test.label_ids.tolist(), edges)
+    card = card.model_copy(update={"golden": golden})
     (out / CARD_FILE).write_text(json.dumps(card.wire(), indent=1, ensure_ascii=False))
     if len(validation):
         write_predictions(out / predictions_file("validation"), validation, classifier.probabilities(validation.inputs))
@@ -89,7 +102,7 @@ def run(job: JobSpec, work: TrainWork, context: Context) -> Result:
         threads=threads,
         progress=lambda share: report.progress("evaluating", 89 + 8 * share),
     )
-    _write_evidence(out, test, measured, work, labels, fitted, parity, base, context)
+    _write_evidence(out, test, measured, work, labels, fitted, parity, coverage, base, context)
 
     evaluation = measured.evaluation
     figures = {"accuracy": evaluation.accuracy or 0.0, "macroF1": evaluation.macro_f1 or 0.0}
@@ -113,18 +126,26 @@ def run(job: JobSpec, work: TrainWork, context: Context) -> Result:
     return published
 
 
-def write_tokenizer(tokenizer: PreTrainedTokenizerBase, max_sequence_length: int, directory: Path) -> None:
-    """Writes the tokenizer's files; tokenizer.json alone knows where to cut and what to pad with."""
-    tokenizer.save_pretrained(directory)
-    fast = tokenizer.backend_tokenizer
-    fast.enable_truncation(max_sequence_length)
-    fast.enable_padding(
-        pad_id=tokenizer.pad_token_id,
-        pad_token=str(tokenizer.pad_token),
-        pad_type_id=tokenizer.pad_token_type_id,
-        direction=tokenizer.padding_side,
-    )
-    fast.save(str(directory / TOKENIZER_FILE))
+def prepare(
+    directory: Path, work: TrainWork, labels: list[str], texts: Sequence[str]
+) -> tuple[PreTrainedTokenizerBase, PreTrainedModel, Coverage]:
+    """The base model's tokenizer and model, held against each other, the recipe and the rows.
+
+    Raises:
+        StageFailure: what does not fit.
+    """
+    uri, recipe = work.model.base, work.recipe
+    check_files(directory, uri)
+    config = load_config(directory, uri)
+    tokenizer = load_tokenizer(directory, config, uri)
+    coverage = measure_coverage(tokenizer, texts)
+    log.info("the vocabulary does not know %.2f%% of the characters", 100 * coverage.share)
+    set_seed(recipe.seed)
+    model = load_model(directory, config, uri, labels, recipe.dropout, tokenizer.pad_token_id)
+    check_vocabulary(tokenizer, model.get_input_embeddings().num_embeddings, directory, uri)
+    check_coverage(coverage, uri)
+    check_length(model, recipe.max_sequence_length, uri)
+    return tokenizer, model, coverage
 
 
 def forget_checkpoints(output: StoreAccess, context: Context) -> None:
@@ -162,6 +183,7 @@ def _write_evidence(
     labels: list[str],
     fitted: Fitted,
     parity: Parity,
+    coverage: Coverage,
     base: BaseModel,
     context: Context,
 ) -> None:
@@ -178,6 +200,10 @@ def _write_evidence(
             "parity of the exported model",
             f"{parity.texts} texts, logits within {parity.max_logit_difference:.1e}, "
             f"{parity.label_agreement:.1%} of the labels agree",
+        ),
+        (
+            "characters that the vocabulary does not know",
+            f"{coverage.share:.2%} of {coverage.characters:,} in {coverage.texts:,} texts",
         ),
         ("attempt", context.attempt),
     ]

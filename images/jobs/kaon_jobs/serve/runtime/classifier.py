@@ -4,6 +4,7 @@ Imports only what a serving image has: numpy, onnxruntime, tokenizers. Reads its
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ class Classifier:
         settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         self.labels: list[str] = settings["labels"]
         self.max_batch_size: int = settings["maxBatchSize"]
-        self._tokenizer = _tokenizer(folder / settings["tokenizer"], settings["maxSequenceLength"])
+        self._tokenizer = load_tokenizer(folder / settings["tokenizer"], settings["maxSequenceLength"])
         self._session = _session(folder / settings["model"], settings["threads"])
         self._inputs = {node.name for node in self._session.get_inputs()}
         self._output = self._session.get_outputs()[0].name
@@ -35,27 +36,49 @@ class Classifier:
         return [self.labels[index] for index in probabilities.argmax(axis=1)]
 
     def _run(self, texts: list[str]) -> "np.ndarray":
-        encodings = self._tokenizer.encode_batch(texts)
-        tensors = {
-            "input_ids": [encoding.ids for encoding in encodings],
-            "attention_mask": [encoding.attention_mask for encoding in encodings],
-            "token_type_ids": [encoding.type_ids for encoding in encodings],
-        }
-        feed = {name: np.asarray(rows, dtype=np.int64) for name, rows in tensors.items() if name in self._inputs}
+        feed = encode(self._tokenizer, texts, self._inputs)
         logits = np.asarray(self._session.run([self._output], feed)[0], dtype=np.float32)
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
-def _tokenizer(path: Path, max_length: int) -> Tokenizer:
+def load_tokenizer(path: Path, max_length: int) -> Tokenizer:
+    """The tokenizer of an exported model: cuts at `max_length`, on the side on which training cut; pads to the longest
+    text of a batch. Evaluation reads texts by this function too."""
     tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.enable_truncation(max_length=max_length)
+    cuts = tokenizer.truncation or {}
+    tokenizer.enable_truncation(max_length=max_length, direction=cuts.get("direction", "right"))
     # Pads to the longest text of the batch, whatever the file says: a fixed length would cost every short text.
     recorded = tokenizer.padding or {}
     tokenizer.enable_padding(
-        pad_id=recorded.get("pad_id", 0), pad_token=recorded.get("pad_token", "[PAD]"), length=None
+        pad_id=recorded.get("pad_id", 0),
+        pad_token=recorded.get("pad_token", "[PAD]"),
+        pad_type_id=recorded.get("pad_type_id", 0),
+        direction=recorded.get("direction", "right"),
+        length=None,
     )
     return tokenizer
+
+
+def encode(tokenizer: Tokenizer, texts: list[str], names: Iterable[str]) -> "dict[str, np.ndarray]":
+    """The model's inputs `names` for one batch of texts [texts, tokens]."""
+    encodings = tokenizer.encode_batch(texts)
+    tensors = {
+        "input_ids": np.asarray([encoding.ids for encoding in encodings], dtype=np.int64),
+        "attention_mask": np.asarray([encoding.attention_mask for encoding in encodings], dtype=np.int64),
+        "token_type_ids": np.asarray([encoding.type_ids for encoding in encodings], dtype=np.int64),
+    }
+    if not tensors["input_ids"].shape[-1]:
+        # Only empty texts, and a tokenizer that adds no tokens of its own: a model cannot read nothing.
+        padding = tokenizer.padding
+        tensors = {
+            "input_ids": np.full((len(texts), 1), padding["pad_id"], dtype=np.int64),
+            "attention_mask": np.zeros((len(texts), 1), dtype=np.int64),
+            "token_type_ids": np.full((len(texts), 1), padding["pad_type_id"], dtype=np.int64),
+        }
+    # A text without tokens is read as one padding token, alone or beside others.
+    tensors["attention_mask"][tensors["attention_mask"].sum(axis=1) == 0, 0] = 1
+    return {name: tensor for name, tensor in tensors.items() if name in names}
 
 
 def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
