@@ -24,7 +24,7 @@ def read_parquet(uri: str, path: Path, columns: Columns) -> FileRows:
     """
     rows = FileRows(uri, columns)
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             schema = file.schema_arrow
             columns.check(uri, schema.names)
             for name in (columns.text, columns.label):

@@ -19,6 +19,7 @@ from kaon_jobs.data.values import BAD_BYTES
 from kaon_jobs.errors import StageFailure
 
 _SAMPLE_BYTES = 256 * 1024
+_START_BYTES = 64
 _CHUNK_BYTES = 1024 * 1024
 _MARKS: tuple[tuple[bytes, str], ...] = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -85,15 +86,19 @@ def find_encoding(uri: str, stream: BinaryIO, declared: str, names: tuple[str, .
         if declared != "auto":
             break
     mark = next((name for mark, name in _MARKS if evidence.head.startswith(mark)), None)
+    start = evidence.head[:_START_BYTES]
+    # Where a NUL byte comes first in its pair, the high byte does.
+    at_start = start[::2].count(0), start[1::2].count(0)
+    utf16 = "utf-16-be" if at_start[0] > at_start[1] else "utf-16-le"
     if declared == "utf-16" and mark is None:
-        return Found("utf-16-be" if evidence.nul[0] > evidence.nul[1] else "utf-16-le", "declared")
+        return Found(utf16, "declared")
     if declared != "auto":
         return Found(declared, "declared")
     if mark is not None:
         return Found(mark, "detected")
     low, high = sorted(evidence.nul)
-    if high * 100 > evidence.size and high > 10 * low:
-        return Found("utf-16-be" if evidence.nul[0] > evidence.nul[1] else "utf-16-le", "detected")
+    if (high * 100 > evidence.size and high > 10 * low) or (min(at_start) == 0 and 4 * max(at_start) > len(start)):
+        return Found(utf16, "detected")
     evidence.end()
     if not evidence.good and not evidence.bad and (b"\x1b$B" in evidence.head or b"\x1b$@" in evidence.head):
         return Found("iso-2022-jp", "detected")

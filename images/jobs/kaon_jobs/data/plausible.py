@@ -7,6 +7,7 @@ frequent letters have to be frequent.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -16,6 +17,7 @@ _CODECS = {"utf-8": "utf-8-sig", "shift_jis": "cp932", "big5": "cp950", "euc-kr"
 _FEW = 4
 """Characters outside ASCII below which nothing is guessed."""
 _FREQUENT = 0.9
+_NEARLY = 0.97
 _FAR = 0.1
 """By how much the share of frequent characters has to lead."""
 
@@ -56,6 +58,7 @@ _ALPHABETS: dict[str, tuple[set[str], set[str], float]] = {
     "windows-1256": (set(map(chr, range(0x621, 0x653))), set("اليمونترب"), 0.5),
     "windows-874": (set(map(chr, range(0xE01, 0xE5B))), set("านรอกเงมยลวดทส่้ี"), 0.5),
 }
+_MIXED = re.compile(r"[A-Za-z][^\x00-\x7f]|[^\x00-\x7f][A-Za-z]")
 _JOINED = 20
 """Letters of such an alphabet below which nothing is guessed."""
 _ASIAN_SIGNS = set("，。！？、；：“”‘’（）《》〈〉【】「」『』…—～·￥　％＋－＝／＂＇")
@@ -111,24 +114,31 @@ def _east_asian(sample: bytes, codecs: list[str]) -> list[str]:
 
 def _is_of_alphabet(sample: bytes, codec: str) -> bool:
     alphabet, frequent, least = _ALPHABETS[codec]
-    wide = Counter(character for character in _decoded(sample, codec) if character > "\x7f")
-    letters = Counter({character: count for character, count in wide.items() if character not in _SIGNS})
+    text = _decoded(sample, codec)
+    letters = Counter(character for character in text if character > "\x7f" and character not in _SIGNS)
     total = letters.total()
     return (
         total >= _JOINED
         and all(letter.lower() in alphabet for letter in letters)
         and sum(count for letter, count in letters.items() if letter in frequent) >= least * total
+        # Words of such a language hold no letters of ASCII. Accented Latin letters stand between these.
+        and len(_MIXED.findall(text)) <= 0.05 * total
     )
 
 
 def _is_latin(sample: bytes, codec: str) -> bool:
     text = _decoded(sample, codec)
-    strange = {character for character in text if character > "\x7f"} - _SIGNS
-    letters = sum(character > "\x7f" and character not in _SIGNS for character in text)
+    wide = Counter(character for character in text if character > "\x7f")
+    letters = Counter({character: count for character, count in wide.items() if character not in _SIGNS})
+    total = letters.total()
     ascii_letters = sum(character.isalpha() and character.isascii() for character in text)
-    if sum(character > "\x7f" for character in text) < _FEW or letters > 0.4 * (letters + ascii_letters):
+    if wide.total() < _FEW or total > 0.4 * (total + ascii_letters):
         return False
-    return any(all(character.lower() in alphabet for character in strange) for alphabet in _LATIN[codec])
+    known = max(
+        sum(count for letter, count in letters.items() if letter.lower() in alphabet) for alphabet in _LATIN[codec]
+    )
+    # A byte that was damaged must not speak against the right encoding, and so for a wrong one.
+    return known >= _NEARLY * total
 
 
 def _decoded(data: bytes, codec: str) -> str:

@@ -139,8 +139,13 @@ def _lines(file: DataFile, encoding: Found) -> Generator[str, None, None]:
 def _check_unreadable(sources: Sequence[ReadSource], readable: int, rule: UnreadableRows) -> None:
     unreadable = sum(source.unreadable for source in sources)
     total = readable + unreadable
+    first = ". ".join([example for source in sources for example in source.examples][:EXAMPLES])
+    if unreadable and not readable:
+        raise StageFailure(
+            "SourceUnreadable",
+            f"None of {total:,} rows can be read. The first: {first}. Check spec.format, spec.encoding and the files.",
+        )
     if unreadable > rule.max * total:
-        first = ". ".join([example for source in sources for example in source.examples][:EXAMPLES])
         raise StageFailure(
             "SourceUnreadable",
             f"{unreadable:,} of {total:,} rows cannot be read, and spec.clean.unreadableRows.max allows a share of "
