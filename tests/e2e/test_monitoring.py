@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Iterator
@@ -13,8 +14,9 @@ from installation import SYSTEM, Installation, get_json
 from kube import Object
 from pipelines import compression, dataset, deployment, training
 from prometheus import Prometheus, definitions, scrape_configs
+from serving import bodies, run, servers
 
-from kaon.resources.monitoring_queries import alerts
+from kaon.resources.monitoring_queries import alerts, router_series
 
 NAMESPACE = "e2e-monitoring"
 SERVERS = ("triton", "torchserve")
@@ -72,6 +74,41 @@ def test_every_signal_of_a_models_alerts_has_data(
     found = alerts(NAMESPACE, server, revision=revision, server=server, max_error_ratio=0.01, max_latency_ms=100)
     empty = [alert.name for alert in found if not prometheus.query(alert.signal)]
     assert empty == []
+
+
+def test_wrong_requests_are_refused_alike_by_both_and_move_no_alert(
+    prometheus: Prometheus, served: dict[str, Object], kaon: Installation
+) -> None:
+    targets = {server: run.Target(kaon.address(server, NAMESPACE), 80, server) for server in SERVERS}
+    client = run.Client(targets["triton"])
+
+    @functools.cache
+    def probabilities(text: str) -> list[float]:
+        answer = client.send(bodies.Request("one", json.dumps(servers.request([text])).encode()))
+        assert answer.status == 200, answer.content
+        row: list[float] = {item["name"]: item["data"] for item in answer.content["outputs"]}["probabilities"]
+        return row
+
+    # The scale of dynamic quantization is that of a batch: alone and among others a text gets other last digits.
+    expected = run.Expected(lambda texts: [probabilities(text) for text in texts], max_batch_size=8, tolerance=0.1)
+    before = {server: failures(prometheus, server) for server in SERVERS}
+    requests = [bodies.make(16, index, max_batch_size=8, max_bytes=2**20) for index in range(300)]
+    report = run.against(targets, requests, expected)
+    client.close()
+    assert report.wrong == [], str(report)
+    assert all(report.good[server] > 50 for server in SERVERS)
+    time.sleep(10)  # two scrapes, and Envoy's own flush
+    assert {server: failures(prometheus, server) for server in SERVERS} == before
+    for server in SERVERS:
+        series = f'{router_series(NAMESPACE, server)},envoy_http_conn_manager_prefix="traffic"'
+        refused = f'sum(envoy_http_downstream_rq_xx{{{series},envoy_response_code_class="4"}})'
+        assert float(prometheus.query(refused)[0]["value"][1]) > 100
+
+
+def failures(prometheus: Prometheus, server: str) -> float:
+    """Requests that the router counts as failed by the server since it started."""
+    series = f'{router_series(NAMESPACE, server)},envoy_cluster_name!="admin",envoy_response_code_class="5"'
+    return float(prometheus.query(f"sum(envoy_cluster_upstream_rq_xx{{{series}}}) or vector(0)")[0]["value"][1])
 
 
 def test_every_rule_is_evaluated_without_an_error(prometheus: Prometheus, kaon: Installation) -> None:

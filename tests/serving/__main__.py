@@ -53,11 +53,11 @@ def main() -> int:
         requests = (
             bodies.make(options.seed, index, max_batch_size=MAX_BATCH_SIZE, max_bytes=MAX_BYTES) for index in indexes
         )
-        addresses = {server: ("127.0.0.1", router.port) for server, router in routers.items()}
+        targets = {server: run.Target("127.0.0.1", router.port, servers.MODEL) for server, router in routers.items()}
         predict = model.predictor(folder / "model")
         began = time.monotonic()
         shown = with_progress(requests, len(indexes))
-        report = run.against(addresses, servers.MODEL, shown, predict, MAX_BATCH_SIZE)
+        report = run.against(targets, shown, run.Expected(predict, MAX_BATCH_SIZE))
         for server, router in routers.items():
             counted = router.counters("aaaaaaaa.upstream_rq_5xx", "lua.errors")
             print(f"{server}: {counted}")

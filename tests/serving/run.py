@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import math
 import threading
 import time
 from collections import Counter
@@ -18,8 +17,27 @@ from kaon_jobs.serve.runtime import v2
 
 TIMEOUT_SECONDS = 30
 TOLERANCE = 1e-4
+"""Largest difference of a probability, where nothing but the order of a sum can differ."""
 Predict = Callable[[list[str]], list[list[float]]]
-"""Texts to probabilities, computed without a server."""
+"""Texts to rows of probabilities."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model behind its router."""
+
+    host: str
+    port: int
+    model: str
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the right answers are."""
+
+    predict: Predict
+    max_batch_size: int
+    tolerance: float = TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -41,9 +59,9 @@ class Answer:
 class Client:
     """One connection to a router, opened again when it was closed."""
 
-    def __init__(self, host: str, port: int, model: str) -> None:
-        self._address = (host, port)
-        self._model = f"/v2/models/{model}"
+    def __init__(self, target: Target) -> None:
+        self._address = (target.host, target.port)
+        self._model = f"/v2/models/{target.model}"
         self._connection: http.client.HTTPConnection | None = None
 
     def send(self, request: Request) -> Answer:
@@ -110,31 +128,23 @@ class Report:
         return "\n".join([*lines, f"{len(self.wrong)} wrong", *self.wrong[:50]])
 
 
-def against(
-    servers: Mapping[str, tuple[str, int]],
-    model: str,
-    requests: Iterable[Request],
-    predict: Predict,
-    max_batch_size: int,
-) -> Report:
-    """Sends each request to every server while others send good requests.
-
-    servers: name -> host and port of its router.
-    """
+def against(targets: Mapping[str, Target], requests: Iterable[Request], expected: Expected) -> Report:
+    """Sends each request to every target while others send good requests."""
     report, end = Report(), threading.Event()
     beside = [
-        threading.Thread(target=_good_requests, args=(name, Client(*address, model), predict, end, report))
-        for name, address in servers.items()
+        threading.Thread(target=_good_requests, args=(name, Client(target), expected, end, report))
+        for name, target in targets.items()
     ]
     for thread in beside:
         thread.start()
-    clients = {name: Client(*address, model) for name, address in servers.items()}
+    clients = {name: Client(target) for name, target in targets.items()}
+    paths = {name: f"/v2/models/{target.model}/" for name, target in targets.items()}
     try:
         for request in requests:
             answers = {name: _answer(client, request, report) for name, client in clients.items()}
             report.sent += 1
             report.kinds[request.name.split(":")[0]] += 1
-            for problem in problems(request, answers, predict, max_batch_size):
+            for problem in problems(request, answers, paths, expected):
                 report.wrong.append(f"{request.name}: {problem}; {request.method} {request.path} {request.body!r:.300}")
     finally:
         end.set()
@@ -153,8 +163,10 @@ def _answer(client: Client, request: Request, report: Report) -> Answer:
     return answer
 
 
-def problems(request: Request, answers: Mapping[str, Answer], predict: Predict, max_batch_size: int) -> Iterable[str]:
-    """What is wrong with the answers to one request."""
+def problems(
+    request: Request, answers: Mapping[str, Answer], paths: Mapping[str, str], expected: Expected
+) -> Iterable[str]:
+    """What is wrong with the answers to one request. paths: where each model is, which is no difference."""
     for name, answer in answers.items():
         if answer.status == 0 or answer.status >= 500:
             yield f"{name} answers {answer.status} {answer.content}"
@@ -164,17 +176,17 @@ def problems(request: Request, answers: Mapping[str, Answer], predict: Predict, 
     if len(set(statuses.values())) > 1:
         yield f"other answers: { ({name: (answer.status, answer.content) for name, answer in answers.items()}) }"
         return
-    refused = {str(answer.content) for answer in answers.values() if answer.status >= 400}
+    refused = {str(answer.content).replace(paths[name], "") for name, answer in answers.items() if answer.status >= 400}
     if len(refused) > 1:
         yield f"other sentences: {refused}"
     if not request.judged_by_its_body or 413 in statuses.values():
         return
-    expected = _expected(request.body or b"", max_batch_size)
+    parsed = _parsed(request.body or b"", expected.max_batch_size)
     for name, answer in answers.items():
-        if isinstance(expected, v2.Refusal) != (answer.status == 400):
-            yield f"{name} answers {answer.status} {answer.content}, expected {expected}"
-        elif answer.status == 200 and isinstance(expected, v2.Inference):
-            yield from (f"{name}: {problem}" for problem in differences(answer.content, expected, predict))
+        if isinstance(parsed, v2.Refusal) != (answer.status == 400):
+            yield f"{name} answers {answer.status} {answer.content}, expected {parsed}"
+        elif answer.status == 200 and isinstance(parsed, v2.Inference):
+            yield from (f"{name}: {problem}" for problem in differences(answer.content, parsed, expected))
 
 
 def _tells(answer: Answer) -> bool:
@@ -182,14 +194,14 @@ def _tells(answer: Answer) -> bool:
     return isinstance(content, dict) and set(content) == {"error"} and str(content["error"]).strip("-") != ""
 
 
-def _expected(body: bytes, max_batch_size: int) -> v2.Inference | v2.Refusal:
+def _parsed(body: bytes, max_batch_size: int) -> v2.Inference | v2.Refusal:
     try:
         return v2.parse(body, max_batch_size)
     except v2.Refusal as refusal:
         return refusal
 
 
-def differences(content: Any, inference: v2.Inference, predict: Predict) -> Iterable[str]:
+def differences(content: Any, inference: v2.Inference, expected: Expected) -> Iterable[str]:
     """In what an answer of status 200 is not the right one."""
     outputs = {item["name"]: item for item in content["outputs"]}
     if sorted(outputs) != sorted(inference.outputs):
@@ -197,15 +209,15 @@ def differences(content: Any, inference: v2.Inference, predict: Predict) -> Iter
     if content.get("id") != inference.request_id:
         yield f"id {content.get('id')!r}, sent {inference.request_id!r}"
     if "probabilities" in outputs:
-        wanted = [value for row in predict(inference.texts) for value in row]
+        wanted = [value for row in expected.predict(inference.texts) for value in row]
         told = outputs["probabilities"]["data"]
-        if len(told) != len(wanted) or not all(map(lambda a, b: math.isclose(a, b, abs_tol=TOLERANCE), told, wanted)):
+        if len(told) != len(wanted) or max(map(lambda a, b: abs(a - b), told, wanted)) > expected.tolerance:
             yield f"probabilities {told}, expected {wanted}"
     if "label" in outputs and len(outputs["label"]["data"]) != len(inference.texts):
         yield f"{len(outputs['label']['data'])} labels for {len(inference.texts)} texts"
 
 
-def _good_requests(name: str, client: Client, predict: Predict, end: threading.Event, report: Report) -> None:
+def _good_requests(name: str, client: Client, expected: Expected, end: threading.Event, report: Report) -> None:
     texts = ["the company profit", "tariff dollar", "", "shares"]
     number = 0
     while not end.is_set():
@@ -222,7 +234,7 @@ def _good_requests(name: str, client: Client, predict: Predict, end: threading.E
         if answer.status != 200:
             report.wrong.append(f"{name} answers a good request with {answer.status} {answer.content}")
         else:
-            told = differences(answer.content, v2.Inference([text], None, v2.OUTPUTS), predict)
+            told = differences(answer.content, v2.Inference([text], None, v2.OUTPUTS), expected)
             report.wrong.extend(f"{name}, a good request: {problem}" for problem in told)
         report.good[name] += 1
         time.sleep(0.005)

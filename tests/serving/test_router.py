@@ -29,7 +29,7 @@ class Stand:
     predict: run.Predict
 
     def ask(self, request: Request, server: str = "triton") -> run.Answer:
-        client = run.Client("127.0.0.1", self.routers[server].port, servers.MODEL)
+        client = run.Client(run.Target("127.0.0.1", self.routers[server].port, servers.MODEL))
         try:
             return client.send(request)
         finally:
@@ -55,8 +55,8 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
 
 def test_hostile_requests_never_reach_a_server_and_good_ones_beside_them_are_answered(stand: Stand) -> None:
     requests = [bodies.make(11, index, max_batch_size=MAX_BATCH_SIZE, max_bytes=MAX_BYTES) for index in range(500)]
-    addresses = {name: ("127.0.0.1", router.port) for name, router in stand.routers.items()}
-    report = run.against(addresses, servers.MODEL, requests, stand.predict, MAX_BATCH_SIZE)
+    targets = {name: run.Target("127.0.0.1", router.port, servers.MODEL) for name, router in stand.routers.items()}
+    report = run.against(targets, requests, run.Expected(stand.predict, MAX_BATCH_SIZE))
     assert report.wrong == [], str(report)
     assert stand.server.refused == []
     assert all(report.good[name] > 50 for name in SERVERS)
@@ -167,7 +167,7 @@ def test_a_late_answer_names_the_limit_that_ended_it(stand: Stand) -> None:
 
 def test_a_router_without_a_server_says_so(tmp_path: Path) -> None:
     with servers.router(tmp_path, "triton", servers.free_ports(1)[0]) as router:
-        client = run.Client("127.0.0.1", router.port, servers.MODEL)
+        client = run.Client(run.Target("127.0.0.1", router.port, servers.MODEL))
         assert client.send(Request("wrong", b"{")).status == 400
         answer = client.send(Request("good", GOOD))
         client.close()
