@@ -79,8 +79,8 @@ def readable(child: Object) -> Object:
 
 
 def _program_by_name(item: Object) -> Object:
-    """The check of requests is a file that reviewers read where it stands."""
-    return {"inline_string": "router_requests.lua"} if item.get("inline_string") == CHECK else item
+    """The check of requests stands in files of its own, where reviewers read it."""
+    return {"inline_string": "router_json.lua, router_requests.lua"} if item.get("inline_string") == CHECK else item
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -130,6 +130,7 @@ class Router:
 
     port: int
     admin: int
+    pid: int
 
     def counters(self, *names: str) -> dict[str, int]:
         """The sums of the counters whose names end so."""
@@ -182,9 +183,9 @@ def router(
     (folder / "envoy.json").write_text(json.dumps(moved))
     # Process 1 in the image is Envoy itself; the wheel's command is a wrapper that starts it.
     command = [envoy, "-c", str(folder / "envoy.json"), "--disable-hot-restart", "--concurrency", "1"]
-    with process([*command, "--log-level", "warning"], folder / "log", {}):
+    with process([*command, "--log-level", "warning"], folder / "log", {}) as pid:
         wait(f"http://127.0.0.1:{traffic}/-/ready", folder / "log", None)
-        yield Router(traffic, admin)
+        yield Router(traffic, admin, pid)
 
 
 def _moved(value: Any, ports: Mapping[int, int]) -> Any:
@@ -208,14 +209,14 @@ def _leave_out_the_check(config: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def process(command: list[str], log: Path, settings: Mapping[str, str]) -> Iterator[None]:
-    """A process with all that it starts, in a process group of its own, which ends with the block."""
+def process(command: list[str], log: Path, settings: Mapping[str, str]) -> Iterator[int]:
+    """A process with all that it starts, in a process group of its own, which ends with the block. Gives its id."""
     with log.open("w") as output:
         started = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **settings}, start_new_session=True
         )
     try:
-        yield
+        yield started.pid
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(started.pid, signal.SIGTERM)

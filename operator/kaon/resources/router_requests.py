@@ -11,11 +11,15 @@ from typing import Final
 from kaon.api.modeldeployment import Route
 from kaon.resources.base import Object
 
-CHECK: Final = resources.files("kaon.resources").joinpath("router_requests.lua").read_text(encoding="utf-8")
+_FOLDER: Final = resources.files("kaon.resources")
+CHECK: Final = "\n".join(
+    _FOLDER.joinpath(name).read_text(encoding="utf-8") for name in ("router_json.lua", "router_requests.lua")
+)
 """The program of the check. It stands in the listener, and its bounds in the routes: a new bound drains no listener."""
 
 REFUSED_HEADER: Final = "x-kaon-refused"
 """Set by the check on a request that it refuses."""
+_REFUSED: Final[Object] = {"header_filter": {"header": {"name": REFUSED_HEADER, "present_match": True}}}
 METADATA: Final = "kaon"
 _LUA: Final = "envoy.filters.http.lua"
 _TYPE: Final = "type.googleapis.com/envoy.extensions.filters.http.lua.v3"

@@ -77,6 +77,11 @@ REFUSED: list[tuple[bytes, str]] = [
     (request(id=7), "id is the number 7, expected a string."),
     (request(id=None), "id is null, expected a string."),
     (request(id="a\0b"), "id holds the character U+0000. Leave it out."),
+    (request(id="é" * 1025), "id is longer than 1024 characters. Send a shorter one."),
+    (
+        request(**{"é" * 1025: 1}),
+        "A field's name in the body is longer than 1024 characters. Send a shorter one.",
+    ),
     (tensor(name="tex"), "inputs[0].name is 'tex', expected 'text'."),
     (tensor(name=None), "inputs[0].name is null, expected 'text'."),
     (tensor(name="x" * 99), f"inputs[0].name is '{'x' * 64}' and more, expected 'text'."),
@@ -188,6 +193,7 @@ GOOD: list[bytes] = [
     request().replace(b'"text"', b'"t\\u0065xt"'),
     tensor(data=["x" * 100_000, "\\" * 1000]),
     request(id="", outputs=[]),
+    request(**{"id": "é" * 1024, "汉" * 1024: 1}),
     request(id="ключ", outputs=[{"name": "probabilities"}, {"name": "label", "parameters": {"binary_data": False}}]),
     tensor(parameters={"content_type": "str"}),
     request(parameters={"binary_data_output": False, "trace": 7, "x": 1.5, "y": True}),
@@ -294,7 +300,14 @@ def test_router_and_handler_agree_on_every_request(body: bytes) -> None:
     assert (told is None) == (expected is None), (told, expected)
     if told != expected:
         # A body that breaks several rules at once: a reader that stops at the first byte names another one.
-        reading = (*SYNTAX, "The body has the field", "The body nests", "The body holds", "A number in the body")
+        reading = (
+            *SYNTAX,
+            "A field's name",
+            "The body has the field",
+            "The body nests",
+            "The body holds",
+            "A number in the body",
+        )
         assert told is not None and told.startswith(reading), (told, expected)
         assert expected is not None and expected.startswith(reading), (told, expected)
 

@@ -1,7 +1,7 @@
 """The V2 inference protocol (Open Inference Protocol) as JSON, for a server that does not speak it itself.
 
 Pure: bytes and dicts in and out, standard library only. The router checks requests with the same rules before a server
-sees them (router_requests.lua); a test holds both to the same sentences. Answers look like Triton's.
+sees them (router_json.lua, router_requests.lua); a test holds both to the same sentences. Answers look like Triton's.
 """
 
 import json
@@ -14,6 +14,7 @@ OUTPUTS = ("label", "probabilities")
 MAX_DEPTH = 32
 MAX_VALUES = 16384
 MAX_NUMBER = 1e308
+MAX_NAME = 1024
 SHOWN_CHARACTERS = 64
 UNSUPPORTED = {
     "binary_data_size",
@@ -67,6 +68,8 @@ def parse(body: bytes | bytearray, max_batch_size: int) -> Inference:
     request_id = request.get("id", "")
     if not _is_text(request_id):
         _wrong("id", request_id, "a string")
+    if len(request_id) > MAX_NAME:
+        raise Refusal(f"id is longer than {MAX_NAME} characters. Send a shorter one.")
     if "\0" in request_id:
         raise Refusal("id holds the character U+0000. Leave it out.")
     _check_parameters("parameters", request)
@@ -141,6 +144,8 @@ def decode(body: bytes) -> Any:
 def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in pairs:
+        if len(name) > MAX_NAME:
+            raise Refusal(f"A field's name in the body is longer than {MAX_NAME} characters. Send a shorter one.")
         if name in fields:
             raise Refusal(f"The body has the field '{_shown(name)[0]}' twice in one object. Send it once.")
         fields[name] = value
