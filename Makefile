@@ -114,15 +114,20 @@ test-e2e: needs-test-e2e venv ## on a real node, images and all (root)
 	$(BIN)/pytest tests/e2e $(PYTEST)
 
 .PHONY: test-exhaustive
-test-exhaustive: venv ## every fault at every write, every small world, 10,000 hostile objects; hours
+test-exhaustive: venv ## every fault at every write, every small world, 10,000 hostile objects and requests; hours
 	$(BIN)/python tests/smallworld --full
 	$(BIN)/python tests/faults --full
 	$(BIN)/python tests/hostile --count 10000
+	$(BIN)/python tests/serving
 	$(BIN)/python benchmarks/operator/failover.py
 
 .PHONY: benchmark-operator
 benchmark-operator: venv ## the operator beside bare Jobs and Kubeflow Trainer, in one run; about an hour
 	$(BIN)/python benchmarks/operator
+
+.PHONY: benchmark-router
+benchmark-router: venv ## what the router's check of requests costs; minutes
+	$(BIN)/python benchmarks/router
 
 .PHONY: benchmark-compression
 benchmark-compression: venv ## Kaon's compression beside its peers, in one run; hours
