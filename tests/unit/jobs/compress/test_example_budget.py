@@ -14,9 +14,12 @@ from kaon_jobs.compress.quality import compare
 
 EXAMPLE = Path(__file__).parents[4] / "examples/r8/compressionjob.yaml"
 TEST_ROWS = {
-    "acq": 696, "crude": 121, "earn": 1083, "grain": 10, "interest": 81, "money-fx": 87, "ship": 36, "trade": 75,
+    "acq": (696, 679), "crude": (121, 112), "earn": (1083, 1074), "grain": (10, 9), "interest": (81, 65),
+    "money-fx": (87, 75), "ship": (36, 32), "trade": (75, 73),
 }  # fmt: skip
-"""Of Reuters R8's own test split."""
+"""Of Reuters R8's own test split, and how many of them the trained model gets right."""
+CHANGED = 0.01
+"""Share of a class's rows that a good student gets wrong where its teacher is right, and as many the other way."""
 
 
 @pytest.fixture
@@ -25,10 +28,17 @@ def spec() -> CompressionJobSpec:
 
 
 def findings(budget: Budget) -> dict[str, Finding]:
-    """What R8's test rows show of a budget when a model changes no answer; three rows in a hundred are wrong."""
-    truth = np.repeat(np.arange(len(TEST_ROWS)), list(TEST_ROWS.values()))
-    answers = np.where(np.arange(len(truth)) % 33 == 0, (truth + 1) % len(TEST_ROWS), truth)
-    quality = compare(truth, answers, answers, list(TEST_ROWS), seed=0)
+    """What R8's test rows show of a budget when two answers in a hundred change and none is lost on balance."""
+    truth, teacher, student = [], [], []
+    for label, (rows, right) in enumerate(TEST_ROWS.values()):
+        other = (label + 1) % len(TEST_ROWS)
+        changed = min(round(CHANGED * rows), rows - right)
+        truth += [label] * rows
+        teacher += [label] * right + [other] * (rows - right)
+        student += [other] * changed + [label] * right + [other] * (rows - right - changed)
+    arrays = (np.asarray(answers, dtype=np.int64) for answers in (truth, teacher, student))
+    quality = compare(*arrays, list(TEST_ROWS), seed=0)
+    assert quality.accuracy_drop.value == 0
     return {item.field: item.finding for item in decide(budget, quality, seed=0)}
 
 
@@ -39,9 +49,8 @@ def test_the_examples_compression_is_the_same_on_a_busy_machine(spec: Compressio
 
 def test_the_examples_budget_can_be_shown_by_the_test_rows_there_are(spec: CompressionJobSpec) -> None:
     assert spec.budget.on_inconclusive == "Reject"
-    assert spec.budget.max_macro_f1_drop is not None
     assert findings(spec.budget) == {"maxAccuracyDrop": Finding.KEPT, "maxMacroF1Drop": Finding.KEPT}
 
 
-def test_two_points_of_macro_f1_cannot_be_shown_by_ten_rows_of_a_class() -> None:
+def test_ten_rows_of_a_class_do_not_show_two_points_of_macro_f1() -> None:
     assert findings(Budget(max_macro_f1_drop=0.02)) == {"maxMacroF1Drop": Finding.UNDECIDED}
