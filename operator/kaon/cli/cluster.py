@@ -206,12 +206,12 @@ def _checked(answer: Answer, kind: str, namespace: str) -> Object:
 
 
 def message_of(answer: Answer) -> str:
-    """The message of a Kubernetes Status, or the start of whatever came."""
+    """The message of a Kubernetes Status, the error of a router, or the start of whatever came."""
     try:
         body = json.loads(answer.body)
     except ValueError:
         return answer.body[:300].decode(errors="replace").strip()
-    return str(body.get("message") or body) if isinstance(body, dict) else str(body)
+    return str(body.get("message") or body.get("error") or body) if isinstance(body, dict) else str(body)
 
 
 def _events(chunks: Iterator[bytes], kind: str) -> Iterator[tuple[str, Object]]:

@@ -128,3 +128,26 @@ def test_no_timeout_is_so_short_that_envoy_reads_it_as_none() -> None:
     timeouts = [route["route"]["timeout"] for route in routes["virtual_hosts"][0]["routes"] if "route" in route]
     assert timeouts[0] == "0.001s"
     assert "0s" not in timeouts
+
+
+def test_only_inference_requests_are_checked_against_the_smallest_batch_of_those_that_have_traffic() -> None:
+    lua = "envoy.filters.http.lua"
+    backends = [
+        Backend("aaaaaaaa", "triton", STABLE.host, 90, 8),
+        Backend("12345678", "torchserve", CANDIDATE.host, 10, 4),
+        Backend("87654321", "triton", STABLE.host, 0, 1),
+    ]
+    content = router_files("reuters", Route(), backends)["rds.json"]["resources"][0]
+    assert content["virtual_hosts"][0]["typed_per_filter_config"][lua]["disabled"] is True
+    checked = {
+        path: item["typed_per_filter_config"][lua] for path, item in routes(backends).items() if lua in str(item)
+    }
+    assert {path: item["filter_context"] for path, item in checked.items()} == {
+        "/v2/models/reuters/infer": {"maxBatchSize": 4}
+    }
+
+
+def test_the_limit_on_the_body_comes_before_the_check_that_reads_it() -> None:
+    listener = router_files("reuters", Route(), [STABLE])["lds.json"]["resources"][0]
+    filters = listener["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"]
+    assert [item["name"].rpartition(".")[2] for item in filters] == ["buffer", "lua", "router"]
