@@ -20,4 +20,4 @@ from kaon.cli.cluster import Answer, message_of
     ],
 )
 def test_the_sentence_of_the_api_server_or_of_the_router_is_told_as_it_is(body: bytes, told: str) -> None:
-    assert message_of(Answer(400, body, {})) == told
+    assert message_of(Answer(400, {}, body)) == told
