@@ -95,7 +95,7 @@ tools: ## Kubernetes and its tools, from their sources; half an hour the first t
 
 .PHONY: test
 test: needs-test lint tools ## everything; without root all but the end-to-end tests. Half an hour, and more the first time
-	$(BIN)/pytest --numprocesses 2 --no-loadscope-reorder $(if $(ROOT),,--without-root) $(PYTEST)
+	$(BIN)/pytest --numprocesses 2 --no-loadscope-reorder --durations 15 --durations-min 20 $(if $(ROOT),,--without-root) $(PYTEST)
 
 .PHONY: test-unit
 test-unit: needs-test-unit venv ## tests of pure code; seconds
@@ -118,6 +118,7 @@ test-exhaustive: venv ## every fault at every write, every small world, 10,000 h
 	$(BIN)/python tests/smallworld --full
 	$(BIN)/python tests/faults --full
 	$(BIN)/python tests/hostile --count 10000
+	$(BIN)/python tests/readers --count 5000
 	$(BIN)/python tests/serving
 	$(BIN)/python benchmarks/operator/failover.py
 

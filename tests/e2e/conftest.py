@@ -1,6 +1,6 @@
 """One cluster and one installation for all end-to-end tests; they stay up, so that the next run begins warm.
 
-KAON_E2E_CLUSTER names the cluster (default: kaon-e2e, another one than the demo's). The namespaces are made anew.
+KAON_E2E_CLUSTER names the cluster (default: kaon-e2e; the demo has another). Each run makes the namespaces again.
 """
 
 from __future__ import annotations

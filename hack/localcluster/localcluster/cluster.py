@@ -243,7 +243,7 @@ class Cluster:
         return record
 
     def _with_audit(self, record: Record) -> Record:
-        """An API server that keeps no audit log yet is started again with one; whoever asks for none leaves it on."""
+        """An API server without an audit log is started again with one. A call that asks for none leaves it on."""
         if record.audit or not self._audit:
             return record
         record = replace(record, audit=True)

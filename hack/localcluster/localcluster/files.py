@@ -7,7 +7,7 @@ from pathlib import Path
 
 def write(file: Path, text: str, mode: int = 0o644) -> None:
     """Leaves a file alone that already says so: kube-proxy exits when its configuration is touched, and containerd
-    loses sight of a CNI folder that is made anew."""
+    loses sight of a CNI folder that is deleted and made again."""
     if file.exists() and file.read_text() == text:
         return
     file.parent.mkdir(parents=True, exist_ok=True)

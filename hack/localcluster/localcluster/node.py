@@ -83,7 +83,7 @@ def prepare_network(record: Record, anchor: Process) -> None:
 
 
 def slots_in_use() -> set[int]:
-    """Slots whose link exists on this host, whoever it belongs to (another user has another state folder)."""
+    """Slots whose link exists on this host, whatever user it belongs to (each has a state folder of its own)."""
     links = json.loads(run("ip", "-json", "link", "show"))
     names = [link["ifname"].partition("@")[0] for link in links]
     return {int(name[4:]) for name in names if name.startswith("kaon") and name[4:].isdigit()}
@@ -133,7 +133,7 @@ def remove_cgroups(name: str) -> None:
 
 
 def _remove_cgroup(folder: Path) -> None:
-    for attempt in range(200):  # until whoever inherits the orphans has reaped them
+    for attempt in range(200):  # until init, which inherits the orphans, has reaped them
         try:
             folder.rmdir()
         except FileNotFoundError:

@@ -53,7 +53,7 @@ def compare(run: Object, job: Object) -> Comparison:
     accepted = pipeline.find(status, conditions.ACCEPTED)
     remarks = ["Latency of one request at a time; both models timed alternately in one process."]
     if trained.artifact and status.source_digest and trained.artifact.digest != status.source_digest:
-        remarks.append(f"{run_name} has been trained anew since: these figures are of {status.source_digest[:19]}….")
+        remarks.append(f"{run_name} has been trained again since: these figures are of {status.source_digest[:19]}….")
     remarks += [_undecided(item) for item in status.undecided[:5]]
     return Comparison(
         _rows(status.baseline, status.evaluation, status),

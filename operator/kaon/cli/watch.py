@@ -96,7 +96,7 @@ def tell_the_end(console: Console, code: int | None, rows: Sequence[Row], namesp
     """What is stuck and what to do, or what is still awaited."""
 
     def tell(text: str, style: str) -> None:
-        # Unwrapped: whoever reads a log looks for whole sentences.
+        # Unwrapped: a person who searches a log looks for whole sentences.
         console.print(Text(text, style=style), soft_wrap=True)
 
     if code == EXIT_READY:

@@ -79,8 +79,8 @@ def test_a_job_that_is_not_done_says_what_it_waits_for() -> None:
 
 
 def test_figures_of_an_older_training_are_marked() -> None:
-    assert not any("trained anew" in remark for remark in compare(run(artifact=artifact()), job()).remarks)
-    assert any("trained anew" in remark for remark in compare(run(artifact=artifact(OTHER_DIGEST)), job()).remarks)
+    assert not any("trained again" in remark for remark in compare(run(artifact=artifact()), job()).remarks)
+    assert any("trained again" in remark for remark in compare(run(artifact=artifact(OTHER_DIGEST)), job()).remarks)
 
 
 def test_into_a_pipe_nothing_is_cut_or_folded() -> None:
