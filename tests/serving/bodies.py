@@ -189,6 +189,7 @@ def another_text(rng: random.Random, max_batch_size: int, max_bytes: int) -> Req
     depth = rng.choice([31, 32, 33, 100, 5000, max_bytes // 3])
     inside = json.dumps({**request, "extra": "@"}).replace('"@"', "[" * depth + "]" * depth)
     numbers = [
+        *("0e400", "1e2000000", "1e-2000000", "0.0e308", "1" * 320 + "e-100", "1" * 307 + "e-1", "9.9e307", "0e307"),
         "1e308",
         "1e309",
         "-1e999",

@@ -40,7 +40,7 @@ class Stand:
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     folder = tmp_path_factory.mktemp("stand")
     predict = model.predictor(folder / "model")
-    route = Route(max_request_bytes=MAX_BYTES, timeout_seconds=0.5)
+    route = Route(max_request_bytes=MAX_BYTES, timeout_seconds=60)
     with (
         upstream(predict, MAX_BATCH_SIZE) as server,
         servers.router(
@@ -156,8 +156,12 @@ def test_the_query_string_does_not_reach_the_server(stand: Stand) -> None:
     assert stand.server.asked == [("POST", f"/v2/models/{servers.MODEL}/infer")]
 
 
-def test_a_late_answer_names_the_limit_that_ended_it(stand: Stand) -> None:
-    answer = stand.ask(Request("late", json.dumps(servers.request([LATE])).encode()))
+def test_a_late_answer_names_the_limit_that_ended_it(stand: Stand, tmp_path: Path) -> None:
+    late = json.dumps(servers.request([LATE])).encode()
+    with servers.router(tmp_path, "triton", stand.server.server_port, route=Route(timeout_seconds=0.5)) as router:
+        client = run.Client(run.Target("127.0.0.1", router.port, servers.MODEL))
+        answer = client.send(Request("late", late))
+        client.close()
     assert answer.status == 504
     assert answer.content == {
         "error": "The model did not answer within 0.5 s, the limit of spec.route.timeoutSeconds. "

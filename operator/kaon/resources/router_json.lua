@@ -8,7 +8,7 @@ local byte, char, concat, find, format, sub =
 local MAX_DEPTH = 32
 -- A request of 1,024 nested texts holds 2,100 values. The bound keeps a body of commas from filling the memory.
 local MAX_VALUES = 16384
-local MAX_NUMBER = 1e308
+local MAX_NUMBER, MAX_EXPONENT, HUGE = 1e308, 307, math.huge
 local MAX_NAME = 1024
 local SHOWN_CHARACTERS = 64
 
@@ -99,9 +99,11 @@ local function read_string(body, at)
   end
 end
 
+-- RapidJSON, Triton's reader, stops at a large exponent even of 0, and at a long run of digits even before e-100.
 local function read_number(body, at)
   local to = select(2, find(body, "^-?[1-9]%d*", at)) or select(2, find(body, "^-?0", at))
   if not to then unexpected(body, at, "a value") end
+  local large = to - at > MAX_EXPONENT
   if byte(body, to + 1) == 46 then
     local fraction = select(2, find(body, "^%d+", to + 2))
     if not fraction then unexpected(body, to + 2, "a digit") end
@@ -110,11 +112,13 @@ local function read_number(body, at)
   if find(body, "^[eE]", to + 1) then
     local exponent = select(2, find(body, "^[+-]?%d+", to + 2))
     if not exponent then unexpected(body, to + 2, "an exponent") end
+    -- LuaJIT gives nil for an exponent of seven digits.
+    large = large or byte(body, to + 2) ~= 45 and (tonumber(sub(body, to + 2, exponent)) or HUGE) > MAX_EXPONENT
     to = exponent
   end
   local text = sub(body, at, to)
-  local value = tonumber(text)
-  if not (value < MAX_NUMBER and value > -MAX_NUMBER) then
+  local value = tonumber(text) or 0
+  if large or not (value < MAX_NUMBER and value > -MAX_NUMBER) then
     refuse("A number in the body is too large. Send numbers below 1e308.")
   end
   return { kind = "number", text = text }, to + 1
@@ -159,7 +163,12 @@ end
 local read_value
 
 local function skip_space(body, at)
-  return find(body, "[^ \t\r\n]", at) or #body + 1
+  local b = byte(body, at)
+  while b == 32 or b == 10 or b == 13 or b == 9 do
+    at = at + 1
+    b = byte(body, at)
+  end
+  return at
 end
 
 local function read_array(reader, at, depth)

@@ -152,6 +152,8 @@ function refusal(body, max_batch_size)
   return told.sentence
 end
 
+local LARGE_BYTES = 4194304
+
 local function refused(handle, status, sentence)
   -- The listener's local_reply_config knows the sentence by this header, and makes {"error": sentence} of it.
   handle:headers():replace("x-kaon-refused", "1")
@@ -176,5 +178,7 @@ function envoy_on_request(handle)
   local buffer = handle:body()
   local size = buffer and buffer:length() or 0
   local sentence = refusal(size > 0 and buffer:getBytes(0, size) or "", handle:filterContext():get("maxBatchSize"))
+  -- Lua would keep the copy of a large body until as much was allocated again.
+  if size > LARGE_BYTES then collectgarbage() end
   if sentence then refused(handle, "400", sentence) end
 end

@@ -140,6 +140,10 @@ REFUSED: list[tuple[bytes, str]] = [
     (with_value("[" * 40 + "]" * 40), "The body nests deeper than 32 levels. Send it flat."),
     (with_value("[" + "1," * 20_000 + "1]"), "The body holds more than 16384 values. Send fewer texts in one request."),
     (with_value("1e308"), "A number in the body is too large. Send numbers below 1e308."),
+    (with_value("1e2000000"), "A number in the body is too large. Send numbers below 1e308."),
+    (with_value("0e308"), "A number in the body is too large. Send numbers below 1e308."),
+    (with_value("-0.0E+308"), "A number in the body is too large. Send numbers below 1e308."),
+    (with_value("1" * 309 + "e-100"), "A number in the body is too large. Send numbers below 1e308."),
     (with_value("-1e999"), "A number in the body is too large. Send numbers below 1e308."),
     (with_value("1" * 5000), "A number in the body is too large. Send numbers below 1e308."),
 ]
@@ -198,6 +202,8 @@ GOOD: list[bytes] = [
     tensor(parameters={"content_type": "str"}),
     request(parameters={"binary_data_output": False, "trace": 7, "x": 1.5, "y": True}),
     request(model_name="m", anything={"at": [None, 1e-999, 1e307, -0.0]}),
+    with_value("[1e-2000000, 0e307, -0e-0, 1E+00000000000000000001, 9.9e307]"),
+    with_value("[" + "1" * 307 + "e-100, 0." + "1" * 400 + "]"),
     with_value("[" * 31 + "]" * 31),
     with_value("[" + "1," * 16_000 + "1]"),
 ]
@@ -240,6 +246,7 @@ STRINGS = st.one_of(
     st.sampled_from(["text", "BYTES", "label", "probabilities", "", "binary_data"]), st.text(CHARACTERS)
 )
 NUMBERS = st.one_of(st.integers(-2, 3), st.integers(), st.floats(allow_nan=True), st.sampled_from([1e307, 10**308]))
+WRITTEN_NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,12})(\.[0-9]{1,3})?([eE][+-]?[0-9]{1,9})?", fullmatch=True)
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), NUMBERS, STRINGS),
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(STRINGS, inner, max_size=3)),
@@ -310,6 +317,12 @@ def test_router_and_handler_agree_on_every_request(body: bytes) -> None:
         )
         assert told is not None and told.startswith(reading), (told, expected)
         assert expected is not None and expected.startswith(reading), (told, expected)
+
+
+@settings(max_examples=300, deadline=None)
+@given(WRITTEN_NUMBERS)
+def test_router_and_handler_agree_on_every_way_to_write_a_number(number: str) -> None:
+    assert router(with_value(number)) == handler(with_value(number))
 
 
 @settings(max_examples=200, deadline=None)

@@ -14,6 +14,7 @@ OUTPUTS = ("label", "probabilities")
 MAX_DEPTH = 32
 MAX_VALUES = 16384
 MAX_NUMBER = 1e308
+MAX_EXPONENT = 307
 MAX_NAME = 1024
 SHOWN_CHARACTERS = 64
 UNSUPPORTED = {
@@ -153,7 +154,11 @@ def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _number(text: str) -> Number:
-    if not abs(float(text)) < MAX_NUMBER:
+    mantissa, _, exponent = text.lower().partition("e")
+    # Triton's reader stops at a large exponent even of 0, and at a long run of digits even before e-100.
+    large = len(mantissa.partition(".")[0]) - 1 > MAX_EXPONENT
+    large = large or (exponent[:1] not in ("", "-") and float(exponent) > MAX_EXPONENT)
+    if large or not abs(float(text)) < MAX_NUMBER:
         raise Refusal("A number in the body is too large. Send numbers below 1e308.")
     return Number(text)
 
