@@ -7,8 +7,9 @@ their own, and never part of a field. A row with more or fewer fields than the h
 from __future__ import annotations
 
 import csv
+import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -18,6 +19,7 @@ from kaon_jobs.errors import StageFailure
 
 CANDIDATES = (",", "\t", ";", "|")
 _TRIED_ROWS = 100
+_FIELD = re.compile('"(?:[^"]|"")*"')
 
 Lines = Callable[[], Iterable[str]]
 """The lines of a file from its start, each time it is called."""
@@ -71,6 +73,9 @@ def read_delimited(uri: str, lines: Lines, columns: Columns, delimiter: str, usu
 
     rows = FileRows(uri, columns)
     for record in _records(uri, lines(), layout, row_like):
+        if record.open_quote and known and not row_like(record.fields) and len(record.fields) == width:
+            # Half of a field must not become a class of its own.
+            record.broken = bool(record.fields[label_at].strip())
         _add(rows, record, width, text_at, label_at)
     repeated = len(layout.header) - len(set(layout.header))
     if repeated:
@@ -105,9 +110,9 @@ def _add(rows: FileRows, record: _Record, width: int, text_at: int, label_at: in
             "Mend these bytes, or set spec.encoding to the encoding that the file was written in.",
         )
     elif record.broken:
-        last = record.line + record.lines - 1
+        last = f" up to line {record.line + record.lines - 1}" if record.lines > 1 else ""
         rows.refuse(
-            f"a quotation mark is opened and not closed properly up to line {last}",
+            f"a quotation mark is opened and not closed properly{last}",
             record.line,
             'Write a quotation mark inside of a field twice ("").',
         )
@@ -181,8 +186,7 @@ def _fitting_rows(uri: str, lines: Iterable[str], layout: Layout) -> float:
 def _records(uri: str, lines: Iterable[str], layout: Layout, row_like: RowLike | None) -> Iterator[_Record]:
     """The rows below the header, with the lines that each spans.
 
-    `row_like` says whether a line can be a row of its own. Where two lines of one record can, a quotation mark in its
-    first line was text. None: nothing is doubted.
+    `row_like` says whether the fields of a line can be a row of their own. None: nothing is doubted.
     """
     source = islice(lines, layout.header_lines, None)
     ahead: deque[str] = deque()
@@ -192,10 +196,6 @@ def _records(uri: str, lines: Iterable[str], layout: Layout, row_like: RowLike |
         while (line := ahead.popleft() if ahead else next(source, None)) is not None:
             taken.append(line)
             yield line
-
-    def literal(line: str) -> list[str]:
-        plain = csv.reader([line], delimiter=layout.delimiter, quoting=csv.QUOTE_NONE)
-        return [_unquoted(field) for field in next(plain, [])]
 
     def fresh() -> Iterator[list[str]]:
         return csv.reader(feed(), delimiter=layout.delimiter, strict=True, skipinitialspace=layout.spaces)
@@ -214,7 +214,7 @@ def _records(uri: str, lines: Iterable[str], layout: Layout, row_like: RowLike |
         if not taken:
             return
         alone = len(taken) == 1
-        swallowed = not alone and row_like is not None and _two(row_like(literal(line)) for line in taken)
+        swallowed = not alone and row_like is not None and _swallowed(taken, layout.delimiter, row_like, failed=failed)
         if failed or swallowed:
             # The reader has lost its place, or has to begin again in the second line.
             reader = fresh()
@@ -227,7 +227,8 @@ def _records(uri: str, lines: Iterable[str], layout: Layout, row_like: RowLike |
                     'told apart. Write a quotation mark inside of a field twice ("").',
                 )
             ahead.extendleft(reversed(taken[1:]))
-            yield _Record(literal(taken[0]), number, 1, BAD_BYTES in taken[0], open_quote=True)
+            fields = _literal(taken[0], layout.delimiter)
+            yield _Record(fields, number, 1, BAD_BYTES in taken[0], open_quote=True)
             number += 1
             continue
         bad_bytes = any(BAD_BYTES in line for line in taken)
@@ -235,8 +236,32 @@ def _records(uri: str, lines: Iterable[str], layout: Layout, row_like: RowLike |
         number += len(taken)
 
 
-def _two(found: Iterable[bool]) -> bool:
-    return len(list(islice(filter(None, found), 2))) == 2
+def _swallowed(lines: Sequence[str], delimiter: str, row_like: RowLike, *, failed: bool) -> bool:
+    """Whether a record over several lines is really several rows, joined by a quotation mark that opened no field.
+
+    Two lines of it that can be rows say so. When its quotation marks do not even match, one line behind the first does,
+    if it is beyond doubt by itself.
+    """
+    if failed and any(_is_whole_row(line, delimiter, row_like) for line in lines[1:]):
+        return True
+    likely = (row_like(_quoted(line, delimiter)) or row_like(_literal(line, delimiter)) for line in lines)
+    return len(list(islice(filter(None, likely), 2))) == 2
+
+
+def _is_whole_row(line: str, delimiter: str, row_like: RowLike) -> bool:
+    return '"' not in _FIELD.sub("", line) and row_like(_quoted(line, delimiter))
+
+
+def _quoted(line: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter, strict=True), [])
+    except csv.Error:
+        return []
+
+
+def _literal(line: str, delimiter: str) -> list[str]:
+    plain = csv.reader([line], delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    return [_unquoted(field) for field in next(plain, [])]
 
 
 def _unquoted(field: str) -> str:

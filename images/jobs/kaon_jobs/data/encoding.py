@@ -19,6 +19,7 @@ from kaon_jobs.data.values import BAD_BYTES
 from kaon_jobs.errors import StageFailure
 
 _SAMPLE_BYTES = 256 * 1024
+_PIECE_CHARACTERS = 1024 * 1024
 _START_BYTES = 64
 _CHUNK_BYTES = 1024 * 1024
 _MARKS: tuple[tuple[bytes, str], ...] = (
@@ -57,8 +58,7 @@ class Found:
 
 def lines(uri: str, stream: BinaryIO, encoding: Found) -> Iterator[str]:
     """The lines with their ends (LF, CR LF or CR). BAD_BYTES stands where bytes cannot be decoded."""
-    text = io.TextIOWrapper(stream, encoding=encoding.codec, errors=_MARKING, newline="")
-    first = True
+    text = _decoded(stream, encoding)
     number = 0
     while line := text.readline(MAX_ROW_CHARACTERS):
         number += 1
@@ -67,8 +67,20 @@ def lines(uri: str, stream: BinaryIO, encoding: Found) -> Iterator[str]:
                 "SourceUnreadable",
                 f"{uri} line {number} is longer than {MAX_ROW_CHARACTERS:,} characters, the limit. Is it text?",
             )
-        yield line.removeprefix("\ufeff") if first else line
-        first = False
+        yield line.removeprefix("\ufeff") if number == 1 else line
+
+
+def pieces(stream: BinaryIO, encoding: Found) -> Iterator[str]:
+    """The same text in pieces of one size: a JSON array may be one line of any length."""
+    text = _decoded(stream, encoding)
+    piece = text.read(_PIECE_CHARACTERS).removeprefix("\ufeff")
+    while piece:
+        yield piece
+        piece = text.read(_PIECE_CHARACTERS)
+
+
+def _decoded(stream: BinaryIO, encoding: Found) -> io.TextIOWrapper:
+    return io.TextIOWrapper(stream, encoding=encoding.codec, errors=_MARKING, newline="")
 
 
 def find_encoding(uri: str, stream: BinaryIO, declared: str, names: tuple[str, ...]) -> Found:

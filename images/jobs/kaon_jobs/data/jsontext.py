@@ -1,4 +1,4 @@
-"""Reads JSON lines and JSON arrays of objects, row by row. Pure: lines in, rows out.
+"""Reads JSON lines and JSON arrays of objects, row by row. Pure: text in, rows out.
 
 A key that a row lacks is a missing value. A column that no row has is refused at the end of the file.
 """
@@ -42,14 +42,14 @@ def read_jsonl(uri: str, lines: Iterable[str], columns: Columns) -> FileRows:
     return _checked(rows, there)
 
 
-def read_array(uri: str, lines: Iterable[str], columns: Columns) -> FileRows:
-    """The rows of a file that is one array of objects. It is read piece by piece, and never as a whole.
+def read_array(uri: str, pieces: Iterable[str], columns: Columns) -> FileRows:
+    """The rows of a file that is one array of objects. Its text comes in pieces, and is never held as a whole.
 
     Raises:
         StageFailure: after broken JSON nothing says where the next row begins, so the file is refused.
     """
     rows, there = FileRows(uri, columns), dict[str, None]()
-    for value, line in _elements(uri, lines, _decoder(columns)):
+    for value, line in _elements(uri, pieces, _decoder(columns)):
         _add(rows, there, value, line)
     return _checked(rows, there)
 
@@ -99,9 +99,9 @@ def _cause(error: Exception) -> str:
     return "a number of thousands of digits"
 
 
-def _elements(uri: str, lines: Iterable[str], decoder: json.JSONDecoder) -> Iterator[tuple[Any, int]]:
+def _elements(uri: str, pieces: Iterable[str], decoder: json.JSONDecoder) -> Iterator[tuple[Any, int]]:
     """The elements of an array with the line that each begins in."""
-    text = _Buffer(uri, iter(lines))
+    text = _Buffer(uri, iter(pieces))
     if text.next_character() != "[":
         raise _broken(text, 'The file is not a JSON array. Set spec.format to jsonl, or write [{"…": "…"}, …].')
     text.skip(1)
@@ -127,11 +127,11 @@ def _elements(uri: str, lines: Iterable[str], decoder: json.JSONDecoder) -> Iter
 class _Buffer:
     """A window on the text, with the line it begins in."""
 
-    def __init__(self, uri: str, lines: Iterator[str]) -> None:
+    def __init__(self, uri: str, pieces: Iterator[str]) -> None:
         self.uri = uri
         self.line = 1
         self.rows = 1
-        self._lines = lines
+        self._pieces = pieces
         self._text = ""
         self._at = 0
         self._end = 0
@@ -185,14 +185,14 @@ class _Buffer:
         return _broken(self, f"It holds {_cause(error)}.")
 
     def _more(self, size: int) -> bool:
-        pieces = [self._text[self._at :]]
+        window = [self._text[self._at :]]
         length = 0
-        while length < size and (line := next(self._lines, None)) is not None:
-            pieces.append(line)
-            length += len(line)
-        if len(pieces[0]) + length > 2 * MAX_ROW_CHARACTERS:
+        while length < size and (piece := next(self._pieces, None)) is not None:
+            window.append(piece)
+            length += len(piece)
+        if len(window[0]) + length > 2 * MAX_ROW_CHARACTERS:
             raise _broken(self, f"It is longer than {MAX_ROW_CHARACTERS:,} characters, the limit.")
-        self._text, self._at = "".join(pieces), 0
+        self._text, self._at = "".join(window), 0
         return length > 0
 
 

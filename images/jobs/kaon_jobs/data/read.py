@@ -15,7 +15,7 @@ from kaon.api.dataset import UnreadableRows
 from kaon.contract.jobspec import DatasetSource, DatasetWork
 from kaon_jobs.data.columnar import read_parquet
 from kaon_jobs.data.delimited import read_delimited
-from kaon_jobs.data.encoding import Found, find_encoding, lines
+from kaon_jobs.data.encoding import Found, find_encoding, lines, pieces
 from kaon_jobs.data.files import DataFile, identify, opened, reading
 from kaon_jobs.data.jsontext import read_array, read_jsonl
 from kaon_jobs.data.rows import EXAMPLES, Columns, FileRows, Reading, Table
@@ -122,8 +122,8 @@ def read_file(file: DataFile, columns: Columns, encoding: str, delimiter: str) -
             with closing(_lines(file, found)) as text:
                 rows = read_jsonl(file.uri, text, columns)
         elif file.format == "json":
-            with closing(_lines(file, found)) as text:
-                rows = read_array(file.uri, text, columns)
+            with opened(file.path, file.compression) as stream:
+                rows = read_array(file.uri, pieces(stream, found), columns)
         else:
             usual = "\t" if file.format == "tsv" else ","
             rows, mark, by = read_delimited(file.uri, lambda: _lines(file, found), columns, delimiter, usual)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from kaon.api.report import Result
+from kaon.contract.digest import digest_of
 from kaon.contract.jobspec import DatasetWork, JobSpec
 from kaon_jobs.context import Context
 from kaon_jobs.data import stage
@@ -61,12 +62,28 @@ def read(tmp_path: Path) -> Read:
     return reading
 
 
+PROVENANCE = {
+    "kind": "datasets",
+    "namespace": "test",
+    "name": "x",
+    "uid": "0",
+    "generation": 1,
+    "kaonVersion": "0.0.0",
+    "image": "none",
+}
+
+
 @pytest.fixture
-def make(tmp_path: Path, shop: Any) -> Callable[..., Made]:
+def make(tmp_path: Path) -> Callable[..., Made]:
     """Runs the whole stage."""
 
     def making(*sources: Any, **changes: Any) -> Made:
-        job: JobSpec = shop.job("datasets", work_over(tmp_path, sources, **changes), token=str(tmp_path))
+        output = {"uri": f"file:///mnt{tmp_path}/.store/datasets/x"}
+        digest = digest_of({"sources": list(map(str, sources)), "changes": changes})
+        work_spec = work_over(tmp_path, sources, **changes)
+        job = JobSpec.model_validate(
+            {"provenance": PROVENANCE, "inputDigest": digest, "output": output, "work": work_spec}
+        )
         workdir = tmp_path / ".work"
         workdir.mkdir()
         work: Any = job.work

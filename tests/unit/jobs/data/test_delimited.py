@@ -92,6 +92,17 @@ def test_a_quotation_mark_that_another_row_closes_swallows_nothing(read: Any, tm
     assert source.noticed["openQuotes"] == 1
 
 
+def test_an_opened_quotation_mark_takes_no_row_with_it_that_is_whole(read: Any, tmp_path: Path) -> None:
+    rows = [f"text {number},{'ab'[number % 2]}" for number in range(20)]
+    rows[7:10] = ['"opened,of no class', "whole,b", '"whole, too",a']
+    (tmp_path / "x.csv").write_text("\n".join(["text,label", *rows]))
+    schema = {"features": [{"name": "text"}], "label": {"name": "label"}}
+    table, (source,) = read("x.csv", clean=DROP, schema=schema)
+    assert (len(table), source.unreadable) == (19, 1)
+    assert set(table.labels) == {"a", "b"}
+    assert {"whole", "whole, too"} <= set(table.texts)
+
+
 def test_a_quoted_text_whose_lines_look_like_rows_stays_one_text(read: Any, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text('text,label\nplain,a\n"first, line\nsecond, line",b\nplain too,b\n')
     assert read("x.csv")[0].texts == ["plain", "first, line\nsecond, line", "plain too"]

@@ -74,6 +74,7 @@ def test_an_array_of_any_length_is_read_in_pieces(
     read: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, indent: int | None, name: str
 ) -> None:
     monkeypatch.setattr("kaon_jobs.data.jsontext._BUFFER_CHARACTERS", 37)
+    monkeypatch.setattr("kaon_jobs.data.encoding._PIECE_CHARACTERS", 11)
     rows = [
         {"text": f"text ] }} , {number} " * (number % 7 + 1), "label": number % 2, "at": [{}]} for number in range(99)
     ]
