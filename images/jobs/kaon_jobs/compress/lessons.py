@@ -1,9 +1,4 @@
-"""What training techniques learn from: training rows, views of them, and what the baseline says of each view.
-
-A view shows a student what the teacher says off the training rows, which it knows by heart. Of texts: words are left
-out (the data augmentation of TinyBERT, Jiao et al. 2020, reduced to what needs no second model). Of arrays: rows are
-mixed two by two, images moved a little (Beyer et al., "Knowledge distillation: A good teacher is patient and
-consistent", CVPR 2022, where student and teacher see the same mixture).
+"""What training techniques learn from: training rows, views of them (views.py), and what the baseline says of each.
 
 The baseline is the teacher. Its logits are computed once for a view and kept in the trial store, so that all trials,
 and a later attempt, share them. Rows come from the training split alone; validation and test rows teach nothing.
@@ -22,21 +17,14 @@ import numpy as np
 from kaon_jobs.classifier import open_classifier
 from kaon_jobs.compress.calibration import Calibration
 from kaon_jobs.compress.forms import is_trained_form
+from kaon_jobs.compress.views import Spans, mixed, view
 from kaon_jobs.data.splits import Rows
 from kaon_jobs.onnx_model import Floats
-from kaon_jobs.onnx_text import TOKENIZER_FILE, longest_of, token_rows
+from kaon_jobs.onnx_text import BLOCK, TOKENIZER_FILE, load_tokenizer, longest_of, token_rows
 from kaon_jobs.processor import multiplies_bf16
 from kaon_jobs.store import sha256_file
 
 log = logging.getLogger(__name__)
-
-DROPPED_WORDS = 0.15
-"""Share of words that a view leaves out."""
-SHARE_FROM_THE_MIDDLE = 0.25
-"""Share of a view's texts that begin at some other word than the first: more to learn from a text longer than the
-model reads."""
-MOVED = 1 / 14
-"""Of an image's side: as far as a view moves it, each way."""
 
 
 class Shelf(Protocol):
@@ -94,8 +82,18 @@ class Lessons(Calibration):
         """The training examples as the teacher and a student both see them; view 0 is the examples as they are."""
         if isinstance(self.rows.inputs[0], str):
             # A token is no more than a word: what lies behind is never read.
-            return view(self.rows.inputs, number, self.seed, longest_of(self.teacher))
+            return view(self.rows.inputs, number, self.seed, longest_of(self.teacher), self._spans)
         return list(mixed(np.stack(self.rows.inputs), number, self.seed))
+
+    def _spans(self, texts: list[str]) -> list[Spans]:
+        tokenizer = load_tokenizer(self.teacher)
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        found: list[Spans] = []
+        for start in range(0, len(texts), BLOCK):
+            encodings = tokenizer.encode_batch(texts[start : start + BLOCK], add_special_tokens=False)
+            found.extend(encoding.offsets for encoding in encodings)
+        return found
 
     def encoded(self, directory: Path, number: int) -> list[list[int]]:
         """The token ids of a view as the tokenizer of `directory` reads it; students of one vocabulary share them."""
@@ -128,54 +126,3 @@ class Lessons(Calibration):
 
             return brief_answers(self.teacher, self.encoded(self.teacher, number), self.threads)
         return open_classifier(self.teacher, self.threads).logits(self.view(number))
-
-
-def view(texts: list[str], number: int, seed: int, longest: int) -> list[str]:
-    """Texts with words left out, some of them begun in the middle, of at most `longest` words. The same each time.
-
-    Number 0 is the texts as they are.
-    """
-    if number == 0:
-        return list(texts)
-    draw = np.random.Generator(np.random.PCG64([seed, number]))
-    return [_vary(text, draw, longest) for text in texts]
-
-
-def mixed(values: Floats, number: int, seed: int) -> Floats:
-    """Each row with up to half of another one, images moved before. The same each time.
-
-    Args:
-        values: rows first; an image is [channels, height, width].
-        number: 0 is the rows as they are.
-    """
-    if number == 0:
-        return values
-    draw = np.random.Generator(np.random.PCG64([seed, number]))
-    seen = _moved(values, draw) if values.ndim == 4 else values
-    share = draw.uniform(0.5, 1.0, (len(values), *[1] * (values.ndim - 1))).astype(np.float32)
-    return np.asarray(share * seen + (1 - share) * seen[draw.permutation(len(values))], dtype=np.float32)
-
-
-def _moved(images: Floats, draw: np.random.Generator) -> Floats:
-    """Each image moved on its own, its edge repeated."""
-    height, width = images.shape[-2:]
-    most = max(1, round(max(height, width) * MOVED))
-    padded = np.pad(images, ((0, 0), (0, 0), (most, most), (most, most)), mode="edge")
-    down, right = draw.integers(2 * most + 1, size=(2, len(images)))
-    moved = [
-        padded[row, :, top : top + height, left : left + width]
-        for row, (top, left) in enumerate(zip(down, right, strict=True))
-    ]
-    return np.stack(moved)
-
-
-def _vary(text: str, draw: np.random.Generator, longest: int) -> str:
-    words = text.split()
-    if len(words) < 3:
-        return text
-    if draw.random() < SHARE_FROM_THE_MIDDLE:
-        words = words[int(draw.integers(len(words) // 2 + 1)) :]
-    # Twice as many as are read: of those that stay, still more than enough.
-    words = words[: 2 * longest]
-    kept = [word for word, chance in zip(words, draw.random(len(words)), strict=True) if chance >= DROPPED_WORDS]
-    return " ".join((kept or words)[:longest])
