@@ -46,7 +46,7 @@ class Budget(ApiModel):
         default=0.95,
         ge=0.5,
         le=0.999,
-        description="How sure the test rows must make us that no more quality is lost than allowed; one-sided.",
+        description="Required confidence that no more quality is lost than allowed; one-sided.",
     )
     on_inconclusive: Literal["Reject", "Accept"] = Field(
         default="Reject",
@@ -56,13 +56,14 @@ class Budget(ApiModel):
 
 
 class Vocabulary(ApiModel):
-    """Leave out the tokens that the training texts do not need. Every text stays readable: single characters stay."""
+    """Leave out the tokens that the training texts do not need. Every text stays readable: characters that can occur
+    stay."""
 
     min_count: int | None = Field(
         default=None,
         ge=1,
         le=1_000_000,
-        description="A token stays when the training texts hold it so often. Default: 1.",
+        description="Minimum occurrences in the training texts for a token to be kept. Default: 1.",
     )
     max_tokens: int | None = Field(
         default=None, ge=1, le=10_000_000, description="Of those, at most the most frequent. Default: all."
@@ -83,8 +84,8 @@ class Prune(ApiModel):
     }
 
     method: Literal["layers", "ffn", "heads", "magnitude", "channels"] = Field(
-        description="Of a text encoder: whole layers; neurons of the feed-forward parts; attention heads; or single "
-        "weights, set to zero. Of a convolutional or plain network: channels."
+        description="Of a text model: whole layers; neurons of the feed-forward parts; attention heads, in groups "
+        "where they share keys and values; or single weights, set to zero. Of another network: channels."
     )
     ratio: float | None = Field(default=None, gt=0, lt=1, description="The share that goes.")
     keep_layers: list[Annotated[int, Field(ge=0, le=1000)]] | None = Field(
@@ -152,7 +153,8 @@ class Distill(Training):
         default=None,
         ge=1,
         le=64,
-        description="Forms of each training text: as it is, and with words left out. Default: 4.",
+        description="Forms of each training text: as it is, and with words left out; in scripts without spaces, with "
+        "the tokenizer's pieces left out. Default: 4.",
     )
 
 

@@ -20,9 +20,10 @@ from kaon_jobs.classifier import open_classifier
 from kaon_jobs.compress.forms import TRAINED_FILES
 from kaon_jobs.compress.leak import check_held_out
 from kaon_jobs.compress.quality import Classes
+from kaon_jobs.compress.soundness import check_edges
 from kaon_jobs.context import Context
 from kaon_jobs.data.splits import Rows, classes_of, fetch_dataset, read_split
-from kaon_jobs.errors import StageFailure
+from kaon_jobs.errors import StageFailure, TechniqueFailed
 from kaon_jobs.evaluate.quality import quality
 from kaon_jobs.evaluate.stage import serving_files
 from kaon_jobs.golden import input_of
@@ -31,6 +32,7 @@ from kaon_jobs.onnx_model import CARD_FILE, Floats, OnnxClassifier
 VALIDATION_ROWS = 2000
 """Enough to choose by; a larger validation split is sampled, seeded. The test split is always asked in full."""
 PROGRESS_ROWS = 256
+EDGE_TEXTS = 16
 ROWS_THAT_MAY_DIFFER = 2
 """Rounding on another processor may turn a row that lies on the fence."""
 
@@ -60,6 +62,7 @@ def load_baseline(work: CompressWork, context: Context, threads: int) -> Baselin
     Raises:
         StageFailure: DatasetMismatch (the model was trained on another dataset), LabelsMismatch, SplitEmpty,
             TestSplitLeaked (a test row was trained on), EvaluationMissing,
+            ModelUnsound (it fails on a text of full length or an empty one),
             or ParityFailed (the stored model does not answer as it was recorded).
     """
     report = context.reporter
@@ -90,6 +93,7 @@ def load_baseline(work: CompressWork, context: Context, threads: int) -> Baselin
         )
     report.progress("checking the baseline", 3)
     check_golden(classifier)
+    check_ends(directory, train.inputs[:EDGE_TEXTS])
     test_probabilities = _in_parts(
         classifier, test.inputs, lambda share: report.progress("checking the baseline", 3 + 5 * share)
     )
@@ -143,6 +147,18 @@ def check_golden(classifier: OnnxClassifier) -> None:
                 f"{difference:.3g} in a probability, allowed is {card.golden_tolerance:g}. Run the training again "
                 "(spec.rerun)",
             )
+
+
+def check_ends(directory: Path, examples: Sequence[Any]) -> None:
+    """The stored model answers a text of full length and an empty one."""
+    try:
+        check_edges(directory, examples)
+    except TechniqueFailed as failure:
+        raise StageFailure(
+            "ModelUnsound",
+            f"The model to compress does not answer every text: {failure}. Train it again with a "
+            "recipe.maxSequenceLength that its base model can read",
+        ) from failure
 
 
 def recorded_evaluation(artifact: Artifact) -> Evaluation:

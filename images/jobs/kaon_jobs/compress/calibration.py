@@ -11,6 +11,7 @@ from onnxruntime.quantization import CalibrationDataReader  # type: ignore[impor
 
 from kaon_jobs.onnx_model import Inputs
 from kaon_jobs.onnx_text import load_tokenizer
+from kaon_jobs.serve.runtime.classifier import encode
 
 BATCH_ROWS = 16
 
@@ -43,14 +44,8 @@ def _of_texts(directory: Path, texts: Sequence[str], input_names: Sequence[str])
     tokenizer = load_tokenizer(directory)
     by_length: dict[int, list[Inputs]] = {}
     for text in texts:
-        encoding = tokenizer.encode(text)
-        fields = {
-            "input_ids": encoding.ids,
-            "attention_mask": encoding.attention_mask,
-            "token_type_ids": encoding.type_ids,
-        }
-        row = {name: np.asarray([fields[name]], dtype=np.int64) for name in input_names}
-        by_length.setdefault(len(encoding.ids), []).append(row)
+        row = encode(tokenizer, [text], input_names)
+        by_length.setdefault(row[input_names[0]].shape[1], []).append(row)
     made = []
     for _, rows in sorted(by_length.items()):
         for start in range(0, len(rows), BATCH_ROWS):

@@ -1,7 +1,7 @@
 """The trained form of a text encoder beside its exported one: config.json, model.safetensors, tokenizer files.
 
-What is specific to text encoders lies here: how one is loaded, saved and exported, how texts become batches, and where
-in it layers, attention and feed-forward weights are. Everything that is written loads with from_pretrained again.
+How one is loaded, saved and exported, and how texts become batches; where its parts are, anatomy.py knows. Everything
+that is written loads with from_pretrained again and answers as before, which is tried each time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,36 +21,21 @@ from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from kaon_jobs.compress import anatomy, faithful, matrices
 from kaon_jobs.compress.encoder_shape import MIN_COUNTS, EncoderShape
 from kaon_jobs.compress.forms import CONFIG_FILE, TOKENIZER_FILES, WEIGHTS_FILE, is_trained_form
+from kaon_jobs.compress.heads import without_empty_heads
+from kaon_jobs.compress.soundness import check_edges
 from kaon_jobs.compress.techniques.pieces import kept_tokens, token_ids
+from kaon_jobs.edges import edge_texts
 from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.onnx_model import MODEL_FILE
 from kaon_jobs.onnx_text import TOKENIZER_FILE, OnnxTextClassifier, longest_of
-from kaon_jobs.train.export import check_parity, export_onnx
+from kaon_jobs.train.export import PARITY_TOLERANCE, answers_of_both, export_onnx
 
 log = logging.getLogger(__name__)
 
-_WIDTHS = ("intermediate_size", "hidden_dim", "ffn_dim")
-_LINEARS_OF_A_LAYER = 6
-
 Ids = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """The matrices of one encoder layer of BERT's shape."""
-
-    module: torch.nn.Module
-    query: torch.nn.Linear
-    key: torch.nn.Linear
-    value: torch.nn.Linear
-    attended: torch.nn.Linear
-    """What mixes the heads."""
-    inner: torch.nn.Linear
-    """Hidden to feed-forward width."""
-    outer: torch.nn.Linear
-    """And back."""
 
 
 def load(directory: Path) -> PreTrainedModel:
@@ -68,32 +52,70 @@ def load(directory: Path) -> PreTrainedModel:
     quiet: Any = transformers_logging
     quiet.set_verbosity_error()
     quiet.disable_progress_bar()
-    model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-        directory, use_safetensors=True, local_files_only=True, trust_remote_code=False, dtype="float32"
+    model, told = AutoModelForSequenceClassification.from_pretrained(
+        directory,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+        dtype="float32",
+        output_loading_info=True,
     )
-    return model.eval()
+    mismatched = [*told["missing_keys"], *told["unexpected_keys"]]
+    if mismatched:
+        some = ", ".join(sorted(mismatched)[:5])
+        raise TechniqueFailed(f"{CONFIG_FILE} and {WEIGHTS_FILE} do not belong together: they differ in {some}")
+    classifier: PreTrainedModel = model
+    return classifier.eval()
 
 
 def save(model: PreTrainedModel, source: Path, target: Path) -> None:
-    """Writes the model with the tokenizer files of `source`; what is exported of another one is taken away."""
+    """Writes the model with the tokenizer files of `source`; what is exported of another one is taken away.
+
+    Raises:
+        TechniqueFailed: what was written does not load, or answers otherwise.
+    """
+    # Asked before it is written: a tokenizer of its own may have come with it.
+    model.eval()
+    texts = faithful.probes(model, longest_of(source))
+    expected = faithful.answers(model, texts)
+    if not all(bool(answer.isfinite().all()) for answer in expected):
+        raise TechniqueFailed("the model that it made answers with what is no number")
     model.save_pretrained(target)
     for name in TOKENIZER_FILES:
         if (source / name).is_file() and source != target:
             shutil.copyfile(source / name, target / name)
     (target / MODEL_FILE).unlink(missing_ok=True)
+    kind = model.config.model_type
+    try:
+        apart = faithful.difference(faithful.answers(load(target), texts), expected)
+    except (RuntimeError, ValueError, IndexError, KeyError) as error:
+        first = str(error).strip().split("\n", 1)[0][:300]
+        raise TechniqueFailed(f"a {kind} model that was cut like this does not load again: {first}") from error
+    if apart > faithful.TOLERANCE:
+        raise TechniqueFailed(
+            f"a {kind} model that was cut like this answers otherwise when it is loaded again: the config of this "
+            f"architecture cannot describe it (logits differ by {apart:.3g}, allowed is {faithful.TOLERANCE:g})"
+        )
 
 
 def export(directory: Path, texts: Sequence[str]) -> None:
-    """Writes model.onnx from the trained form, and proves on `texts` that both answer alike.
+    """Writes model.onnx from the trained form, and proves on `texts` that both answer alike; on a text of full length
+    and an empty one too.
 
     Raises:
-        StageFailure: ParityFailed.
+        TechniqueFailed: they do not, or the exported one does not answer.
     """
-    # heads.py builds on this file.
-    from kaon_jobs.compress.heads import without_empty_heads
-
     export_onnx(without_empty_heads(load(directory)), directory / MODEL_FILE)
-    check_parity(load(directory), OnnxTextClassifier(directory, threads=1), texts)
+    check_edges(directory, texts)
+    exported = OnnxTextClassifier(directory, threads=1)
+    asked = [*texts, *edge_texts(exported.tokenizer, texts)]
+    trained, served = answers_of_both(load(directory), exported, asked)
+    apart = float(np.abs(trained - served).max())
+    if not apart <= PARITY_TOLERANCE:
+        raise TechniqueFailed(
+            f"the exported model of this structure does not answer like the trained one: over {len(asked)} texts "
+            f"logits differ by up to {apart:.3g} (allowed is {PARITY_TOLERANCE:g})"
+        )
 
 
 class Pupil:
@@ -124,48 +146,6 @@ class Pupil:
         return found
 
 
-def base_of(model: PreTrainedModel) -> torch.nn.Module:
-    """The encoder below the head."""
-    base: torch.nn.Module = model.base_model
-    return base
-
-
-def layer_list(model: PreTrainedModel) -> torch.nn.ModuleList:
-    """The encoder's layers.
-
-    Raises:
-        TechniqueFailed: it has none that are known.
-    """
-    depth = model.config.num_hidden_layers
-    for module in base_of(model).modules():
-        if isinstance(module, torch.nn.ModuleList) and len(module) == depth:
-            return module
-    raise TechniqueFailed(f"the layers of a {model.config.model_type} are not known to this technique")
-
-
-def layers(model: PreTrainedModel) -> list[Layer]:
-    """The layers with their matrices.
-
-    Raises:
-        TechniqueFailed: they are not of BERT's shape (three projections, the mix, two of the feed-forward part).
-    """
-    found = []
-    for module in layer_list(model):
-        linears = [part for part in module.modules() if isinstance(part, torch.nn.Linear)]
-        if len(linears) != _LINEARS_OF_A_LAYER or linears[4].out_features != linears[5].in_features:
-            raise TechniqueFailed(f"a layer of a {model.config.model_type} is not of BERT's shape")
-        found.append(Layer(module, *linears))
-    return found
-
-
-def width_field(model: PreTrainedModel) -> str:
-    """The config's field that holds the feed-forward width."""
-    for name in _WIDTHS:
-        if getattr(model.config, name, None) is not None:
-            return name
-    raise TechniqueFailed(f"the config of a {model.config.model_type} names no feed-forward width")
-
-
 def shape_of(directory: Path, rows: Sequence[Sequence[int]]) -> EncoderShape | None:
     """What there is to take away; None when the architecture is not known.
 
@@ -174,8 +154,7 @@ def shape_of(directory: Path, rows: Sequence[Sequence[int]]) -> EncoderShape | N
     """
     model = load(directory)
     try:
-        layers(model)
-        width = getattr(model.config, width_field(model))
+        width = matrices.inputs_of(anatomy.layers(model)[0].narrow)
         described = json.loads((directory / TOKENIZER_FILE).read_text(encoding="utf-8"))
         ids = token_ids(described)
     except TechniqueFailed as failure:
@@ -187,10 +166,10 @@ def shape_of(directory: Path, rows: Sequence[Sequence[int]]) -> EncoderShape | N
         for least in MIN_COUNTS
     )
     return EncoderShape(
-        depth=model.config.num_hidden_layers,
+        depth=anatomy.depth_of(model),
         hidden=model.config.hidden_size,
         width=width,
-        heads=int(model.config.num_attention_heads),
+        heads=anatomy.head_groups(model),
         vocabulary=len(ids),
         sequence=longest_of(directory),
         tokens=tokens,
@@ -204,7 +183,7 @@ def last_layer_for_first_token(model: PreTrainedModel, wanted: bool) -> Iterator
 
     The logits are the same, which is tried before; for a shallow student it is a third of the training's work.
     """
-    mixed = getattr(getattr(layer_list(model)[-1], "attention", None), "output", None)
+    mixed = getattr(getattr(anatomy.layer_list(model)[-1], "attention", None), "output", None)
     if not wanted or not isinstance(mixed, torch.nn.Module):
         yield
         return
@@ -226,22 +205,10 @@ def last_layer_for_first_token(model: PreTrainedModel, wanted: bool) -> Iterator
         handle.remove()
 
 
-def keep_rows(linear: torch.nn.Linear, chosen: torch.Tensor) -> None:
-    """Leaves only these outputs of a matrix."""
-    linear.weight = torch.nn.Parameter(linear.weight.data[chosen].clone())
-    if linear.bias is not None:
-        linear.bias = torch.nn.Parameter(linear.bias.data[chosen].clone())
-    linear.out_features = len(chosen)
-
-
-def keep_columns(linear: torch.nn.Linear, chosen: torch.Tensor) -> None:
-    """Leaves only these inputs of a matrix."""
-    linear.weight = torch.nn.Parameter(linear.weight.data[:, chosen].clone())
-    linear.in_features = len(chosen)
-
-
 def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids and attention mask [rows, longest]."""
+    # A text without tokens is read as one padding token, as it is when it is served.
+    rows = [row or [pad_id] for row in rows]
     longest = max(len(row) for row in rows)
     ids = torch.full((len(rows), longest), pad_id, dtype=torch.int64)
     mask = torch.zeros((len(rows), longest), dtype=torch.int64)

@@ -79,6 +79,40 @@ def _renames(node: onnx.NodeProto, stored: Container[str]) -> bool:
     return node.op_type == "Identity" and node.input[0] in stored
 
 
+def gemms_apart(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with each Gemm over the rows of a text as a product, under its name, and a sum.
+
+    So GPT-2's Conv1D is exported, and tools know products better. A Gemm over one row a text, as heads have, stays.
+    """
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    stored = {tensor.name: tensor for tensor in made.graph.initializer}
+    makers = {name: node.op_type for node in made.graph.node for name in node.output}
+    nodes = []
+    for node in made.graph.node:
+        told = attributes(node)
+        plain = told.get("alpha", 1.0) == told.get("beta", 1.0) == 1.0 and not told.get("transA", 0)
+        over_rows = node.op_type == "Gemm" and makers.get(node.input[0]) == "Reshape" and node.input[1] in stored
+        if not (over_rows and plain and len(node.input) == 3):
+            nodes.append(node)
+            continue
+        weight, product = node.input[1], f"{node.name}.product"
+        if told.get("transB", 0):
+            values = onnx.numpy_helper.to_array(stored[weight]).T.copy()
+            weight = f"{node.name}.weight"
+            made.graph.initializer.append(onnx.numpy_helper.from_array(values, weight))
+        nodes.append(onnx.helper.make_node("MatMul", [node.input[0], weight], [product], name=node.name))
+        nodes.append(onnx.helper.make_node("Add", [product, node.input[2]], list(node.output), name=f"{node.name}.sum"))
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del made.graph.node[:]
+    made.graph.node.extend(kept)
+    read = {name for node in kept for name in node.input}
+    tensors = [tensor for tensor in made.graph.initializer if tensor.name in read]
+    del made.graph.initializer[:]
+    made.graph.initializer.extend(tensors)
+    return made
+
+
 def save(model: onnx.ModelProto, directory: Path) -> None:
     """Writes the model as one file."""
     onnx.save(model, directory / MODEL_FILE)

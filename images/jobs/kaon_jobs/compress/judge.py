@@ -5,6 +5,7 @@ Touches onnxruntime and child processes for memory. Measures; verdict.py decides
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,13 +21,17 @@ from kaon_jobs.compress import timing
 from kaon_jobs.compress.baseline import Baseline
 from kaon_jobs.compress.figures import Measured
 from kaon_jobs.compress.quality import Quality, compare
+from kaon_jobs.compress.soundness import check_edges
 from kaon_jobs.compress.speeds import Speeds, memory, percentile, throughput
 from kaon_jobs.compress.workbench import predictor
 from kaon_jobs.data.splits import Rows
+from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.evaluate.measure import serving_size
 from kaon_jobs.evaluate.quality import quality
 from kaon_jobs.evaluate.speed import instruction_sets, latency, peak_memory
 from kaon_jobs.onnx_model import BATCH_SIZE, Floats, OnnxClassifier
+
+log = logging.getLogger(__name__)
 
 TIMED_ROUNDS = 400
 TIMED_SECONDS = 30.0
@@ -56,6 +61,7 @@ def judge(
     old, new = open_classifier(baseline.directory, threads), open_classifier(directory, threads)
     examples = baseline.test.inputs
     probabilities = _one_by_one(new, examples, lambda share: progress(0.5 * share))
+    unsaid = unanswered(probabilities) + unanswered_edges(directory, examples)
     spread = spread_over(examples, TIMED_ROUNDS)
     timed = timing.interleave(predictor(old), predictor(new), spread, rounds=TIMED_ROUNDS, max_seconds=TIMED_SECONDS)
     progress(0.8)
@@ -78,7 +84,7 @@ def judge(
             baseline_latency=timed.baseline,
             speedup=timing.speedup(timed, seed),
             peak_memory_bytes=int(after.peak_memory_bytes.high),
-            unanswered=unanswered(probabilities),
+            unanswered=unsaid,
         ),
         baseline=_evaluation(baseline, baseline.test_probabilities, before, sizes[0], threads),
         evaluation=_evaluation(baseline, probabilities, after, sizes[1], threads),
@@ -90,6 +96,16 @@ def judge(
 def unanswered(probabilities: Floats) -> int:
     """Rows whose probabilities are not all finite. Their largest one would name a class all the same."""
     return int((~np.isfinite(probabilities).all(axis=1)).sum())
+
+
+def unanswered_edges(directory: Path, examples: Sequence[Any]) -> int:
+    """1 when the model does not answer a text of full length or an empty one as it should, whatever the split holds."""
+    try:
+        check_edges(directory, examples)
+    except TechniqueFailed as failure:
+        log.warning("the candidate is not sound: %s", failure)
+        return 1
+    return 0
 
 
 def answers_of(baseline: Baseline, probabilities: Floats, seed: int, confidence: float) -> Quality | None:

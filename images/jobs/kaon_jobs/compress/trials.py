@@ -22,7 +22,7 @@ from kaon_jobs.onnx_model import CARD_FILE, MODEL_FILE
 from kaon_jobs.onnx_text import TOKENIZER_FILE
 from kaon_jobs.store import Store, safe_path, sha256_file
 
-FORMAT = 3
+FORMAT = 4
 """Part of every trial's digest: raise it when a technique or a measurement changes what it means."""
 FOLDER = "trials"
 RECORD = "trial.json"

@@ -26,8 +26,10 @@ from kaon_jobs.compress.figures import Measured
 from kaon_jobs.compress.forms import DESCRIPTIONS, is_trained_form
 from kaon_jobs.compress.lessons import Lessons
 from kaon_jobs.compress.moves import Pipeline
+from kaon_jobs.compress.naming import step_name
 from kaon_jobs.compress.quality import Classes, compare, divergence
 from kaon_jobs.compress.shape import Shape
+from kaon_jobs.compress.soundness import check_edges
 from kaon_jobs.compress.techniques import technique_of
 from kaon_jobs.compress.trials import TrialRecord, TrialStore
 from kaon_jobs.errors import StageFailure, TechniqueFailed, Terminated
@@ -41,6 +43,8 @@ TIMED_ROUNDS = 120
 TIMED_SECONDS = 10.0
 PROBE_ROUNDS = 60
 PROBE_SECONDS = 4.0
+EDGE_TEXTS = 16
+"""Of which a text of full length is made, to be asked after each step on the graph."""
 EXPORT_TEXTS = 32
 """On which an exported model must answer like the trained one."""
 
@@ -195,7 +199,7 @@ class Workbench:
             from kaon_jobs.compress.encoder import export
 
             self.data.progress("exporting", 1.0)
-            with _failures_of_tools():
+            with _failures_of(step_name(pipeline.steps[-1])):
                 export(directory, self.data.draw(EXPORT_TEXTS))
         return directory
 
@@ -210,11 +214,12 @@ class Workbench:
                     return kept
             source = self._made(pipeline.before) if step.trains else self.build(pipeline.before)
             directory = self._directory(source)
-            with _failures_of_tools():
+            with _failures_of(step_name(step)):
                 technique_of(step, of_network=self._of_network).apply(source, directory, self.data)
                 if not step.trains:
-                    # A graph that does not load is noticed here rather than in the timing.
+                    # A graph that does not load, or not answer, is noticed here rather than in the timing.
                     open_classifier(directory, threads=1).probabilities(self.data.draw(1))
+                    check_edges(directory, self.data.draw(EDGE_TEXTS))
             if learns(step):
                 self._trials.keep_trained(list(pipeline.steps), directory)
             self._built[pipeline] = directory
@@ -266,21 +271,21 @@ def predictor(classifier: OnnxClassifier) -> timing.Predict:
 
 
 @contextmanager
-def _failures_of_tools() -> Iterator[None]:
+def _failures_of(step: str) -> Iterator[None]:
+    """Whatever a technique raises, as a failure that names the step."""
     try:
         yield
-    except (TechniqueFailed, Terminated, MemoryError, OSError):
+    except TechniqueFailed as failure:
+        raise TechniqueFailed(f"{step}: {failure}") from failure
+    except (StageFailure, Terminated, MemoryError, OSError):
         raise
-    except StageFailure as failure:
-        # The parity check of an export: about this structure, not about the job.
-        if failure.reason != "ParityFailed":
-            raise
-        raise TechniqueFailed(failure.message) from failure
     except Exception as error:
         # onnxruntime's tools raise whatever comes (AssertionError, ValueError, InferenceError …) on a graph that they
         # do not know; that is an answer about this technique, and other techniques may do.
         log.warning("the technique failed", exc_info=True)
-        raise TechniqueFailed(f"{type(error).__name__}: {str(error)[:500]}") from error
+        raise TechniqueFailed(
+            f"{step}: it does not know this model's graph: {type(error).__name__}: {str(error)[:500]}"
+        ) from error
 
 
 def _since(start: float) -> float:

@@ -22,7 +22,7 @@ from kaon.api.compressionjob import Step
 from kaon.api.report import Result
 from kaon.contract.jobspec import InputArtifact
 from kaon_jobs.compress import encoder
-from kaon_jobs.compress.lessons import Lessons, view
+from kaon_jobs.compress.lessons import Lessons
 from kaon_jobs.compress.techniques import technique_of
 from kaon_jobs.compress.techniques.pieces import kept_tokens, remapped, token_ids
 from kaon_jobs.data.splits import Rows, fetch_dataset, read_split
@@ -202,14 +202,6 @@ def test_the_teacher_answers_alike_with_and_without_bf16(
         return Lessons(splits["train"], 0, source, threads=1).answers(0)
 
     assert np.allclose(answers(True), answers(False), atol=0.05)
-
-
-def test_views_leave_out_words_the_same_way_each_time() -> None:
-    texts = ["one two three four five six seven eight nine ten"] * 50
-    assert view(texts, 0, 1, 5) == texts
-    assert view(texts, 1, 1, 5) == view(texts, 1, 1, 5) != view(texts, 2, 1, 5)
-    for made, text in zip(view(texts, 1, 1, 5), texts, strict=True):
-        assert set(made.split()) <= set(text.split()) and 1 <= len(made.split()) <= 5
 
 
 def test_weights_that_learnt_with_rounding_lose_less_to_four_bits(

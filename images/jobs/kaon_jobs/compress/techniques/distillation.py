@@ -14,7 +14,8 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 from kaon.api.compressionjob import Distill, Finetune, Student
-from kaon_jobs.compress import encoder
+from kaon_jobs.compress import anatomy, encoder, faithful
+from kaon_jobs.compress.encoder_shape import spread
 from kaon_jobs.compress.lessons import Lessons
 from kaon_jobs.compress.techniques.rounding import rounded_weights
 from kaon_jobs.compress.techniques.structure import keep_layers
@@ -29,7 +30,9 @@ from kaon_jobs.compress.techniques.teaching import (
     views_to_learn,
 )
 from kaon_jobs.errors import TechniqueFailed
+from kaon_jobs.onnx_text import longest_of
 
+PROBED_TOKENS = 8
 EPOCHS = 12
 LEARNING_RATE = 3e-4
 FINETUNE_RATE = 5e-5
@@ -46,17 +49,18 @@ class Distillation:
         wanted = self._parameters
         student = encoder.load(source)
         if wanted.keep_layers is not None:
-            keep_layers(student, wanted.keep_layers)
+            keep_layers(student, wanted.keep_layers, longest_of(source))
         if wanted.student is not None:
-            student = fresh(student, wanted.student, data.seed if wanted.seed is None else wanted.seed)
+            seed = data.seed if wanted.seed is None else wanted.seed
+            student = fresh(student, wanted.student, seed, longest_of(source))
         plan = Plan.of(wanted, epochs=EPOCHS, learning_rate=LEARNING_RATE, seed=data.seed)
         views = views_to_learn(wanted, plan, lambda number: data.encoded(source, number), data.answers)
         loss = logits_loss(wanted)
         outputs = {}
         if wanted.hidden_loss or wanted.attention_loss:
-            loss = _with_inner_states(loss, student, source, data, wanted)
             outputs = {"output_hidden_states": True, "output_attentions": bool(wanted.attention_loss)}
             student.set_attn_implementation("eager")
+            loss = _with_inner_states(loss, student, data, wanted)
         with (
             rounded_weights(student, wanted.quantization_aware),
             encoder.last_layer_for_first_token(student, not outputs),
@@ -102,45 +106,74 @@ def finetune(model: PreTrainedModel, source: Path, data: Lessons, parameters: Fi
         )
 
 
-def fresh(model: PreTrainedModel, shape: Student, seed: int) -> PreTrainedModel:
+def fresh(model: PreTrainedModel, shape: Student, seed: int, longest: int) -> PreTrainedModel:
     """An untrained classifier of that shape, with the model's tokens and labels.
 
     Raises:
-        TechniqueFailed: the shape is none.
+        TechniqueFailed: the shape is none, or the architecture cannot have it.
     """
-    config: Any = AutoConfig.for_model(**model.config.to_dict())
+    deep, wide = anatomy.depth_of(model), int(model.config.hidden_size)
+    told = model.config.to_dict()
+    fields: dict[str, Any] = {}
     for field, value in (
         ("num_hidden_layers", shape.layers),
         ("hidden_size", shape.hidden_size),
         ("num_attention_heads", shape.attention_heads),
-        (encoder.width_field(model), shape.intermediate_size),
+        (anatomy.width_field(model), shape.intermediate_size),
     ):
         if value is not None:
-            setattr(config, field, value)
-    if config.hidden_size % config.num_attention_heads:
-        raise TechniqueFailed(
-            f"student: hiddenSize {config.hidden_size} is no multiple of {config.num_attention_heads} attentionHeads"
-        )
+            fields[model.config.attribute_map.get(field, field)] = value
+    layers = shape.layers or deep
+    for name, values in told.items():
+        if "layer" in name and isinstance(values, list | tuple) and len(values) == deep:
+            fields[name] = [values[index] for index in _spread_over(deep, layers)]
+    hidden = shape.hidden_size or wide
+    heads = shape.attention_heads or int(model.config.num_attention_heads)
+    if hidden % heads:
+        raise TechniqueFailed(f"student: hiddenSize {hidden} is no multiple of {heads} attentionHeads")
+    groups = told.get("num_key_value_heads")
+    if groups is not None and heads % groups:
+        # As many heads share keys and values as in the teacher, where that divides; else none do.
+        shared = int(model.config.num_attention_heads) // groups
+        fields["num_key_value_heads"] = heads // shared if heads % shared == 0 else heads
+    if told.get("head_dim") is not None:
+        fields["head_dim"] = hidden // heads
+    if told.get("pooler_hidden_size") == wide:
+        fields["pooler_hidden_size"] = hidden
     torch.manual_seed(seed)
-    made: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
+    try:
+        config: Any = AutoConfig.for_model(**{**told, **fields})
+        made: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
+        faithful.answers(made.eval(), faithful.probes(made, longest))
+    except (ValueError, KeyError, TypeError, RuntimeError, IndexError) as error:
+        first = str(error).strip().split("\n", 1)[0][:300]
+        raise TechniqueFailed(f"student: a {model.config.model_type} model cannot have this shape: {first}") from error
     return made
 
 
-def _with_inner_states(loss: Loss, student: PreTrainedModel, source: Path, data: Lessons, wanted: Distill) -> Loss:
+def _spread_over(deep: int, layers: int) -> list[int]:
+    """For each of a student's layers, which of the teacher's it stands for; a deeper student repeats them."""
+    return list(spread(deep, layers)) if layers <= deep else [index * deep // layers for index in range(layers)]
+
+
+def _with_inner_states(loss: Loss, student: PreTrainedModel, data: Lessons, wanted: Distill) -> Loss:
     """Adds the distance of hidden states and attention maps, layer by layer, to a loss.
 
     Raises:
-        TechniqueFailed: the student's tokens or width are not the teacher's.
+        TechniqueFailed: the student's tokens or width are not the teacher's, or one of them does not tell its inner
+            states.
     """
     teacher = encoder.load(data.teacher)
     teacher.set_attn_implementation("eager")
     same = teacher.config.hidden_size == student.config.hidden_size
     if teacher.config.vocab_size != student.config.vocab_size or (wanted.hidden_loss and not same):
         raise TechniqueFailed(
-            "hiddenLoss and attentionLoss compare token by token: put vocabulary after distill, and give the student "
-            "the teacher's hiddenSize"
+            "hiddenLoss and attentionLoss compare token by token: put vocabulary after distill, and give the "
+            "student the teacher's hiddenSize"
         )
-    deep, flat = teacher.config.num_hidden_layers, student.config.num_hidden_layers
+    for model in (teacher, student):
+        _check_that_it_tells(model, wanted)
+    deep, flat = anatomy.depth_of(teacher), anatomy.depth_of(student)
     pairs = [(round((index + 1) * deep / flat), index + 1) for index in range(flat)]
     callable_teacher: Any = teacher
 
@@ -159,3 +192,29 @@ def _with_inner_states(loss: Loss, student: PreTrainedModel, source: Path, data:
         return total
 
     return more
+
+
+def _check_that_it_tells(model: PreTrainedModel, wanted: Distill) -> None:
+    callable_model: Any = model
+    depth = anatomy.depth_of(model)
+    with torch.no_grad():
+        found = callable_model(
+            input_ids=faithful.probes(model, PROBED_TOKENS)[0],
+            output_hidden_states=True,
+            output_attentions=bool(wanted.attention_loss),
+        )
+    hidden, maps = found.get("hidden_states"), found.get("attentions")
+    for name, weight, there in (
+        ("hiddenLoss", wanted.hidden_loss, hidden is not None and len(hidden) == depth + 1),
+        (
+            "attentionLoss",
+            wanted.attention_loss,
+            maps is not None and len(maps) == depth and all(one is not None and one.dim() == 4 for one in maps),
+        ),
+    ):
+        if weight and not there:
+            what = "hidden states" if name == "hiddenLoss" else "attention maps"
+            raise TechniqueFailed(
+                f"{name} needs the {what} of each layer, and a {model.config.model_type} model does not tell "
+                f"them. Leave {name} out"
+            )

@@ -36,7 +36,7 @@ class Int4WeightOnly:
 
     def apply(self, source: Path, target: Path, data: Calibration) -> None:
         """See Technique."""
-        model = graph.load(source)
+        model = graph.gemms_apart(graph.load(source))
         operators = _OPERATORS[self._parameters.only]
         nodes = [node for node in graph.weight_nodes(model) if node.op_type in operators]
         skipped = left_alone(nodes, self._parameters.exclude)

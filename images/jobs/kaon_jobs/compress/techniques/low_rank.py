@@ -29,7 +29,7 @@ class LowRankFactorization:
 
     def apply(self, source: Path, target: Path, data: Calibration) -> None:
         """See Technique."""
-        model = graph.load(source)
+        model = graph.gemms_apart(graph.load(source))
         stored = {tensor.name: tensor for tensor in model.graph.initializer}
         readers = [name for node in model.graph.node for name in node.input]
         nodes: list[onnx.NodeProto] = []

@@ -3,6 +3,7 @@
 WordPiece, byte-pair and unigram tokenizers. A WordPiece word is read by the longest pieces, so single characters at the
 start and inside of a word suffice; a byte-pair token is merged from others, so these stay with it. Unigram takes the
 most probable pieces: what reads the training texts still does so when others go, and single characters read the rest.
+What the tokenizer can never be asked for (reading.py) does not stay, unless the texts hold it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from kaon_jobs.compress.techniques.reading import Reading, reading_of
 from kaon_jobs.errors import TechniqueFailed
 
 Description = dict[str, Any]
@@ -25,8 +27,8 @@ class Pieces(Protocol):
     def numbers(self) -> dict[str, int]:
         """Each token with its number."""
 
-    def kept(self, used: set[str]) -> set[str]:
-        """What must stay when these are used: single characters, and what others are made of."""
+    def kept(self, used: set[str], reading: Reading) -> set[str]:
+        """What must stay when these are used: single characters that can occur, and what others are made of."""
 
     def of(self, numbers: Mapping[str, int]) -> Description:
         """The model of these tokens alone, numbered like this."""
@@ -42,16 +44,21 @@ class WordPiece:
         """See Pieces."""
         return dict(self.model["vocab"])
 
-    def kept(self, used: set[str]) -> set[str]:
+    def kept(self, used: set[str], reading: Reading) -> set[str]:
         """See Pieces."""
-        alone = {text for text, continues in map(self._read, self.model["vocab"]) if len(text) == 1 and not continues}
-        inside = {text for text, continues in map(self._read, self.model["vocab"]) if len(text) == 1 and continues}
+        read = {token: self._read(token) for token in self.model["vocab"]}
+        characters = {character for text, _ in read.values() for character in text}
+        possible = reading.possible(characters)
+        possible_inside = reading.possible_inside(characters)
+        alone = {text for text, continues in read.values() if len(text) == 1 and not continues and text in possible}
+        inside = {text for text, continues in read.values() if len(text) == 1 and continues and text in possible_inside}
         kept = used | alone | {self._prefix + character for character in inside}
-        for token in self.model["vocab"]:
-            text, continues = self._read(token)
-            first, rest = ("", text) if continues else (text[0], text[1:])
+        for token, (text, continues) in read.items():
+            first, rest = ("", text) if continues else (text[:1], text[1:])
+            if not possible.issuperset(first) or not possible_inside.issuperset(rest):
+                continue  # no text makes the tokenizer ask for it
             # A character with no piece of its own at this place can only be read as part of this one.
-            if (first and first not in alone) or not inside.issuperset(rest):
+            if not alone.issuperset(first) or not inside.issuperset(rest):
                 kept.add(token)
         return kept
 
@@ -79,7 +86,7 @@ class BytePairs:
         """See Pieces."""
         return dict(self.model["vocab"])
 
-    def kept(self, used: set[str]) -> set[str]:
+    def kept(self, used: set[str], reading: Reading) -> set[str]:
         """See Pieces."""
         parts = {"".join(pair): pair for pair in self._pairs()}
         kept: set[str] = {token for token in self.model["vocab"] if len(token) == 1 or token.startswith("<0x")}
@@ -113,12 +120,17 @@ class Unigram:
         """See Pieces."""
         return {piece: number for number, piece in enumerate(self._pieces)}
 
-    def kept(self, used: set[str]) -> set[str]:
+    def kept(self, used: set[str], reading: Reading) -> set[str]:
         """See Pieces."""
-        alone = {piece for piece in self._pieces if len(piece) == 1}
+        possible = reading.possible({character for piece in self._pieces for character in piece})
+        alone = {piece for piece in self._pieces if piece in possible}
         unknown = set() if self._unknown is None else {self._unknown}
         # A character with no piece of its own can only be read as part of these.
-        rest = {piece for piece in self._pieces if piece.startswith("<0x") or not alone.issuperset(piece)}
+        rest = {
+            piece
+            for piece in self._pieces
+            if piece.startswith("<0x") or (possible.issuperset(piece) and not alone.issuperset(piece))
+        }
         return used | alone | unknown | rest
 
     def of(self, numbers: Mapping[str, int]) -> Description:
@@ -175,7 +187,7 @@ def kept_tokens(description: Description, used: set[str]) -> set[str]:
     """The used tokens with all that must stay beside them: special ones, single characters, what others are made of."""
     special = {item["content"] for item in _added(description)}
     special |= {description["model"]["unk_token"]} if description["model"].get("unk_token") else set()
-    return special | _pieces_of(description).kept(used)
+    return special | _pieces_of(description).kept(used, reading_of(description))
 
 
 def remapped(description: Description, order: Sequence[str]) -> Description:

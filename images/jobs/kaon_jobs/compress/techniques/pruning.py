@@ -13,8 +13,9 @@ from torch.nn.utils import prune
 from transformers import PreTrainedModel
 
 from kaon.api.compressionjob import Finetune, Prune
-from kaon_jobs.compress import encoder
+from kaon_jobs.compress import anatomy, encoder
 from kaon_jobs.compress.lessons import Lessons
+from kaon_jobs.compress.matrices import Matrix
 from kaon_jobs.compress.techniques.distillation import finetune
 from kaon_jobs.compress.techniques.structure import StructuredPruning
 
@@ -47,9 +48,7 @@ class Pruning:
 def zero_smallest(model: PreTrainedModel, ratio: float) -> list[torch.nn.Module]:
     """Masks the smallest weights of all encoder matrices together; returns the matrices, whose masks hold in training
     until they are made permanent."""
-    linears: list[torch.nn.Module] = [
-        part for part in encoder.base_of(model).modules() if isinstance(part, torch.nn.Linear)
-    ]
+    linears: list[torch.nn.Module] = [part for part in anatomy.base_of(model).modules() if isinstance(part, Matrix)]
     prune.global_unstructured(
         [(linear, "weight") for linear in linears], pruning_method=prune.L1Unstructured, amount=ratio
     )

@@ -2,7 +2,7 @@
 
 Often the biggest part of a small encoder. A word whose token went is read in smaller pieces, down to single characters;
 those all stay, so that what the full tokenizer could read stays readable. Where a character has no piece of its own,
-the pieces that hold it stay too. The positions that the model's maximum length never reaches go as well.
+the pieces that hold it stay too. The positions that a text of the model's maximum length does not ask for go as well.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ import torch
 
 from kaon.api.compressionjob import Vocabulary
 from kaon_jobs.compress import encoder
+from kaon_jobs.compress.faithful import TOLERANCE, answers, describes, difference
 from kaon_jobs.compress.lessons import Lessons
+from kaon_jobs.compress.tables import Lookup, position_table, token_tables
 from kaon_jobs.compress.techniques.pieces import kept_tokens, remapped, token_ids, tokens_of
+from kaon_jobs.edges import edge_texts
 from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.onnx_model import CARD_FILE, read_card
 from kaon_jobs.onnx_text import TOKENIZER_FILE, load_tokenizer, longest_of, token_rows
@@ -26,6 +30,7 @@ from kaon_jobs.onnx_text import TOKENIZER_FILE, load_tokenizer, longest_of, toke
 log = logging.getLogger(__name__)
 
 CHECKED_VIEWS = (0, 1)
+CHECKED_TEXTS = 16
 
 
 class VocabularyTrimming:
@@ -41,16 +46,51 @@ class VocabularyTrimming:
         counts = Counter(token for row in data.encoded(source, 0) for token in row)
         ids = token_ids(description)
         enough = [token for token, count in counts.most_common() if count >= (self._parameters.min_count or 1)]
-        used = set(enough[: self._parameters.max_tokens])
+        used = set(enough[: self._parameters.max_tokens]) | named_tokens(model.config)
         kept = kept_tokens(description, {token for token, number in ids.items() if number in used})
         if len(kept) == len(ids):
-            raise TechniqueFailed(f"there is nothing to leave out: all {len(ids)} tokens are used")
-        order = sorted(kept, key=lambda token: ids[token])
-        encoder.save(_shortened(model, [ids[token] for token in order], longest_of(source)), source, target)
+            raise TechniqueFailed(f"there is nothing to leave out, all {len(ids)} tokens are used")
+        order = in_order(kept, ids, model.config.pad_token_id)
+        shorten(model, [ids[token] for token in order], longest_of(source))
+        encoder.save(model, source, target)
         _write_tokenizer(source, target, remapped(description, order))
+        check_answers(source, target, data.draw(CHECKED_TEXTS))
         unread = unreadable(source, target, [text for view in CHECKED_VIEWS for text in data.view(view)])
         log.info("%d of %d tokens stay; %d pieces of the texts became unknown", len(order), len(ids), unread)
         _note(target, {"tokens": len(order), "of": len(ids), "becameUnknown": unread})
+
+
+def check_answers(source: Path, target: Path, texts: list[str]) -> None:
+    """Texts whose tokens all stayed have the same answers; a text of full length, and an empty one, too.
+
+    Raises:
+        TechniqueFailed: they have not.
+    """
+    before, after = load_tokenizer(source), load_tokenizer(target)
+    asked = [*edge_texts(before, texts), *texts]
+    for tokenizer in (before, after):
+        tokenizer.no_padding()
+    pairs = zip(before.encode_batch(asked), after.encode_batch(asked), strict=True)
+    same = [(one.ids, other.ids) for one, other in pairs if one.tokens == other.tokens and one.ids]
+    ids = [[torch.as_tensor([row]) for row in rows] for rows in zip(*same, strict=True)] or [[], []]
+    models = (encoder.load(source), encoder.load(target))
+    apart = difference(*(answers(model, rows) for model, rows in zip(models, ids, strict=True)))
+    if apart > TOLERANCE:
+        raise TechniqueFailed(
+            f"texts whose tokens all stayed are answered otherwise, logits differ by {apart:.3g} (allowed "
+            f"is {TOLERANCE:g})"
+        )
+
+
+def in_order(kept: Set[str], ids: Mapping[str, int], padding: int | None) -> list[str]:
+    """The kept tokens in the order of their numbers; the padding token keeps its own number where there are enough, for
+    some models count their positions from it."""
+    order = sorted(kept, key=lambda token: ids[token])
+    pads = [token for token in order if ids[token] == padding]
+    if pads and padding is not None and padding < len(order):
+        order.remove(pads[0])
+        order.insert(padding, pads[0])
+    return order
 
 
 def unreadable(before: Path, after: Path, texts: list[str]) -> int:
@@ -70,33 +110,70 @@ def _note(target: Path, found: dict[str, int]) -> None:
     (target / CARD_FILE).write_text(json.dumps(card.wire(), indent=1, ensure_ascii=False), encoding="utf-8")
 
 
-def _shortened(model: Any, rows: list[int], positions: int) -> Any:
-    """The model with those rows of its token table, and with no more positions than it reads."""
-    chosen = torch.as_tensor(rows)
-    table = model.get_input_embeddings()
-    smaller = torch.nn.Embedding(len(rows), table.embedding_dim)
-    smaller.weight.data = table.weight.data[chosen].clone()
+def named_tokens(config: Any) -> set[int]:
+    """The numbers of the tokens that a model's config names: they stay, and get their new numbers there."""
+    return {number for value in _named(config).values() for number in (value if isinstance(value, list) else [value])}
+
+
+def _named(config: Any) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in vars(config).items()
+        if name.endswith("_token_id") and isinstance(value, int | list)
+    }
+
+
+def shorten(model: Any, rows: list[int], longest: int) -> None:
+    """Leaves those rows of the token table, and no more positions than `longest` tokens ask for, in place.
+
+    Raises:
+        TechniqueFailed: the table cannot be told, or the config cannot say what is left.
+    """
+    tokens, positions = token_tables(model, longest), position_table(model, longest)
+    if not tokens:
+        raise TechniqueFailed(f"the token table of a {model.config.model_type} model cannot be told apart")
     padding = model.config.pad_token_id
-    if padding is not None and padding in rows:
-        smaller.padding_idx = rows.index(padding)
-        model.config.pad_token_id = rows.index(padding)
-    model.set_input_embeddings(smaller)
+    numbers = {old: new for new, old in enumerate(rows)}
+    if padding is not None and padding not in numbers:
+        # A padding token that the tokenizer does not know has a row of its own all the same.
+        numbers[padding] = len(rows)
+        rows = [*rows, padding]
+    for item in tokens:
+        item.replace(item.table.weight.data[torch.as_tensor(rows)].clone(), numbers.get(item.table.padding_idx or -1))
+    for name, value in _named(model.config).items():
+        told = [numbers.get(one) for one in value] if isinstance(value, list) else numbers.get(value)
+        setattr(model.config, name, told)
+    for module in model.modules():
+        if not isinstance(module, torch.nn.Embedding) and getattr(module, "padding_idx", None) == padding:
+            module.padding_idx = model.config.pad_token_id
     model.config.vocab_size = len(rows)
-    _cut_positions(model, positions)
-    return model
+    if positions is not None:
+        _cut_positions(model, positions, longest)
+    elif not describes(model.config, model, longest):
+        raise TechniqueFailed(f"the config of a {model.config.model_type} model cannot say that tokens were left out")
 
 
-def _cut_positions(model: Any, positions: int) -> None:
-    # RoBERTa counts positions from the padding token on.
-    offset = (model.config.pad_token_id or 0) + 1 if "roberta" in model.config.model_type else 0
-    wanted = positions + offset
-    for module in encoder.base_of(model).modules():
-        table = getattr(module, "position_embeddings", None)
-        if isinstance(table, torch.nn.Embedding) and table.num_embeddings > wanted:
-            shorter = torch.nn.Embedding(wanted, table.embedding_dim, padding_idx=table.padding_idx)
-            shorter.weight.data = table.weight.data[:wanted].clone()
-            module.position_embeddings = shorter
-            model.config.max_position_embeddings = wanted
+def _cut_positions(model: Any, before: Lookup, longest: int) -> None:
+    """Leaves the positions that are asked for, where they are asked for now; all where the config cannot say it."""
+    asked = position_table(model, longest)
+    if asked is None:
+        raise TechniqueFailed("the position table cannot be told apart any more")
+    table, padding = before.table.weight.data, before.table.padding_idx
+    fields = ("max_position_embeddings", "max_relative_positions")
+    told = {name: getattr(model.config, name) for name in fields if hasattr(model.config, name)}
+    for size in dict.fromkeys((int(asked.rows.max()) + 1, len(table))):
+        weights = table[:size].clone()
+        weights[asked.rows] = table[before.rows]
+        asked.replace(weights, None if padding is None else model.config.pad_token_id)
+        model.config.max_position_embeddings = size
+        if told.get("max_relative_positions", 1) < 1:
+            # It means: as many as there are positions.
+            model.config.max_relative_positions = told["max_position_embeddings"]
+        if describes(model.config, model, longest):
+            return
+        for name, value in told.items():
+            setattr(model.config, name, value)
+    raise TechniqueFailed(f"the config of a {model.config.model_type} model cannot say that tokens were left out")
 
 
 def _write_tokenizer(source: Path, target: Path, description: dict[str, Any]) -> None:
