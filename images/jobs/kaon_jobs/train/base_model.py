@@ -210,9 +210,10 @@ def _check_weights(model: Any, encoder: set[str], found: dict[str, Any], uri: st
             f"missing, such as {_some(lost)}{_instead(found['unexpected_keys'])}. Only the classification head may be "
             "missing. Upload config.json and the weights of one and the same model.",
         )
-    other = sorted((name, before, after) for name, before, after in found["mismatched_keys"] if name in encoder)
+    other = sorted(one for one in found["mismatched_keys"] if one[0] in encoder)
     if other:
-        name, before, after = other[0]
+        # A matrix says more than its bias.
+        name, before, after = max(other, key=lambda one: len(one[1]))
         raise StageFailure(
             "ModelWeightsMismatch",
             f"The weights at {uri} do not fit config.json: {len(other)} of {len(encoder)} weights of the encoder have "
