@@ -49,6 +49,8 @@ def judge(one: Input, folder: Path) -> tuple[str, str]:
         return WRONG, f"{len(found)} rows differ from the {len(one.rows)} written"
     if one.untouched is not None and (lost := _first_lost(found, list(one.untouched))) is not None:
         return WRONG, f"the untouched row {lost!r} is lost; {len(found)} rows were read, {source.unreadable} refused"
+    if one.name == "x.parquet" and len(found) + source.unreadable != len(one.rows):
+        return WRONG, f"{len(found)} rows were read and {source.unreadable} refused of {len(one.rows)}"
     lines = _count(one)
     if lines is not None and lines != len(table) + source.unreadable:
         return WRONG, f"{lines} lines hold rows, {len(table)} rows were read and {source.unreadable} refused"
@@ -57,6 +59,10 @@ def judge(one: Input, folder: Path) -> tuple[str, str]:
 
 def _refused(one: Input, failure: StageFailure) -> tuple[str, str]:
     said = f"{failure.reason}: {failure.message}"
+    try:
+        said.encode()
+    except UnicodeEncodeError:
+        return WRONG, f"a message that cannot be written: {said!a}"
     if failure.retriable or failure.reason == "InternalError":
         return WRONG, f"retried: {said}"
     if one.name not in failure.message or not failure.message.endswith((".", "?")):

@@ -173,5 +173,6 @@ NOTICES = {
 
 
 def shortened(text: str, length: int = 40) -> str:
-    """A text as part of a message."""
-    return text if len(text) <= length else f"{text[:length]}…"
+    """A text as part of a message: of bounded length, with U+FFFD for what cannot be printed."""
+    whole = text if len(text) <= length else f"{text[:length]}…"
+    return "".join(character if character.isprintable() else "\ufffd" for character in whole)

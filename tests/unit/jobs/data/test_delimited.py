@@ -184,6 +184,15 @@ def test_a_missing_column_is_refused_with_the_columns_there_are(
     assert caught.value.reason == reason
 
 
+@pytest.mark.parametrize("name", ["x.csv", "x.json", "x.jsonl"])
+def test_names_that_cannot_be_written_do_not_get_into_a_message(read: Any, tmp_path: Path, name: str) -> None:
+    content = "te\xfft,lab\x1bel\nä,b\n" if name == "x.csv" else '[{"t\\udc00": "a"}]'
+    (tmp_path / name).write_bytes(content.encode("latin-1"))
+    with pytest.raises(StageFailure, match=r"no column 'text'; it has te?\ufffd") as caught:
+        read(name, encoding="utf-8")
+    assert caught.value.message.isprintable()
+
+
 def test_a_header_with_another_delimiter_than_the_rows_is_told(read: Any, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("text,label\na;b\nc;d\n")
     with pytest.raises(StageFailure, match=r"The header is divided by ',', and no row is\. Set spec\.delimiter"):
@@ -194,7 +203,7 @@ def test_a_header_with_another_delimiter_than_the_rows_is_told(read: Any, tmp_pa
 def test_a_declared_delimiter_holds(read: Any, tmp_path: Path, delimiter: str) -> None:
     (tmp_path / "x.csv").write_text("text\tlabel\na, b\tx\n")
     assert read("x.csv", delimiter=delimiter)[0].texts == ["a, b"]
-    with pytest.raises(StageFailure, match="it has text\tlabel"):
+    with pytest.raises(StageFailure, match="it has text\ufffdlabel"):
         read("x.csv", delimiter=";")
 
 
