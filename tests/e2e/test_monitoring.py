@@ -80,11 +80,13 @@ def test_wrong_requests_are_refused_alike_by_both_and_move_no_alert(
     prometheus: Prometheus, served: dict[str, Object], kaon: Installation
 ) -> None:
     targets = {server: run.Target(kaon.address(server, NAMESPACE), 80, server) for server in SERVERS}
-    client = run.Client(targets["triton"])
 
     @functools.cache
     def probabilities(text: str) -> list[float]:
+        # A connection of its own: several threads ask.
+        client = run.Client(targets["triton"])
         answer = client.send(bodies.Request("one", json.dumps(servers.request([text])).encode()))
+        client.close()
         assert answer.status == 200, answer.content
         row: list[float] = {item["name"]: item["data"] for item in answer.content["outputs"]}["probabilities"]
         return row
@@ -94,7 +96,6 @@ def test_wrong_requests_are_refused_alike_by_both_and_move_no_alert(
     before = {server: failures(prometheus, server) for server in SERVERS}
     requests = [bodies.make(16, index, max_batch_size=8, max_bytes=2**20) for index in range(300)]
     report = run.against(targets, requests, expected)
-    client.close()
     assert report.wrong == [], str(report)
     assert all(report.good[server] > 50 for server in SERVERS)
     time.sleep(10)  # two scrapes, and Envoy's own flush

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,7 +117,6 @@ class Report:
 
     sent: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
-    kinds: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     good: Counter[str] = field(default_factory=Counter)
     """Good requests sent beside the hostile ones, by server."""
@@ -131,25 +131,25 @@ class Report:
 def against(targets: Mapping[str, Target], requests: Iterable[Request], expected: Expected) -> Report:
     """Sends each request to every target while others send good requests."""
     report, end = Report(), threading.Event()
-    beside = [
-        threading.Thread(target=_good_requests, args=(name, Client(target), expected, end, report))
-        for name, target in targets.items()
-    ]
-    for thread in beside:
-        thread.start()
     clients = {name: Client(target) for name, target in targets.items()}
     paths = {name: f"/v2/models/{target.model}/" for name, target in targets.items()}
-    try:
-        for request in requests:
-            answers = {name: _answer(client, request, report) for name, client in clients.items()}
-            report.sent += 1
-            report.kinds[request.name.split(":")[0]] += 1
-            for problem in problems(request, answers, paths, expected):
-                report.wrong.append(f"{request.name}: {problem}; {request.method} {request.path} {request.body!r:.300}")
-    finally:
-        end.set()
-        for thread in beside:
-            thread.join()
+    with ThreadPoolExecutor(len(targets)) as pool:
+        beside = [
+            pool.submit(_good_requests, name, Client(target), expected, end, report) for name, target in targets.items()
+        ]
+        try:
+            for request in requests:
+                answers = {name: _answer(client, request, report) for name, client in clients.items()}
+                report.sent += 1
+                for problem in problems(request, answers, paths, expected):
+                    shown = f"{request.method} {request.path} {request.body!r:.300}"
+                    report.wrong.append(f"{request.name}: {problem}; {shown}")
+        finally:
+            end.set()
+    for sender in beside:
+        sender.result()
+    for client in clients.values():
+        client.close()
     return report
 
 
@@ -238,3 +238,4 @@ def _good_requests(name: str, client: Client, expected: Expected, end: threading
             report.wrong.extend(f"{name}, a good request: {problem}" for problem in told)
         report.good[name] += 1
         time.sleep(0.005)
+    client.close()
