@@ -80,7 +80,8 @@ def read_delimited(uri: str, lines: Lines, columns: Columns, delimiter: str, usu
     repeated = len(layout.header) - len(set(layout.header))
     if repeated:
         rows.noticed["repeatedColumns"] = repeated
-    if rows.count and rows.unreadable == rows.count and layout.delimiter_by == "detected":
+    undivided = all(unreadable.cause.startswith("1 field,") for unreadable in rows.examples)
+    if rows.count and rows.unreadable == rows.count and undivided and layout.delimiter_by == "detected":
         name = {"\t": "a tab"}.get(layout.delimiter, repr(layout.delimiter))
         raise StageFailure(
             "SourceUnreadable",
@@ -239,10 +240,13 @@ def _records(uri: str, lines: Iterable[str], layout: Layout, row_like: RowLike |
 def _swallowed(lines: Sequence[str], delimiter: str, row_like: RowLike, *, failed: bool) -> bool:
     """Whether a record over several lines is really several rows, joined by a quotation mark that opened no field.
 
-    Two lines of it that can be rows say so. When its quotation marks do not even match, one line behind the first does,
-    if it is beyond doubt by itself.
+    Its first and its last line say so, when both can be rows as they stand: a text that holds lines of CSV has the ends
+    of its own field in these two. When the quotation marks do not even match, any two lines say so, or one behind the
+    first that is beyond doubt by itself.
     """
-    if failed and any(_is_whole_row(line, delimiter, row_like) for line in lines[1:]):
+    if not failed:
+        return all(row_like(_literal(line, delimiter)) for line in (lines[0], lines[-1]))
+    if any(_is_whole_row(line, delimiter, row_like) for line in lines[1:]):
         return True
     likely = (row_like(_quoted(line, delimiter)) or row_like(_literal(line, delimiter)) for line in lines)
     return len(list(islice(filter(None, likely), 2))) == 2

@@ -125,14 +125,11 @@ def _format(uri: str, head: bytes, declared: str, found: str | None, *, in_folde
             )
         return ("tsv" if declared == "csv" and found == "tsv" else declared), "declared"
     if found is None:
-        endings = ", ".join(sorted(FORMATS))
-        ways = "set spec.format to csv, jsonl, json or parquet"
+        *endings, last = sorted(FORMATS)
+        ways = f"Give it a name that ends with {', '.join(endings)} or {last}, or set spec.format"
         if in_folder:
             ways = f"{ways}, or take the file out of the folder"
-        raise StageFailure(
-            "FormatUnknown",
-            f"The format of {uri} cannot be told by its name. Rename it to one of {endings}, {ways}.",
-        )
+        raise StageFailure("FormatUnknown", f"The format of {uri} cannot be told by its name. {ways}.")
     if found in ("json", "jsonl"):
         # Both names are used for both formats.
         start = head.lstrip(b"\xef\xbb\xbf \t\r\n\xff\xfe\x00")[:1]

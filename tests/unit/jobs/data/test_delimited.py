@@ -108,6 +108,16 @@ def test_a_quoted_text_whose_lines_look_like_rows_stays_one_text(read: Any, tmp_
     assert read("x.csv")[0].texts == ["plain", "first, line\nsecond, line", "plain too"]
 
 
+def test_a_text_that_is_csv_itself_stays_one_text(read: Any, tmp_path: Path) -> None:
+    texts = ["text,label\ngood,a\nbad,b\nnone", "good,a\nbad,b", 'text,label\n"good",a\n"bad",b']
+    buffer = io.StringIO()
+    csv.writer(buffer).writerows([("text", "label"), *zip([*texts, "x", "y"], "ababa", strict=True)])
+    (tmp_path / "x.csv").write_text(buffer.getvalue())
+    table, (source,) = read("x.csv")
+    assert table.texts == [*(text.replace("\r\n", "\n") for text in texts), "x", "y"]
+    assert not source.noticed
+
+
 RAGGED = "text,label\none,a\n\ntwo,a,b\nthree\n   \nfour,b\n"
 
 
