@@ -179,7 +179,7 @@ def huge(kind: Kind, name: str, rng: random.Random) -> Draft:
 
 def _largest(kind: Kind, rng: random.Random) -> Object:
     spec = draw_spec(kind.name, kind.spec, rng, often=1.0)
-    named = ("persistentVolumeClaim", "mountPath", "runtimeClassName", "priorityClassName")
+    named = ("persistentVolumeClaim", "mountPath", "runtimeClassName", "priorityClassName", "delimiter")
     for site in list(sites(spec, kind.spec, ("spec",))):
         free = site.schema.get("type") == "string" and "maxLength" in site.schema and "pattern" not in site.schema
         if free and site.path[-1] not in named:

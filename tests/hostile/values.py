@@ -217,6 +217,7 @@ _BY_NAME: dict[str, Callable[[random.Random], Any]] = {
     "tolerations": _tolerations,
     "volumes": _volumes,
     "env": _env,
+    "delimiter": lambda rng: rng.choice(("auto", "tab", ",", ";", "\t")),
     "blockSize": lambda rng: rng.choice((16, 32, 64, 128)),
     # Pods must be let in: what they name must be there, and these are.
     "serviceAccountName": lambda rng: "kaon-job",

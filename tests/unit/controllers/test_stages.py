@@ -88,7 +88,8 @@ def test_an_edited_cleaning_runs_the_stage_again_under_another_name_and_removes_
         {"ttlSecondsAfterFinished": 60},
         {"podTemplate": {"nodeSelector": {"disk": "fast"}}},
         {"clean": {"missing": "drop", "duplicates": {"method": "exact"}}},
-        {"format": "auto"},
+        {"format": "auto", "encoding": "auto", "delimiter": "auto"},
+        {"clean": {"unreadableRows": {"action": "fail", "max": 0.01}}},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -98,6 +99,30 @@ def test_what_cannot_change_the_result_runs_nothing_again(world: World, change: 
     world.settle()
     assert ready(world, "Dataset", "data")["status"] == "True"
     assert len(world.jobs_created) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"encoding": "gb18030"},
+        {"delimiter": "tab"},
+        {"format": "json"},
+        {"clean": {"unreadableRows": {"action": "drop"}}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_how_a_dataset_is_read_is_told_to_its_pod_and_changes_its_digest(world: World, change: Object) -> None:
+    finish_dataset(world)
+    before = world.objects[Key("Dataset", NAMESPACE, "data")]["status"]["inputDigest"]
+    world.apply("Dataset", "data", {**DATASET_SPEC, **change})
+    world.settle()
+    assert world.objects[Key("Dataset", NAMESPACE, "data")]["status"]["inputDigest"] != before
+    env = world.jobs("data")[0]["spec"]["template"]["spec"]["containers"][0]["env"]
+    work = json.loads(next(e["value"] for e in env if e["name"] == "KAON_JOB_SPEC"))["work"]
+    if "clean" in change:
+        assert work["clean"]["unreadableRows"]["action"] == "drop"
+    else:
+        assert work == work | change
 
 
 def test_a_rerun_token_runs_the_same_declaration_again(world: World) -> None:
