@@ -78,7 +78,9 @@ def judge(spec: DatasetSpec, result: Result) -> Verdict:
         message = f"The data misses spec.quality: {'; '.join(broken)}. Mend the sources or lower the gate."
         return Verdict(failed(c.GATE_FAILED, message), fields, artifact=False)
     counts = f"{rows.train} training, {rows.validation} validation and {rows.test} test rows"
-    left_out = f" {found.quality.unreadable} unreadable rows were left out." if found.quality.unreadable else ""
+    unreadable = found.quality.unreadable
+    rows_word = "row was" if unreadable == 1 else "rows were"
+    left_out = f" {unreadable} unreadable {rows_word} left out." if unreadable else ""
     return Verdict(succeeded(f"{counts} of {len(found.classes)} classes.{left_out}"), fields)
 
 

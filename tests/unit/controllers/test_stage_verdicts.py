@@ -48,6 +48,15 @@ def test_a_dataset_that_misses_a_quality_gate_stalls_and_names_figure_and_bound(
     assert "artifact" not in world.objects[Key("Dataset", NAMESPACE, "data")]["status"]
 
 
+def test_unreadable_rows_that_were_left_out_are_in_status_and_message(world: World) -> None:
+    world.apply("Dataset", "data", DATASET_SPEC)
+    world.settle()
+    world.run(world.jobs("data")[0], dataset_result(unreadable=2, unreadableRatio=0.017857))
+    world.settle()
+    assert ready(world, "Dataset", "data")["message"].endswith("2 unreadable rows were left out.")
+    assert world.objects[Key("Dataset", NAMESPACE, "data")]["status"]["quality"]["unreadable"] == 2
+
+
 def test_an_edited_quality_gate_is_judged_again_without_another_job(world: World) -> None:
     finish_dataset(world)
     world.apply("Dataset", "data", {**DATASET_SPEC, "quality": {"minRows": 1000}})
