@@ -29,7 +29,7 @@ from kaon.api.modeldeployment import Route
 from kaon.contract.jobspec import FetchWork
 from kaon.resources.router_config import Backend, static_config
 from kaon.resources.serving_ports import ROUTER_ADMIN_PORT, ROUTER_METRICS_PORT, ROUTER_PORT, TRAFFIC_PORT
-from kaon_jobs.serve import layout
+from kaon_jobs.serve import layout, probe
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "m"
@@ -113,8 +113,18 @@ def running(server: str, folder: Path, cache: Path, max_batch_size: int) -> Iter
         _move_torchserve(models / "config.properties", ports)
     with process(command, folder / "log", settings):
         body = json.dumps(request(["shares"])).encode()
-        wait(f"http://127.0.0.1:{ports.traffic}/v2/models/{MODEL}/infer", folder / "log", body)
+        url = f"http://127.0.0.1:{ports.traffic}/v2/models/{MODEL}/infer"
+        wait(url, folder / "log", body)
+        _check_golden(models / layout.GOLDEN, url)
         yield ports.traffic
+
+
+def _check_golden(file: Path, url: str) -> None:
+    """The startup probe of the pod: recorded answers, those to an empty text and to one of full length among them."""
+    file.write_text(json.dumps({**json.loads(file.read_text()), "url": url}))
+    agreed = probe.golden(file)
+    if agreed != len(tiny.TEXTS):
+        raise RuntimeError(f"{agreed} of {len(tiny.TEXTS)} recorded answers agree at {url}")
 
 
 def _move_torchserve(file: Path, ports: Ports) -> None:
