@@ -12,6 +12,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from simulation.client import MERGE, Object
+from simulation.jobside import succeeds
+
 from kaon.engine.lease import LEASE_SECONDS
 from kaon.resources.labels import MANAGED_BY, MANAGER
 
@@ -25,6 +28,7 @@ from .state import State, differences
 Mishap = Callable[[Ground], Awaitable[None]]
 """(ground of the scenario `edit`) -> nothing, or an AssertionError."""
 
+JOB_NAME = "batch.kubernetes.io/job-name"
 AWAY_SECONDS, FULL_AWAY_SECONDS = 10.0, 60.0
 SILENCE_SECONDS = 300.0
 """A dead watch is found out after 90 s without a bookmark; several stages may meet one each."""
@@ -49,6 +53,7 @@ def mishaps(full: bool, seed: int) -> Iterator[tuple[str, Mishap]]:
     for hours, moment in JUMPS if full else random.Random(seed).sample(JUMPS, 2):
         yield f"the clock jumps by {hours} h ({moment})", partial(clock_jump, hours=hours, moment=moment)
     yield "a Job is deleted while it runs", job_deleted_while_it_runs
+    yield "a Job is deleted, and its pod tells its result after it was made again", job_deleted_whose_pod_tells_late
     yield "Jobs are deleted after their end", jobs_deleted_after_their_end
     yield "every child is edited and then deleted", children_edited_and_deleted
     for kind, phase in phases if full else random.Random(seed).sample(phases, 3):
@@ -110,17 +115,50 @@ async def clock_jump(ground: Ground, hours: int, moment: str) -> None:
 
 
 async def job_deleted_while_it_runs(ground: Ground) -> None:
-    """It is made again, once."""
+    """It is made again, once, unless its pod has just told its result."""
     async with Stand(ground.first(1)) as stand:
-        await stand.act(ground.steps[0])
-        # Its pod runs. Earlier, the Job's controller may just be making the pod; then it takes that for one of the
-        # Job's successor's, and waits five minutes for it (Kubernetes 1.35).
-        await reached(stand, "TrainingRun", "Running")
-        name = list(stand.census.created.values())[1]
-        await stand.delete("Job", name)
+        await _delete_running_job(stand)
         await stand.rests(0)
-        assert stand.census.repeated() == [f"Job {name} was created 2 times"]
+        await _told_once(stand)
         judged(stand, repeated=1)
+
+
+async def job_deleted_whose_pod_tells_late(ground: Ground) -> None:
+    """The Job is made again, and then the pod of the first tells its result: it stands, and the second finds it."""
+    async with Stand(ground.first(1)) as stand:
+        pod = await _delete_running_job(stand)
+        assert await until(lambda: bool(stand.census.repeated()), 90.0, every=0.05), stand.trace()
+        name = pod["metadata"]["labels"][JOB_NAME]
+        told = {"status": succeeds(pod)}
+        await stand.client.request("PATCH", f"{stand.path('Report', name)}/status", told, MERGE)
+        await stand.rests(0)
+        await _told_once(stand)
+        report = await stand.get("Report", name)
+        assert report is not None and report["status"]["result"] == told["status"]["result"], report
+        judged(stand, repeated=1)
+
+
+async def _delete_running_job(stand: Stand) -> Object:
+    """Apply everything, and delete the training's Job while it runs. Returns its pod."""
+    await stand.act(stand.ground.steps[0])
+    # Its pod runs. Earlier, the Job's controller may just be making the pod; then it takes that for one of the
+    # Job's successor's, and waits five minutes for it (Kubernetes 1.35).
+    await reached(stand, "TrainingRun", "Running")
+    training = await stand.get("TrainingRun")
+    assert training is not None
+    name = training["status"]["jobName"]
+    pods = [pod for pod in await stand.listed("Pod") if pod["metadata"]["labels"].get(JOB_NAME) == name]
+    await stand.delete("Job", name)
+    assert pods, f"no pod of {name}"
+    return pods[0]
+
+
+async def _told_once(stand: Stand) -> None:
+    """The training ended once, however many Jobs it took."""
+    training = await stand.get("TrainingRun")
+    assert training is not None
+    outcomes = [(item["inputDigest"], item["outcome"]) for item in training["status"]["history"]]
+    assert outcomes == [(training["status"]["inputDigest"], "Succeeded")], f"{outcomes}\n{stand.trace()}"
 
 
 async def jobs_deleted_after_their_end(ground: Ground) -> None:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from kaon.engine import metrics
-from kaon.engine.metrics import Resources
+from kaon.engine.metrics import Resources, WatchUp
 
 HERE = Path(__file__).parent
 FILES = HERE.parents[1] / "charts" / "kaon" / "files"
@@ -32,7 +32,11 @@ def promtool() -> str:
 
 def samples() -> dict[str, set[str]]:
     """Every sample name of the operator's registry with its labels."""
-    families = [*metrics.REGISTRY.collect(), *Resources(lambda: {("Dataset", "Failed"): 1}).collect()]
+    families = [
+        *metrics.REGISTRY.collect(),
+        *Resources(lambda: {("Dataset", "Failed"): 1}).collect(),
+        *WatchUp(lambda: {"Dataset": True}).collect(),
+    ]
     found: dict[str, set[str]] = {}
     for collector in list(metrics.REGISTRY._collector_to_names):
         # A metric with labels has no samples before its first use; its names and labels are known all the same.

@@ -39,8 +39,13 @@ class Engine:
         if len(state.flights) < self._model.world.bounds.workers:
             busy = {self._index(flight) for flight in state.flights}
             for index in state.awake:
-                if index not in busy:
+                if index not in busy and self.may_plan(state, index):
                     yield Move("reconcile", name_of(self._model.resources[index]), self.begin(state, index))
+
+    @staticmethod
+    def may_plan(state: State, index: int) -> bool:
+        """Whether the watches have brought what was before the last writes for a resource."""
+        return all(other != index for other, _, _ in state.unseen)
 
     def delays(self, state: State) -> Iterator[Move]:
         """A status may be written later, from a later plan: one without news, and the first words on a resource."""
@@ -183,7 +188,7 @@ class Engine:
             return Move("find another's", whom, self.end(state, flight, again=True))
         if before and step.mode == "create":
             # It exists already: it is read, and known to be ours. The plan knew nothing of it, and is made anew.
-            state = self._model.put(state, before, author)
+            state = self._model.put(self._model.wrote(state, before, author), before, author)
             return Move(
                 "find", whom, self.end(state, flight, again=True) if step.owned else self._next(state, following)
             )

@@ -21,7 +21,7 @@ from .engine import Engine
 from .model import Model, Move, name_of
 from .objects import NOW_TEXT, canonical
 from .serving import older_traffic
-from .state import Budget, State, spent
+from .state import Budget, State, spent, with_item, without
 
 MAKERS: dict[str, Callable[[], Object]] = {
     "dataset": dataset_result,
@@ -45,6 +45,7 @@ class Environment:
         """What happens by itself, sooner or later: pods first, then the collector, then time."""
         if "Job" in self._model.lane_of:
             yield from self._jobs(state)
+            yield from self._dying(state)
         yield from self._deployments(state)
         yield from self._collector(state)
         if not state.late and not (state.flights and self._model.world.brisk):
@@ -137,11 +138,25 @@ class Environment:
             if state.left[Budget.FAIL]:
                 failed = self._once(("Failed", number), lambda n=number: self._ended(n, "Failed"))
                 yield Move("fail", whom, self._change(state, number, failed, spent(state, Budget.FAIL)), False)
+
+    def deleted(self, state: State, before: int, after: int) -> State:
+        """After a change of an object: a Job's pod does not end with it, but a while later."""
+        if after or not self._model.world.lingers or self._objects.fact(before).key.kind != "Job":
+            return state
+        return state._replace(dying=with_item(state.dying, before)) if self._runs(before) else state
+
+    def _dying(self, state: State) -> Iterator[Move]:
+        """The pod of a deleted Job ends; it may just have finished its work."""
+        for number in state.dying:
+            whom, ended = name_of(self._objects.fact(number).key), state._replace(dying=without(state.dying, number))
+            yield Move("die", whom, ended)
             report = self._report_of(state, number)
-            if state.left[Budget.RETRY] and report and self._objects[report].get("status", {}).get("result"):
-                empty = self._once(("empty", report), lambda r=report: self._with(r, {"startTime": NOW_TEXT}))
-                left = spent(state, Budget.RETRY)
-                yield Move("start again", whom, self._change(state, report, empty, left), False)
+            if report and self.may_tell(report):
+                yield Move("tell late", whom, self._tell(ended, number, report), progress=False)
+
+    def may_tell(self, report: int) -> bool:
+        """Whether a pod writes its result: only where there is none."""
+        return not self._objects[report].get("status", {}).get("result")
 
     def _times_to_live(self, state: State) -> Iterator[Move]:
         for number in self._model.lane(state, "Job").api:
@@ -187,16 +202,22 @@ class Environment:
     def _tell(self, state: State, job: int, report: int) -> State:
         told = self.told(job)
         digest, reused = told["inputDigest"], told["inputDigest"] in state.store
-        after = self._once(("result", job, report, reused), lambda: self._resulting(told, report, reused))
+        ended = self._ended_at(job)
+        after = self._once(("result", job, report, reused), lambda: self._resulting(told, report, reused, ended))
         if self._model.world.reuse and not reused:
             state = state._replace(store=tuple(sorted((*state.store, digest))))
         return self._model.change(state, report, after)
 
-    def _resulting(self, told: Object, report: int, reused: bool) -> int:
+    def _ended_at(self, job: int) -> str:
+        """When a pod ends: where two may, each at a time of its own."""
+        uid = self._objects.fact(job).uid
+        return f"2026-01-01T00:00:{int(uid.rpartition('.')[2]) % 60:02}Z" if self._model.world.lingers else NOW_TEXT
+
+    def _resulting(self, told: Object, report: int, reused: bool, ended: str) -> int:
         result = MAKERS[told["work"]["stage"]]()
         digest = made_of(told)
         result["artifact"] = {"uri": told["output"]["uri"], "digest": digest, "sizeBytes": 10}
-        times = {"startTime": NOW_TEXT, "completionTime": NOW_TEXT}
+        times = {"startTime": NOW_TEXT, "completionTime": ended}
         return self._with(report, {"result": {**result, **times, "reused": reused}})
 
     def _with(self, number: int, status: Object) -> int:

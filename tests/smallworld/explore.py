@@ -78,6 +78,7 @@ class Explorer:
         self.rest = Rest(self.model, self.engine.begin, undisturbed)
         self.traffic = [Traffic(self.model, key.name) for key in world.declared if key.kind == "ModelDeployment"]
         self.model.watchers += [traffic.changed for traffic in self.traffic]
+        self.model.watchers.append(self.environment.deleted)
 
     def moves(self, state: State) -> Iterator[Move]:
         """All moves; those on the way to rest come first, and in the order of the fair schedule."""

@@ -13,10 +13,12 @@ from typing import Any
 from kaon.controllers.base import Key, Object
 from kaon.controllers.registry import CONTROLLERS
 from kaon.engine import apply as applying
+from kaon.engine import ownwrites
 from kaon.engine import reconcile as reconciling
 from kaon.engine.apply import Applier
 from kaon.engine.cache import Cache
 from kaon.engine.client import ApiError
+from kaon.engine.ownwrites import OwnWrites
 from kaon.engine.reconcile import Reconciler
 from kaon.engine.resources import RESOURCES
 from kaon.engine.slim import Entry, slim
@@ -94,6 +96,9 @@ class _Queue:
         if again_after is not None:
             self.keys.add(key)
 
+    def later(self, key: Key, again_after: float) -> None:
+        raise Differs(f"{name_of(key)} waits for its own write, and in the model it does not")
+
     def failed(self, key: Key, at_least: float | None = None) -> float:
         self.keys.add(key)
         return 0.0
@@ -122,6 +127,16 @@ class _Clock:
         return self._seconds
 
 
+class _Still:
+    """Time for what is waited for: passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
 class Mirror:
     """One operator process after another, each the real one."""
 
@@ -132,6 +147,8 @@ class Mirror:
         clock = _Clock()
         patch.setattr(reconciling, "datetime", clock)
         patch.setattr(applying, "time", clock)
+        self._patience = _Still()
+        patch.setattr(ownwrites, "time", self._patience)
         self._version = 0
         self._versions: dict[int, int] = {}
         """The version at which an object last had a content."""
@@ -160,8 +177,11 @@ class Mirror:
                 self._start(move.state)
             case "time":
                 self._age(move.state)
+            case "lose patience":
+                self._lose_patience(next(key for key in self._model.resources if name_of(key) == move.whom))
             case _:
                 self._happen(before, move)
+        self._bring_without_effect(move.state)
         self._compare(move.state)
 
     def permits(self, move: Move) -> bool:
@@ -179,13 +199,15 @@ class Mirror:
         controllers = {controller.kind: controller for controller in CONTROLLERS}
         self._queue = _Queue()
         self._cache = Cache(controllers, self._queue.add)
+        self._own = OwnWrites(self._queue.add)
         client: Any = _Client()
         self._reconciler = Reconciler(
             controllers,
             self._model.world.config,
             self._cache,
             self._queue,  # type: ignore[arg-type]
-            Applier(client, self._cache),
+            Applier(client, self._cache, self._own),
+            self._own,
             _Recorder(),  # type: ignore[arg-type]
             frozenset,
         )
@@ -201,13 +223,44 @@ class Mirror:
             at = next((i for i in range(at - 1, -1, -1) if waiting[i][0] == event), -1)
         if at < 0:
             raise Differs(f"the model sees an event of {kind} that never was")
-        for event, version in waiting[: at + 1]:
+        self._bring(kind, at + 1)
+
+    def _bring(self, kind: str, count: int) -> None:
+        """The watch of a kind brings its next events."""
+        waiting = self._events[kind]
+        for event, version in waiting[:count]:
             fact = self._model.objects.fact(abs(event))
             if event < 0:
                 self._cache.remove(fact.key, fact.uid)
             else:
                 self._cache.put(self._object(event, version))
-        del waiting[: at + 1]
+            if kind in self._model.controllers:
+                self._own.saw(self._object(abs(event), version))
+            else:
+                self._own.reached(kind, None, version)
+        del waiting[:count]
+
+    def _bring_without_effect(self, state: State) -> None:
+        """Events that the model has left out, since the cache knows better already, come as soon as they can."""
+        for kind, lane in self._model.lanes(state):
+            waiting, known = self._events[kind], []
+            at = len(waiting)
+            for event in reversed(lane.events):
+                at = next((i for i in range(at - 1, -1, -1) if waiting[i][0] == event), 0)
+                known.append(at)
+            if kind in self._model.controllers:
+                # Their events come in order for each object only: those of another object hold none of these up.
+                for place, (event, version) in enumerate(waiting):
+                    if place not in known:
+                        self._own.saw(self._object(abs(event), version))
+            self._bring(kind, at)
+
+    def _lose_patience(self, key: Key) -> None:
+        """Time passes for what one resource waits for."""
+        self._patience.seconds += ownwrites.PATIENCE_SECONDS + 1
+        if self._own.wait_for(key) is not None:
+            raise Differs(f"{name_of(key)} waits on")
+        self._patience.seconds -= ownwrites.PATIENCE_SECONDS + 1
 
     def _reconcile(self, before: State, key: Key) -> None:
         self._queue.keys.discard(key)
@@ -332,6 +385,9 @@ class Mirror:
         awake = {self._model.resources[index] for index in state.awake}
         if self._queue.keys & set(self._model.resources) != awake:
             raise Differs(f"queued are {self._queue.keys}, in the model {awake}")
+        waiting = {self._model.resources[index] for index, _, _ in state.unseen}
+        if waiting != {key for key in self._model.resources if self._own.waits(key)}:
+            raise Differs(f"in the model {waiting} wait for their own writes, and not here, or the other way round")
         flights = {self._model.objects.fact(flight.owner).key: flight for flight in state.flights}
         if flights.keys() != self._running.keys():
             raise Differs(f"under way are {self._running.keys()}, in the model {flights.keys()}")

@@ -23,8 +23,16 @@ class Mishaps:
             for flight in state.flights:
                 for chosen in self._engine.choices(flight):
                     yield from self._faults(state, chosen)
+            yield from self._hangs(state)
         if state.left[Budget.CRASH]:
             yield from self._crashes(state)
+
+    def _hangs(self, state: State) -> Iterator[Move]:
+        """A watch does not bring what is waited for, and the wait is given up."""
+        for index in sorted({index for index, _, _ in state.unseen}):
+            rest = tuple(item for item in state.unseen if item[0] != index)
+            after = state._replace(unseen=rest, left=spent(state, Budget.FAULT))
+            yield Move("lose patience", name_of(self._model.resources[index]), after, progress=False)
 
     def _faults(self, state: State, flight: Flight) -> Iterator[Move]:
         """The write does not arrive; or it does, and its answer does not."""
@@ -59,7 +67,7 @@ class Mishaps:
         kinds, lanes = zip(*self._model.lanes(state), strict=True)
         left = spent(state, Budget.CRASH)
         for taken in itertools.product(*map(self._taken_over, lanes)):
-            after = state._replace(flights=(), awake=(), late=(), doubts=(), left=left)
+            after = state._replace(flights=(), awake=(), late=(), doubts=(), unseen=(), left=left)
             for kind, lane in zip(kinds, taken, strict=True):
                 after = self._model.with_lane(after, kind, lane if left[Budget.CRASH] else lane._replace(log=()))
             behind = [

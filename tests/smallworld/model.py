@@ -131,10 +131,38 @@ class Model:
         """
         key = self.objects.fact(after or before).key
         if before == after:
-            return self.put(state, after, author)
+            return self.put(self.wrote(state, after, author), after, author)
         lane = self._changed(state, self.lane(state, key.kind), before, after)
         state = self._watched(self.with_lane(state, key.kind, lane), before, after)
-        return self.put(state, after, author) if after else self.remove(state, before)
+        if not after:
+            return self.remove(state, before)
+        lane = self.lane(state, key.kind)
+        marked = self.with_lane(state, key.kind, lane._replace(events=(*lane.events, after)))
+        return self.put(self.wrote(marked, after, author), after, author)
+
+    def wrote(self, state: State, number: int, author: int) -> State:
+        """The API server has answered a reconcile with this object: its watch has to bring whatever was before it.
+
+        Not of a resource itself: its events come in order for each object only.
+        """
+        kind = self.objects.fact(number).key.kind
+        events = self.lane(state, kind).events
+        if author < 0 or kind in self.controllers or number not in events:
+            return state
+        at = len(events) - 1 - events[::-1].index(number)
+        most = max([at, *(count for index, other, count in state.unseen if (index, other) == (author, kind))])
+        return self._with_unseen(state, {(author, kind): most})
+
+    @staticmethod
+    def _with_unseen(state: State, changed: dict[tuple[int, str], int]) -> State:
+        counts = {(index, kind): count for index, kind, count in state.unseen} | changed
+        return state._replace(unseen=tuple(sorted((*key, count) for key, count in counts.items() if count > 0)))
+
+    def _without_events(self, state: State, kind: str, gone: list[int]) -> State:
+        """After events at these places of a lane were left out, or brought."""
+        mine = {(index, kind): count for index, other, count in state.unseen if other == kind}
+        fewer = {key: count - sum(at < count for at in gone) for key, count in mine.items()}
+        return self._with_unseen(state, fewer) if mine else state
 
     def _changed(self, state: State, lane: Lane, before: int, after: int) -> Lane:
         api = tuple(sorted({*lane.api, after} - {before, 0}))
@@ -152,14 +180,18 @@ class Model:
         """The cache takes in an answer: the newest there is of this object."""
         key = self.objects.fact(number).key
         lane = self.lane(state, key.kind)
-        events = tuple(event for event in lane.events if self.objects.fact(abs(event)).key != key)
+        gone = [at for at, event in enumerate(lane.events) if self.objects.fact(abs(event)).key == key]
+        state = self._without_events(state, key.kind, gone)
+        events = tuple(event for at, event in enumerate(lane.events) if at not in gone)
         return self._seen(state, lane._replace(events=events), key, number, author)
 
     def remove(self, state: State, number: int) -> State:
         """The cache hears that the object with this UID is gone."""
         fact = self.objects.fact(number)
         lane = self.lane(state, fact.key.kind)
-        events = tuple(event for event in lane.events if self.objects.fact(abs(event)).uid != fact.uid)
+        gone = [at for at, event in enumerate(lane.events) if self.objects.fact(abs(event)).uid == fact.uid]
+        state = self._without_events(state, fact.key.kind, gone)
+        events = tuple(event for at, event in enumerate(lane.events) if at not in gone)
         lane = lane._replace(events=events)
         seen = self.find(lane.seen, fact.key)
         if not seen or self.objects.fact(seen).uid != fact.uid:
@@ -171,6 +203,7 @@ class Model:
         lane = self.lane(state, kind)
         event, *rest = lane.events
         lane = lane._replace(events=tuple(rest))
+        state = self._without_events(state, kind, [0])
         key = self.objects.fact(abs(event)).key
         return self._seen(state, lane, key, max(event, 0), -1)
 

@@ -19,11 +19,12 @@ from kaon.resources import labels
 from kaon.resources.serving_deployment import COMPONENT
 
 from .engine import Engine
+from .environment import Environment
 from .model import Model
 from .planning import Planner
 from .state import Budget
 from .world import Bounds, World
-from .worlds import EDITS, HANDS, NAMESAKES, PAIR, RELAPSE, SERVING
+from .worlds import EDITS, HANDS, LINGERING, NAMESAKES, PAIR, RELAPSE, SERVING
 
 Patch = Any
 """pytest's monkeypatch."""
@@ -109,6 +110,22 @@ def _readers_asleep(patch: Patch) -> None:
 def _nothing_looked_up(patch: Patch) -> None:
     """As it was: a complete Job was run again because a watch was late with its result."""
     patch.setattr(Engine, "_looked_up", lambda self, state, keys, index: state)
+
+
+def _planned_from_before_a_write(patch: Patch) -> None:
+    """As it was: a key was planned again before the watches had brought its own last write."""
+    patch.setattr(Engine, "may_plan", staticmethod(lambda state, index: True))
+
+
+def _results_replaced(patch: Patch) -> None:
+    """As it was: a pod's result replaced that of another attempt."""
+    patch.setattr(Environment, "may_tell", lambda self, report: True)
+
+
+def _found_again_told_again(patch: Patch) -> None:
+    """As it was: a run that found the artifact of an earlier one stood in the history as another."""
+    same = stage_plan.same_outcome
+    patch.setattr(stage_plan, "same_outcome", lambda one, other, reused: same(one, other))
 
 
 def _nothing_kept_while_waiting(patch: Patch) -> None:
@@ -206,6 +223,9 @@ MUTANTS = (
     Mutant("a change does not wake who refers to it", PAIR, "nobody looks at it again", _readers_asleep),
     Mutant("nothing is kept while inputs are missing", RELAPSE, "deleted while it works", _nothing_kept_while_waiting),
     Mutant("a Job is run again before its Report was looked up", EDITS, "has told its result", _nothing_looked_up),
+    Mutant("a plan is made from before a write", PAIR, "from before its own write", _planned_from_before_a_write),
+    Mutant("a result replaces another attempt's", LINGERING, "was replaced", _results_replaced),
+    Mutant("what is found again is told again", LINGERING, "one artifact twice", _found_again_told_again),
     Mutant("what is kept is made again", HANDS, "not as declared", _kept_is_made_again),
     Mutant("a revision is promoted before routers know it", ROLLOUT, "may not know yet", _promoted_at_once),
     Mutant("a revision is promoted before it answers", ROLLOUT, "does not answer", _promoted_unready),

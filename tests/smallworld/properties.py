@@ -48,8 +48,12 @@ class Properties:
     def check_step(self, before: State, move: Move) -> None:
         """Of a step: no work is thrown away, and what a status speaks of never goes back to an older generation."""
         after = move.state
+        if move.what == "reconcile":
+            self._check_up_to_date(before, move.whom)
         if move.what == "prune" and not self._model.world.edited:
             self._check_pruned(before, after)
+        if move.what in ("tell result", "tell late"):
+            self._check_results(before, after)
         if move.what == "create":
             self._check_created(before, after)
         for kind in self._model.controllers:
@@ -66,6 +70,25 @@ class Properties:
                             f"the status of {name_of(fact.key)} went back from generation {told} to {tells}"
                         )
 
+    def _check_up_to_date(self, before: State, whom: str) -> None:
+        """No plan is made from before the operator's own last write for the same resource."""
+        for index, kind, count in before.unseen:
+            if name_of(self._model.resources[index]) == whom:
+                raise Violation(
+                    f"{whom} is planned, and {count} events of {kind} from before its own write are to come"
+                )
+
+    def _check_results(self, before: State, after: State) -> None:
+        """A result is written once."""
+        old, new = self._model.lane(before, "Report").api, self._model.lane(after, "Report").api
+        for number in set(new) - set(old):
+            fact = self._model.objects.fact(number)
+            was = self._model.find(old, fact.key)
+            if was and self._model.objects.fact(was).uid == fact.uid:
+                told = self._model.objects[was].get("status", {}).get("result")
+                if told and self._model.objects[number].get("status", {}).get("result") != told:
+                    raise Violation(f"the result in {name_of(fact.key)} was replaced")
+
     def _check_pruned(self, before: State, after: State) -> None:
         """Where nobody changes what is declared, no Job is stopped before it has told its result."""
         if "Job" not in self._model.lane_of:
@@ -75,8 +98,8 @@ class Properties:
                 raise Violation(f"{name_of(self._model.objects.fact(number).key)} is deleted while it works")
 
     def _check_created(self, before: State, after: State) -> None:
-        """Nothing is run again whose result is there."""
-        if "Job" not in self._model.lane_of:
+        """Nothing is run again whose result is there. Where pods linger, one may tell it after it was looked up."""
+        if "Job" not in self._model.lane_of or self._model.world.lingers:
             return
         for number in set(self._model.lane(after, "Job").api) - set(self._model.lane(before, "Job").api):
             if self._environment.is_told(before, number):
@@ -111,9 +134,17 @@ class Properties:
             raise Violation(f"the status of {name} is not valid: {wrong.json_path}: {wrong.message}")
         if status.get("observedGeneration", 0) > obj["metadata"]["generation"]:
             raise Violation(f"the status of {name} is of a generation to come")
-        history = [(item["time"], item.get("inputDigest"), item["outcome"]) for item in status.get("history", [])]
+        told = status.get("history", [])
+        history = [(item["time"], item.get("inputDigest"), item["outcome"]) for item in told]
         if any(one == other for one, other in itertools.pairwise(history)):
             raise Violation(f"the history of {name} tells the same twice")
+        made = [
+            (*one[1:], item["artifactDigest"])
+            for one, item in zip(history, told, strict=True)
+            if "artifactDigest" in item
+        ]
+        if len(set(made)) != len(made):
+            raise Violation(f"the history of {name} tells of one artifact twice")
         held = {kind for kind in c.ALWAYS if (found := condition(obj, kind)) and found["status"] == "True"}
         if len(held & {c.READY, c.STALLED, c.RECONCILING}) > 1:
             raise Violation(f"{name} is {' and '.join(sorted(held))} at once")

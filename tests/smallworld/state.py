@@ -48,12 +48,10 @@ class Budget(IntEnum):
     """Somebody deletes a child."""
     FAIL = 3
     """A Job fails."""
-    RETRY = 4
-    """A pod is started again after it has told its result, and takes it back."""
-    CRASH = 5
+    CRASH = 4
     """The operator dies; the next one lists everything, or is a standby whose watches lag."""
-    FAULT = 6
-    """A write fails, with or without effect."""
+    FAULT = 5
+    """A write fails, with or without effect; or a watch hangs for longer than anybody waits for it."""
 
 
 class Backend(NamedTuple):
@@ -80,6 +78,10 @@ class State(NamedTuple):
     """(resource, child): writes whose answer was lost, which are looked up before the next plan."""
     left: tuple[int, ...]
     """What is left of each Budget."""
+    unseen: tuple[tuple[int, str, int], ...] = ()
+    """(resource, kind, events): so many events of the kind come before the last write of the resource's reconcile."""
+    dying: tuple[int, ...] = ()
+    """Jobs that were deleted while their pods worked, which may still tell a result."""
     store: tuple[str, ...] = ()
     """Input digests whose artifact is finished in the store, where a world looks at that."""
     traffic: tuple[Backend, ...] = ()

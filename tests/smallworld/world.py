@@ -58,6 +58,8 @@ class World:
     """Whether a Job's pod takes its time to come."""
     reuse: bool = False
     """Whether the store is looked at: what is finished there is reused."""
+    lingers: bool = False
+    """Whether the pod of a deleted Job goes on for a while, and may tell a result."""
     brisk: bool = False
     """Whether a reconcile is over before anything that is waited for has passed."""
     config: OperatorConfig = CONFIG

@@ -99,8 +99,8 @@ FAULTS = one(
 )
 HANDS = one(
     "hands",
-    "a Dataset, with a time to live or without; its Job fails, its children are deleted, its result is taken back",
-    Bounds({B.APPLY: 1, B.HAND: 1, B.FAIL: 1, B.RETRY: 1}, lag=2),
+    "a Dataset, with a time to live or without; its Job fails, its children are deleted",
+    Bounds({B.APPLY: 1, B.HAND: 2, B.FAIL: 1}, lag=2),
     PASSING_DATA,
 )
 PODS = one(
@@ -123,9 +123,19 @@ RELAPSE = World(
     about="a TrainingRun on a Dataset that loses its result and is made again",
     controllers=(dataset.CONTROLLER, trainingrun.CONTROLLER),
     declared={DATA: (DATASET_SPEC,), RUN: (TRAINING_SPEC,)},
-    bounds=Bounds({B.APPLY: 2, B.RETRY: 1}, lag=1),
+    bounds=Bounds({B.APPLY: 2, B.HAND: 1}, lag=1),
     given=shared(),
     hand=frozenset({"Report"}),
+)
+LINGERING = World(
+    name="lingering",
+    about="a Dataset whose Job is deleted while its pod works: the pod tells its result beside its successor",
+    controllers=(dataset.CONTROLLER,),
+    declared={DATA: (DATASET_SPEC, OTHER_DATA)},
+    bounds=Bounds({B.APPLY: 2, B.HAND: 1}, lag=2),
+    given=shared(),
+    reuse=True,
+    lingers=True,
 )
 CHAIN = World(
     name="chain",
@@ -153,7 +163,7 @@ SERVING = World(
     bounds=Bounds({B.APPLY: 2, B.CRASH: 1}, lag=1),
     brisk=True,
 )
-WORLDS = (EDITS, NAMESAKES, CRASHES, FAULTS, HANDS, PODS, PAIR, RELAPSE, CHAIN, TWINS, SERVING)
+WORLDS = (EDITS, NAMESAKES, CRASHES, FAULTS, HANDS, PODS, PAIR, RELAPSE, LINGERING, CHAIN, TWINS, SERVING)
 
 EDITED_CHAIN = dataclasses.replace(
     CHAIN,
@@ -165,17 +175,18 @@ FULL = (
     NAMESAKES.within(Bounds({B.APPLY: 3, B.DELETE: 1}, lag=2)),
     CRASHES.within(Bounds({B.APPLY: 1, B.CRASH: 2}, lag=2, standby_lag=2)),
     FAULTS.within(Bounds({B.APPLY: 2, B.FAULT: 2}, lag=3)),
-    HANDS.within(Bounds({B.APPLY: 2, B.HAND: 2, B.FAIL: 1, B.RETRY: 1}, lag=2)),
+    HANDS.within(Bounds({B.APPLY: 2, B.HAND: 2, B.FAIL: 1}, lag=2)),
     PODS.within(Bounds({B.APPLY: 3, B.HAND: 1}, lag=3)),
     PAIR.within(Bounds({B.APPLY: 4}, lag=2)),
-    RELAPSE.within(Bounds({B.APPLY: 2, B.RETRY: 1, B.HAND: 2, B.CRASH: 1}, lag=2)),
+    RELAPSE.within(Bounds({B.APPLY: 2, B.HAND: 2, B.CRASH: 1}, lag=2)),
+    LINGERING.within(Bounds({B.APPLY: 2, B.HAND: 2, B.FAIL: 1}, lag=2)),
     EDITED_CHAIN.within(Bounds({B.APPLY: 4}, lag=2)),
     CHAIN.within(Bounds({B.APPLY: 3, B.CRASH: 1}, lag=1, workers=2)),
     TWINS.within(Bounds({B.APPLY: 3}, lag=2, workers=2)),
     SERVING.within(Bounds({B.APPLY: 3, B.CRASH: 1, B.FAULT: 1}, lag=2)),
 )
 
-ALL = {B.APPLY: 8, B.DELETE: 3, B.HAND: 3, B.FAIL: 2, B.RETRY: 2, B.CRASH: 3, B.FAULT: 3}
+ALL = {B.APPLY: 8, B.DELETE: 3, B.HAND: 3, B.FAIL: 2, B.CRASH: 3, B.FAULT: 3}
 """Of everything some."""
 LARGE = (
     World(
@@ -190,6 +201,7 @@ LARGE = (
         },
         bounds=Bounds(ALL, workers=3, standby_lag=1),
         reuse=True,
+        lingers=True,
         brisk=True,
         starts=True,
     ),

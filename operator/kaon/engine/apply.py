@@ -20,6 +20,7 @@ from kaon.engine.cache import Cache
 from kaon.engine.client import ApiError, Client
 from kaon.engine.diff import APPLIED, contains, manifest_hash
 from kaon.engine.logs import about
+from kaon.engine.ownwrites import OwnWrites
 from kaon.engine.resources import RESOURCES
 from kaon.resources.labels import MANAGED_BY, MANAGER
 
@@ -59,9 +60,10 @@ class _Settled:
 class Applier:
     """Applies plans. One for all workers."""
 
-    def __init__(self, client: Client, cache: Cache) -> None:
+    def __init__(self, client: Client, cache: Cache, own: OwnWrites) -> None:
         self._client = client
         self._cache = cache
+        self._own = own
         self._settled: dict[Key, _Settled] = {}
         self._doubts: defaultdict[Key, set[Key]] = defaultdict(set)
         """By resource, children whose last write may or may not have taken effect."""
@@ -85,7 +87,7 @@ class Applier:
         for key, found in self._cache.children(key_of(owner), uid).items():
             if key not in planned and RESOURCES[key.kind].managed and "deletionTimestamp" not in found["metadata"]:
                 with self._doubting(key_of(owner), key):
-                    await self._delete(key, found)
+                    await self._delete(key, found, key_of(owner))
                 wrote = True
         return wrote
 
@@ -170,10 +172,11 @@ class Applier:
         self._told[key] = time.monotonic()
         found = answer.get("status", {})
         self._settle(key, manifest_hash(status), found == status, manifest_hash(found))
-        self._cache.put(answer, author=key)
+        self._took(answer, key)
 
     def forget(self, key: Key) -> None:
         """The object is gone."""
+        self._own.forget(key)
         self._settled.pop(key, None)
         self._told.pop(key, None)
         self._give_turn_back(key)
@@ -219,7 +222,7 @@ class Applier:
         answer = await self._client.apply(RESOURCES[key.kind].path(key.namespace, key.name), manifest)
         log.info("applied", extra=about(key, owner=author.name))
         self._settle(key, wanted, contains(answer, manifest), _version(answer))
-        self._cache.put(answer, author)
+        self._took(answer, author)
         return True
 
     async def _create(self, key: Key, manifest: Object, owner: Object | None, author: Key) -> None:
@@ -234,11 +237,16 @@ class Applier:
             answer = await self._client.get(resource.path(key.namespace, key.name))
             if owner is not None:
                 _check_owner(key, answer, owner)
-                self._cache.put(answer, author)
+                self._took(answer, author)
                 raise OutdatedError from error
-        self._cache.put(answer, author)
+        self._took(answer, author)
 
-    async def _delete(self, key: Key, found: Object) -> None:
+    def _took(self, answer: Object, author: Key) -> None:
+        """An answer of the API server: the cache has it, and the watch has yet to bring it."""
+        self._cache.put(answer, author)
+        self._own.wrote(author, answer)
+
+    async def _delete(self, key: Key, found: Object, author: Key) -> None:
         uid = found["metadata"]["uid"]
         try:
             answer = await self._client.delete(RESOURCES[key.kind].path(key.namespace, key.name), uid)
@@ -249,6 +257,7 @@ class Applier:
         log.info("pruned", extra=about(key))
         if answer.get("kind") == key.kind and "deletionTimestamp" in answer.get("metadata", {}):
             self._cache.put(answer)
+            self._own.wrote(author, answer)
         else:
             self._cache.remove(key, uid)
         self.forget(key)

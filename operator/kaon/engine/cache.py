@@ -118,8 +118,10 @@ class Cache:
         self._gone[uid] = time.monotonic()
         self._unreadable.discard(uid)
         entry = self.entry(key)
-        if entry is None or entry.uid != uid:
-            return
+        if entry is not None and entry.uid == uid:
+            self._take_out(key, entry)
+
+    def _take_out(self, key: Key, entry: Entry) -> None:
         del self._entries[key.kind][key]
         self._unlink(key, entry)
         for referred in self._references.pop(key, frozenset()):
@@ -141,9 +143,9 @@ class Cache:
         return len(vanished)
 
     def drop_kind(self, kind: str) -> None:
-        """The cluster serves this kind no longer."""
+        """The cluster serves this kind no longer, or says so. If that is wrong, a list brings its objects back."""
         for key, entry in list(self._entries[kind].items()):
-            self.remove(key, entry.uid)
+            self._take_out(key, entry)
 
     def sweep(self) -> None:
         """Forget deletions that nothing can remind of any more."""

@@ -176,8 +176,8 @@ class Client:
             raise _error(verb, path, response, found)
         return found
 
-    async def stream(self, path: str, **query: Any) -> AsyncIterator[Object]:
-        """The events of a watch, until the server ends it.
+    async def stream(self, path: str, opened: Callable[[], None] = lambda: None, **query: Any) -> AsyncIterator[Object]:
+        """The events of a watch, until the server ends it. `opened` is called when the server has begun it.
 
         Raises:
             ApiError: the watch was refused, broken off, or fell silent.
@@ -188,6 +188,7 @@ class Client:
             response = await self._send("GET", path, {"watch": "true", **query}, None, JSON, limit)
             if response.status >= 300:
                 raise _error("WATCH", path, response, _parse(await response.read()))
+            opened()
             rest = b""
             async for chunk in response.content.iter_any():
                 *lines, rest = (rest + chunk).split(b"\n")

@@ -76,21 +76,17 @@ async def run(told: argparse.Namespace, controllers: Sequence[Controller]) -> in
 
 
 async def _preflight(client: Client, namespaces: tuple[str, ...], kinds: Sequence[str]) -> None:
-    """Whether the kinds are served and may be listed."""
+    """Whether the API server answers, and the kinds may be listed. One that is not served may yet come."""
     host = client.configuration.host
     wanted = {RESOURCES[kind].plural for kind in kinds} | {RESOURCES["Report"].plural}
-    try:
-        served = {resource["name"] for resource in (await _patiently(client, f"/apis/{API_VERSION}"))["resources"]}
-    except ApiError as error:
-        raise _unusable(error, host) from error
-    if wanted - served:
-        raise Unusable(_missing(", ".join(sorted(wanted - served))))
     for scope in namespaces or (None,):
         for plural in sorted(wanted):
             try:
                 path = f"/apis/{API_VERSION}/{f'namespaces/{scope}/' if scope else ''}{plural}"
                 await _patiently(client, path, limit=1)
             except ApiError as error:
+                if error.status == 404:
+                    continue
                 if error.status != 403:
                     raise _unusable(error, host) from error
                 raise Unusable(
@@ -112,16 +108,7 @@ async def _patiently(client: Client, path: str, **query: Any) -> Object:
     return await client.get(path, **query)
 
 
-def _missing(what: str) -> str:
-    return (
-        f"The cluster does not serve {what} of {API_VERSION}: the CustomResourceDefinitions are missing. "
-        "Install them with the Helm chart (crds.enabled=true) or with `kubectl apply --server-side -f crds/`."
-    )
-
-
 def _unusable(error: ApiError, host: str) -> Unusable:
-    if error.status == 404:
-        return Unusable(_missing("any kind"))
     if error.status == 401:
         return Unusable(f"The API server {host} does not accept the credentials: renew the token or the kubeconfig.")
     if error.status == 0:

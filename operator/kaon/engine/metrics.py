@@ -38,6 +38,16 @@ API_WRITES = Counter("kaon_api_writes", "Writes to the API server.", ["kind", "v
 WATCH_RESTARTS = Counter(
     "kaon_watch_restarts", "Watches that had to list again or broke off.", ["kind"], registry=REGISTRY
 )
+CACHE_LAG = Histogram(
+    "kaon_cache_lag_seconds",
+    "From the answer to a write of the operator until the watch of that kind has brought it.",
+    ["kind"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+    registry=REGISTRY,
+)
+UNSEEN = Gauge(
+    "kaon_unseen_writes", "Resources with a write of the operator that no watch has brought yet.", registry=REGISTRY
+)
 STAGE_SECONDS = Histogram(
     "kaon_stage_duration_seconds",
     "Duration of finished stages.",
@@ -65,6 +75,20 @@ class Resources(Collector):
         for (kind, phase), count in sorted(self._phases().items()):
             if count:
                 family.add_metric([kind, phase], count)
+        yield family
+
+
+class WatchUp(Collector):
+    """kaon_watch_up{kind}: whether every change of a kind is heard of, read at each scrape."""
+
+    def __init__(self, standing: Callable[[], Mapping[str, bool]]) -> None:
+        self._standing = standing
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """One sample a kind that is to be watched."""
+        family = GaugeMetricFamily("kaon_watch_up", "1 while the watch of a kind is open.", labels=["kind"])
+        for kind, watched in sorted(self._standing().items()):
+            family.add_metric([kind], float(watched))
         yield family
 
 

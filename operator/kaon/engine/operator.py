@@ -12,7 +12,7 @@ import logging
 import os
 import random
 import signal
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from kaon.controllers.base import Controller
@@ -23,17 +23,19 @@ from kaon.engine.client import ApiError, Client
 from kaon.engine.custom import CustomResources
 from kaon.engine.events import Recorder
 from kaon.engine.health import LAG_SECONDS, OLDEST_SECONDS, Health, LoopLag
+from kaon.engine.kinds import Kinds
 from kaon.engine.lease import Lease
 from kaon.engine.options import lease_namespace, operator_config
+from kaon.engine.ownwrites import OwnWrites
 from kaon.engine.queue import WorkQueue, backoff
 from kaon.engine.reconcile import Reconciler
-from kaon.engine.resources import CHILDREN, RESOURCES
+from kaon.engine.resources import CHILDREN, RESOURCES, Resource
 from kaon.engine.watch import Lister, Watches
 
 log = logging.getLogger("kaon.operator")
 
 DISCOVERY_SECONDS = 60.0
-RELIST_SECONDS = 5.0
+RELIST_SECONDS = 1.0
 GRACE_SECONDS = 5.0
 
 
@@ -48,16 +50,19 @@ class Operator:
         self._queue = WorkQueue()
         self._cache = Cache(by_kind, self._queue.add)
         self._custom = [RESOURCES[kind] for kind in by_kind]
-        self._lister = Lister(client, self._cache, namespaces)
+        self._kinds = Kinds()
+        self._own = OwnWrites(self._queue.add, by_namespace=bool(namespaces))
+        self._lister = Lister(client, self._cache, self._kinds, self._own, namespaces)
         self._watches = Watches(self._lister, CHILDREN)
-        self._kopf = CustomResources(client, self._cache, self._custom, namespaces)
+        self._kopf = CustomResources(client, self._cache, self._kinds, self._own, self._custom, namespaces)
         self._recorder = Recorder(client)
         self._reconciler = Reconciler(
             by_kind,
             operator_config(options),
             self._cache,
             self._queue,
-            Applier(client, self._cache),
+            Applier(client, self._cache, self._own),
+            self._own,
             self._recorder,
             self._watches.capabilities,
         )
@@ -65,13 +70,16 @@ class Operator:
         self._lag = LoopLag()
         self._health = Health(self._not_ready, self._not_alive, self._update_metrics)
         self._synced = False
-        self._relist = asyncio.Event()
+        self._relist: dict[str, Resource] = {}
+        """The kinds that kopf has listed again."""
+        self._relisted = asyncio.Event()
         self._stopping = asyncio.Event()
         self._capabilities: frozenset[str] = frozenset()
 
     async def run(self) -> int:
         """Run until a signal (0) or a failure (1)."""
         metrics.REGISTRY.register(metrics.Resources(lambda: self._cache.phases))
+        metrics.REGISTRY.register(metrics.WatchUp(self._kinds.standing))
         self._client.may_write = self._may_write
         try:
             await self._health.start(self._options.health_port, self._options.metrics_port)
@@ -79,6 +87,8 @@ class Operator:
             log.critical(f"A port cannot be listened on: {error.strerror}. Choose --health-port and --metrics-port.")
             return 1
         self._kopf.relisted = self._ask_for_resync
+        # What was refused while a kind was not served waits for a growing time; it need not any more.
+        self._kinds.returned = lambda kind: self._wake_all()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
@@ -150,17 +160,23 @@ class Operator:
         failures = 0
         while not self._synced:
             try:
-                await self._list_custom()
+                await self._list_custom(self._custom)
                 self._synced = True
             except ApiError as error:
                 failures += 1
                 log.warning("the custom resources are not listed yet", extra={"cause": str(error)})
                 await asyncio.sleep(backoff(failures))
 
-    async def _list_custom(self) -> None:
-        for resource in self._custom:
+    async def _list_custom(self, resources: Iterable[Resource]) -> None:
+        for resource in resources:
             for scope in self._lister.scopes:
-                await self._lister.list(resource, scope)
+                try:
+                    await self._lister.list(resource, scope)
+                except ApiError as error:
+                    if error.status != 404:
+                        raise
+                    self._kinds.absent(resource.kind, scope)
+                    self._cache.drop_kind(resource.kind)
 
     async def _discover(self) -> None:
         while True:
@@ -179,30 +195,34 @@ class Operator:
                 self._queue.add(key)
 
     async def _resync(self) -> None:
-        """Now and then, and after kopf listed again, list everything and take the difference in."""
+        """Now and then list everything and take the difference in; after kopf listed a kind again, that kind."""
         while True:
             asked = await self._wait_for_relist(self._options.resync_seconds * random.uniform(0.9, 1.1))
             try:
-                await self._list_custom()
+                await self._list_custom(asked or self._custom)
                 if not asked:
                     await self._watches.resync()
             except ApiError as error:
-                log.warning("the resync failed; the next one will do", extra={"cause": str(error)})
+                log.warning("the resync failed; it is tried again", extra={"cause": str(error)})
+                for resource in asked:
+                    self._ask_for_resync(resource)
             self._cache.sweep()
 
-    def _ask_for_resync(self) -> None:
+    def _ask_for_resync(self, resource: Resource) -> None:
         if self._synced:
-            self._relist.set()
+            self._relist[resource.kind] = resource
+            self._relisted.set()
 
-    async def _wait_for_relist(self, seconds: float) -> bool:
+    async def _wait_for_relist(self, seconds: float) -> list[Resource]:
         try:
             async with asyncio.timeout(seconds):
-                await self._relist.wait()
+                await self._relisted.wait()
         except TimeoutError:
-            return False
+            return []
         await asyncio.sleep(RELIST_SECONDS)  # the rest of the same list
-        self._relist.clear()
-        return True
+        self._relisted.clear()
+        asked, self._relist = list(self._relist.values()), {}
+        return asked
 
     # -- state, for the fence, probes and metrics -------------------------------------------------------------------
 
@@ -210,9 +230,10 @@ class Operator:
         return not self._options.leader_elect or self._lease.held()
 
     def _not_ready(self) -> str:
-        if self._synced:
-            return ""
-        return f"not listed yet: {', '.join(self._watches.waiting_for()) or 'custom resources'}"
+        if not self._synced:
+            return f"not listed yet: {', '.join(self._watches.waiting_for()) or 'custom resources'}"
+        unwatched = self._kinds.unwatched()
+        return f"changes are not seen of {', '.join(unwatched)}" if unwatched else ""
 
     def _not_alive(self) -> str:
         oldest = self._queue.oldest()
@@ -223,6 +244,7 @@ class Operator:
     def _update_metrics(self) -> None:
         metrics.QUEUE_DEPTH.set(len(self._queue))
         metrics.QUEUE_OLDEST.set(self._queue.oldest())
+        metrics.UNSEEN.set(self._own.unseen())
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

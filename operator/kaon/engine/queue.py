@@ -68,6 +68,10 @@ class WorkQueue:
         self._failures.pop(key, None)
         self._release(key, again_after)
 
+    def later(self, key: Key, again_after: float) -> None:
+        """No work was done: look again after that time. What had failed before counts on."""
+        self._release(key, again_after)
+
     def failed(self, key: Key, at_least: float | None = None) -> float:
         """The work failed: try again after a growing time, and not before `at_least`. Returns that time."""
         self._failures[key] = self._failures.get(key, 0) + 1

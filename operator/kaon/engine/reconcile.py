@@ -20,6 +20,7 @@ from kaon.engine.cache import Cache
 from kaon.engine.client import ApiError, WriteRefusedError, path_kind
 from kaon.engine.events import Recorder
 from kaon.engine.logs import about
+from kaon.engine.ownwrites import OwnWrites
 from kaon.engine.queue import WorkQueue
 
 log = logging.getLogger("kaon.reconcile")
@@ -40,6 +41,7 @@ class Reconciler:
         cache: Cache,
         queue: WorkQueue,
         applier: Applier,
+        own: OwnWrites,
         recorder: Recorder,
         capabilities: Callable[[], frozenset[str]],
     ) -> None:
@@ -48,6 +50,7 @@ class Reconciler:
         self._cache = cache
         self._queue = queue
         self._applier = applier
+        self._own = own
         self._recorder = recorder
         self._capabilities = capabilities
 
@@ -59,6 +62,11 @@ class Reconciler:
     async def once(self, key: Key) -> None:
         """Reconcile one key and give it back to the queue, whatever happens."""
         started = time.perf_counter()
+        unseen_for = self._own.wait_for(key)
+        if unseen_for is not None:
+            self._queue.later(key, unseen_for)
+            metrics.RECONCILE_SECONDS.labels(key.kind, "postponed").observe(time.perf_counter() - started)
+            return
         try:
             again_after = await self._reconcile(key)
         except OccupiedError as error:

@@ -16,13 +16,24 @@ CANCELS = 10
 class Round:
     """It ends with the first of its tasks that ends, and all others are cancelled then."""
 
-    def __init__(self, spawn: Callable[[asyncio.AbstractEventLoop], Awaitable[Collection[asyncio.Task[None]]]]) -> None:
-        """spawn: starts the tasks, in the thread's event loop; it is given the engine's."""
+    def __init__(self, spawn: Callable[[], Awaitable[Collection[asyncio.Task[None]]]]) -> None:
+        """spawn: starts the tasks, in the thread's event loop."""
         self._spawn = spawn
         self._engine = asyncio.get_running_loop()
         self._loop = uvloop.new_event_loop()
         self._stop = self._loop.create_future()
         self._ended: asyncio.Future[Exception] = self._engine.create_future()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over; its tasks may still be on their way out."""
+        return self._ended.done()
+
+    def stop(self, cause: Exception) -> None:
+        """End it, for that cause."""
+        self._say(cause)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended by itself
+            self._loop.call_soon_threadsafe(self._stop.cancel)
 
     async def run(self) -> Exception:
         """Until it ends by itself, or is cancelled. Returns what it ended by."""
@@ -50,7 +61,7 @@ class Round:
             self._loop.close()
 
     async def _until_one_ends(self) -> Exception:
-        tasks = await self._spawn(self._engine)
+        tasks = await self._spawn()
         done, _ = await asyncio.wait([self._stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
         errors = [task.exception() for task in done if not task.cancelled()]
         return next((error for error in errors if isinstance(error, Exception)), RuntimeError("kopf ended"))

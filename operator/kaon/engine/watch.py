@@ -19,6 +19,8 @@ from kaon.controllers.base import Key, key_of
 from kaon.engine import metrics
 from kaon.engine.cache import Cache
 from kaon.engine.client import ApiError, Client
+from kaon.engine.kinds import Kinds
+from kaon.engine.ownwrites import OwnWrites
 from kaon.engine.queue import BACKOFF_MAX, backoff
 from kaon.engine.resources import Resource
 from kaon.resources.labels import MANAGED_BY, MANAGER
@@ -30,6 +32,8 @@ PAGE = 100
 """Objects of one answer: parsed they take ten times the memory that is kept of them."""
 AWAY_SECONDS = 8.0
 """How long a watch waits at most before it looks whether an API server that could not be reached is back."""
+ABSENT_SECONDS = 1.0
+"""How often it is looked whether a kind is served that was not."""
 HOLD_SECONDS = (300, 600)
 """How long one watch request lasts: another time for each, so that they do not all come back at once."""
 
@@ -37,9 +41,11 @@ HOLD_SECONDS = (300, 600)
 class Lister:
     """Full lists of a kind into the cache, deletions included."""
 
-    def __init__(self, client: Client, cache: Cache, namespaces: tuple[str, ...]) -> None:
+    def __init__(self, client: Client, cache: Cache, kinds: Kinds, own: OwnWrites, namespaces: tuple[str, ...]) -> None:
         self.client = client
         self.cache = cache
+        self.kinds = kinds
+        self.own = own
         self.scopes: tuple[str | None, ...] = namespaces or (None,)
         """The namespaces to look at; None: all of them in one request."""
 
@@ -58,7 +64,9 @@ class Lister:
                 break
             query["continue"] = following
         version: str = page["metadata"]["resourceVersion"]
+        self.kinds.listed(resource.kind, scope)
         vanished = self.cache.retain(resource.kind, scope, listed, int(version))
+        self.own.reached(resource.kind, scope, int(version))
         if vanished:
             log.info(f"{vanished} vanished {resource.plural} found by a list")
         return version
@@ -87,6 +95,10 @@ class Watch:
                 version = await self._follow(version)
                 self._failures = 0
             except ApiError as error:
+                if error.status == 404:
+                    version = None
+                    await self._absent()
+                    continue
                 metrics.WATCH_RESTARTS.labels(self._resource.kind).inc()
                 if error.status == 410:
                     log.info(f"the watch of {self._resource.plural} is too old; listing again")
@@ -94,10 +106,19 @@ class Watch:
                     continue
                 self._failures += 1
                 # Away, not unwilling: as soon as it is back, nothing shall be planned from what was before.
-                most = BACKOFF_MAX if 400 <= error.status < 500 else AWAY_SECONDS
+                refused = 400 <= error.status < 500 and error.status != 429
+                most = BACKOFF_MAX if refused else AWAY_SECONDS
                 delay = max(backoff(self._failures, most=most), error.retry_after or 0.0)
                 self._complain(error, delay)
                 await asyncio.sleep(delay)
+
+    async def _absent(self) -> None:
+        """The kind is not served: it has no objects, and may be served again at any time."""
+        self._failures = 0
+        self._lister.cache.drop_kind(self._resource.kind)
+        self._lister.kinds.absent(self._resource.kind, self._scope)
+        self.synced.set()
+        await asyncio.sleep(ABSENT_SECONDS)
 
     async def _follow(self, version: str) -> str | None:
         """Take in events until the server ends the watch. Returns from where to go on; None: list again."""
@@ -107,18 +128,25 @@ class Watch:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": random.randint(*HOLD_SECONDS),
         }
-        cache = self._lister.cache
-        async for event in self._lister.client.stream(self._resource.path(self._scope), **query):
-            obj = event["object"]
-            if event["type"] == "ERROR":
-                raise ApiError("WATCH", self._resource.plural, int(obj.get("code") or 0), obj)
-            version = obj["metadata"]["resourceVersion"]
-            self._failures = 0
-            if event["type"] == "DELETED":
-                cache.remove(key_of(obj), obj["metadata"]["uid"])
-            elif event["type"] != "BOOKMARK":
-                cache.put(obj)
+        cache, path = self._lister.cache, self._resource.path(self._scope)
+        try:
+            async for event in self._lister.client.stream(path, self._opened, **query):
+                obj = event["object"]
+                if event["type"] == "ERROR":
+                    raise ApiError("WATCH", self._resource.plural, int(obj.get("code") or 0), obj)
+                version = obj["metadata"]["resourceVersion"]
+                self._failures = 0
+                if event["type"] == "DELETED":
+                    cache.remove(key_of(obj), obj["metadata"]["uid"])
+                elif event["type"] != "BOOKMARK":
+                    cache.put(obj)
+                self._lister.own.reached(self._resource.kind, self._scope, int(version))
+        finally:
+            self._lister.kinds.lost(self._resource.kind, self._scope)
         return version
+
+    def _opened(self) -> None:
+        self._lister.kinds.watched(self._resource.kind, self._scope)
 
     def _complain(self, error: ApiError, delay: float) -> None:
         where = f"in namespace {self._scope}" if self._scope else "in all namespaces"
@@ -126,8 +154,6 @@ class Watch:
         if error.status == 403:
             group = self._resource.group or "the core group"
             log.error(f"not allowed to list and watch {self._resource.plural} of {group} {where}", extra=extra)
-        elif error.status == 404:
-            log.error(f"{self._resource.plural} of {self._resource.api_version} are not served", extra=extra)
         elif self._failures > 1 or error.status:
             log.warning(f"the watch of {self._resource.plural} {where} broke off", extra=extra)
 
@@ -148,7 +174,7 @@ class Watches:
                 self._start(resource)
 
     async def synced(self) -> None:
-        """Wait until every kind that is not optional was listed."""
+        """Wait until every kind that is not optional was listed, or is known not to be served."""
         for resource in self._children:
             if not resource.optional:
                 for watch in self._watches[resource.kind]:
@@ -196,6 +222,7 @@ class Watches:
         return frozenset(resource["name"] for resource in found.get("resources", []))
 
     def _start(self, resource: Resource) -> None:
+        self._lister.kinds.expect(resource.kind, self._lister.scopes)
         watches = [Watch(self._lister, resource, scope) for scope in self._lister.scopes]
         self._watches[resource.kind] = watches
         self._tasks[resource.kind] = [
@@ -210,12 +237,14 @@ class Watches:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._lister.kinds.forget(resource.kind)
         self._lister.cache.drop_kind(resource.kind)
 
     async def resync(self) -> None:
         """List every watched kind once more and take the difference in."""
         for resource in self._children:
-            if resource.kind in self._tasks:
+            # What is not watched is listed by its watch, as soon as it can be.
+            if resource.kind in self._tasks and self._lister.kinds.is_watched(resource.kind):
                 for scope in self._lister.scopes:
                     await self._lister.list(resource, scope, SELECTOR)
 

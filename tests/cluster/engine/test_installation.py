@@ -131,10 +131,17 @@ def test_a_missing_permission_for_a_child_is_named_in_the_log_and_in_an_event(
     assert 'cannot patch resource "configmaps"' in events[0]["note"]
 
 
-def test_without_crds_it_says_so_and_exits(bare_cluster: Any, start_tiny: Callable[..., Any]) -> None:
-    operator = start_tiny(kubeconfig=bare_cluster.kubeconfig, ready=False)
-    assert operator.wait_exit() == 1
-    assert "CustomResourceDefinitions are missing" in operator.log
+def test_without_crds_it_says_so_and_is_not_ready(
+    bare_cluster: Any, start_tiny: Callable[..., Any], eventually: Any
+) -> None:
+    operator = start_tiny("--lease-namespace", "default", kubeconfig=bare_cluster.kubeconfig, ready=False)
+    for kind in ("Dataset", "Report"):
+        said = f"the cluster does not serve {kind}: its CustomResourceDefinition is missing. Install it with"
+        eventually(lambda said=said: said in operator.log, "the log says what to do")
+    eventually(lambda: "Dataset (not served)" in operator.probe("/readyz")[1], "readyz names the kind")
+    assert operator.probe("/readyz")[0] == 503 and operator.probe("/healthz")[0] == 200
+    assert operator.metric("kaon_watch_up", kind="Dataset") == 0
+    assert operator.metric("kaon_watch_up", kind="Job") == 1
     assert "Traceback" not in operator.log
 
 

@@ -15,6 +15,8 @@ from kaon.controllers.base import Child, Controller, Key, Object, Plan
 from kaon.engine.apply import Applier, OccupiedError, OutdatedError
 from kaon.engine.cache import Cache
 from kaon.engine.client import ApiError, Client, WriteRefusedError
+from kaon.engine.kinds import Kinds
+from kaon.engine.ownwrites import OwnWrites
 from kaon.engine.resources import RESOURCES
 from kaon.engine.watch import SELECTOR, Lister, Watch
 
@@ -29,8 +31,9 @@ class Engine:
         self.client = client
         self.woken: list[Key] = []
         self.cache = Cache({"Dataset": NO_CONTROLLER}, self.woken.append)
-        self.lister = Lister(client, self.cache, (namespace,))
-        self.applier = Applier(client, self.cache)
+        self.own = OwnWrites(self.woken.append, by_namespace=True)
+        self.lister = Lister(client, self.cache, Kinds(), self.own, (namespace,))
+        self.applier = Applier(client, self.cache, self.own)
 
 
 @asynccontextmanager
@@ -210,6 +213,54 @@ def test_a_status_for_a_deleted_namesake_is_refused(
 
     run(work)
     assert "status" not in kubectl.get("dataset", "one", namespace)
+
+
+def test_a_key_is_planned_again_when_the_watch_has_brought_its_last_write(
+    kubectl: Any, namespace: str, dataset: Callable[..., Object]
+) -> None:
+    owner = made(kubectl, dataset())
+    key = Key("Dataset", namespace, "one")
+
+    async def work() -> None:
+        async with engine(kubectl, namespace) as seen:
+            # What others did to objects of this kind is on its way, and so is the own write.
+            kubectl.apply(config_map(namespace, "others"))
+            await seen.applier.children(owner, Plan((Child(config_map(namespace)),), {}))
+            assert seen.own.wait_for(key) is not None
+            assert seen.cache.entry(Key("ConfigMap", namespace, "others")) is None
+            task = asyncio.create_task(Watch(seen.lister, CONFIG_MAP, namespace).run())
+            await until(lambda: not seen.own.waits(key))
+            assert seen.cache.entry(Key("ConfigMap", namespace, "others")) is not None
+            assert key in seen.woken
+            # From here on the watch is there, and each write is seen within moments.
+            for number in range(5):
+                kubectl("delete", "configmap", "child", "-n", namespace)
+                await until(lambda: seen.cache.entry(Key("ConfigMap", namespace, "child")) is None)
+                labelled = config_map(namespace) | {"data": {"a": str(number)}}
+                await seen.applier.children(owner, Plan((Child(labelled),), {}))
+                await until(lambda: not seen.own.waits(key))
+            task.cancel()
+
+    run(work)
+
+
+def test_a_write_that_changes_nothing_is_not_waited_for(
+    kubectl: Any, namespace: str, dataset: Callable[..., Object]
+) -> None:
+    owner = made(kubectl, dataset())
+    key = Key("Dataset", namespace, "one")
+
+    async def work() -> None:
+        async with engine(kubectl, namespace) as first, engine(kubectl, namespace) as other:
+            await first.applier.children(owner, Plan((Child(config_map(namespace)),), {}))
+            await other.lister.list(CONFIG_MAP, namespace, SELECTOR)
+            entry = Key("ConfigMap", namespace, "child")
+            other.cache.drop_kind("ConfigMap")
+            assert other.cache.entry(entry) is None
+            await other.applier.children(owner, Plan((Child(config_map(namespace)),), {}))
+            assert other.cache.entry(entry) is not None and not other.own.waits(key)
+
+    run(work)
 
 
 def test_a_value_that_the_server_writes_in_another_form_is_applied_once(

@@ -11,6 +11,7 @@ from kaon.controllers.base import Controller, Object, Plan
 from kaon.engine import apply
 from kaon.engine.apply import STATUS_SECONDS, WORD_SECONDS, Applier
 from kaon.engine.cache import Cache
+from kaon.engine.ownwrites import OwnWrites
 
 
 class Server:
@@ -34,7 +35,7 @@ def applier() -> Applier:
     """One that has just written a status."""
     server: Any = Server()
     controller = Controller("Dataset", lambda observed: Plan((), {}), lambda obj: frozenset())
-    made = Applier(server, Cache({"Dataset": controller}, lambda key: None))
+    made = Applier(server, Cache({"Dataset": controller}, lambda key: None), OwnWrites(lambda key: None))
     assert made.status_due(dataset({}), status("queued")) == 0.0
     asyncio.run(made.status(dataset({}), 1, status("queued")))
     return made
