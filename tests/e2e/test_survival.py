@@ -78,6 +78,49 @@ def test_a_training_pod_killed_in_the_middle_resumes_from_its_checkpoint(kaon: I
     assert done["status"]["resumedFromStep"] >= 25
 
 
+def test_a_training_pod_that_is_deleted_resumes_and_does_not_count_as_failed(kaon: Installation) -> None:
+    """As by hand, or by an autoscaler that evicts nothing: the pod has no condition DisruptionTarget."""
+    kaon.kube.apply([dataset()], namespace=NAMESPACE)
+    kaon.kube.until_ready("dataset", "tiny", NAMESPACE, timeout=120)
+    patient = training(
+        "patient",
+        rerun="deleted",
+        recipe={**TINY_RECIPE, "epochs": 300},
+        checkpoint={"everySteps": 25},
+        backoffLimit=0,
+    )
+    kaon.kube.apply([patient], namespace=NAMESPACE)
+    reached = 0
+    for _ in range(2):
+        found = kaon.kube.until(
+            "trainingrun",
+            "patient",
+            NAMESPACE,
+            lambda obj, beyond=reached: obj["status"].get("lastCheckpoint", {}).get("step", 0) > beyond,
+            timeout=180,
+            what="at a newer checkpoint",
+        )
+        reached = found["status"]["lastCheckpoint"]["step"]
+        (pod,) = [
+            item["metadata"]["name"]
+            for item in kaon.kube.list("pods", NAMESPACE, "kaon.dev/owner=patient")
+            if item["status"]["phase"] == "Running" and "deletionTimestamp" not in item["metadata"]
+        ]
+        kaon.kube("delete", "pod", pod, "-n", NAMESPACE)
+        kaon.kube.until(
+            "trainingrun",
+            "patient",
+            NAMESPACE,
+            lambda obj, beyond=reached: obj["status"].get("resumedFromStep", 0) >= beyond,
+            timeout=120,
+            what="resumed",
+        )
+    done = kaon.kube.until_ready("trainingrun", "patient", NAMESPACE, timeout=300)
+    assert done["status"]["attempts"] == 3
+    job = kaon.kube.get("job", done["status"]["jobName"], NAMESPACE)
+    assert job is not None and job["status"].get("failed", 0) == 0, job
+
+
 def test_a_compression_pod_killed_in_the_middle_repeats_no_finished_trial(kaon: Installation) -> None:
     kaon.kube.apply([dataset(), training()], namespace=NAMESPACE)
     kaon.kube.until_ready("trainingrun", "tiny", NAMESPACE, timeout=120)

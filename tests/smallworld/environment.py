@@ -202,16 +202,17 @@ class Environment:
     def _tell(self, state: State, job: int, report: int) -> State:
         told = self.told(job)
         digest, reused = told["inputDigest"], told["inputDigest"] in state.store
-        ended = self._ended_at(job)
+        ended = self._ended_at(job, reused)
         after = self._once(("result", job, report, reused), lambda: self._resulting(told, report, reused, ended))
         if self._model.world.reuse and not reused:
             state = state._replace(store=tuple(sorted((*state.store, digest))))
         return self._model.change(state, report, after)
 
-    def _ended_at(self, job: int) -> str:
-        """When a pod ends: where two may, each at a time of its own."""
+    def _ended_at(self, job: int, reused: bool) -> str:
+        """When a pod ends: where two may, each at a time of its own, and the one that finds an artifact later."""
         uid = self._objects.fact(job).uid
-        return f"2026-01-01T00:00:{int(uid.rpartition('.')[2]) % 60:02}Z" if self._model.world.lingers else NOW_TEXT
+        second = int(uid.rpartition(".")[2]) % 30 + 30 * reused
+        return f"2026-01-01T00:00:{second:02}Z" if self._model.world.lingers else NOW_TEXT
 
     def _resulting(self, told: Object, report: int, reused: bool, ended: str) -> int:
         result = MAKERS[told["work"]["stage"]]()
