@@ -38,7 +38,12 @@ class StageSpec(ApiModel):
     active_deadline_seconds: Seconds | None = Field(
         default=None, description="The stage fails when its Job runs longer than this."
     )
-    backoff_limit: int = Field(default=3, ge=0, le=20, description="Retries of a failed pod before the stage fails.")
+    backoff_limit: int = Field(
+        default=3,
+        ge=0,
+        le=20,
+        description="Retries of a failed pod before the stage fails. A pod that is told to stop does not count.",
+    )
     ttl_seconds_after_finished: int | None = Field(
         default=None, ge=0, le=31_536_000, description="Deletes the finished Job after this; never the resource itself."
     )

@@ -149,7 +149,8 @@ class CustomResources:
                 if error.status != 404:
                     failures += 1
                     delay = max(backoff(failures, most=AWAY_SECONDS), error.retry_after or 0.0)
-                    log.warning(f"{resource.plural} cannot be listed", extra={"cause": str(error), "retry_in": delay})
+                    extra = {"cause": str(error), "retry_in": round(delay, 1)}
+                    log.warning(f"{resource.plural} cannot be listed", extra=extra)
                     await asyncio.sleep(delay)
                     continue
                 absent = True

@@ -7,6 +7,7 @@ CustomResourceDefinition is deleted, or not made yet) has no objects, so that it
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -27,7 +28,8 @@ class _Sight:
     watched: bool = False
     served: bool = True
     listed: bool = False
-    since: float = 0.0
+    since: float = -math.inf
+    """When it was last watched, or began to be. At first nothing is heard of it."""
 
 
 class Kinds:
@@ -41,7 +43,7 @@ class Kinds:
 
     def expect(self, kind: str, scopes: Iterable[Scope]) -> None:
         """This kind is to be watched from now on."""
-        self._sights[kind] = {scope: _Sight(since=self._now()) for scope in scopes}
+        self._sights[kind] = {scope: _Sight() for scope in scopes}
 
     def forget(self, kind: str) -> None:
         """This kind is not to be watched any more."""

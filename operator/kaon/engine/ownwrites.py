@@ -49,7 +49,9 @@ class OwnWrites:
         self._objects: dict[Key, int] = {}
         """How far kopf's watch has come with each custom resource."""
         self._waiting: defaultdict[Place, list[tuple[int, Key]]] = defaultdict(list)
-        """Heaps of (version, key)."""
+        """Heaps of (version, key), of what ordered watches have yet to bring."""
+        self._statuses: defaultdict[Place, set[Key]] = defaultdict(set)
+        """Resources whose own status is yet to be brought."""
         self._parked: set[Key] = set()
 
     # -- what is written ------------------------------------------------------------------------------------------
@@ -63,7 +65,10 @@ class OwnWrites:
         before = self._unseen[owner].get(place)
         if before is None or before.version < version:
             self._unseen[owner][place] = _Write(version, time.monotonic())
-            heapq.heappush(self._waiting[place], (version, owner))
+            if key == owner:
+                self._statuses[place].add(owner)
+            else:
+                heapq.heappush(self._waiting[place], (version, owner))
 
     def wait_for(self, owner: Key) -> float | None:
         """Seconds that `owner` should not be planned for; it is queued before, when all is seen. None: plan now."""
@@ -85,7 +90,8 @@ class OwnWrites:
 
     def forget(self, owner: Key) -> None:
         """Nothing is waited for any more: the object is gone, or it took too long."""
-        self._unseen.pop(owner, None)
+        for place in self._unseen.pop(owner, {}):
+            self._statuses[place].discard(owner)
         self._parked.discard(owner)
 
     def unseen(self) -> int:
@@ -103,6 +109,8 @@ class OwnWrites:
         waiting = self._waiting.get(place)
         while waiting and waiting[0][0] <= version:
             self._see(heapq.heappop(waiting)[1], place, version)
+        for owner in tuple(self._statuses.get(place, ())):
+            self._see(owner, place, version)
 
     def saw(self, obj: Object) -> None:
         """kopf has brought an object. Its events come in order for each object, and not for a kind."""
@@ -121,6 +129,7 @@ class OwnWrites:
         if write is None or write.version > version:
             return
         del unseen[place]
+        self._statuses[place].discard(owner)
         metrics.CACHE_LAG.labels(place[0]).observe(time.monotonic() - write.when)
         if not unseen:
             del self._unseen[owner]

@@ -40,6 +40,10 @@ def test_a_kind_is_watched_when_each_of_its_scopes_is(kinds: Kinds) -> None:
     assert not kinds.is_watched("Dataset")
 
 
+def test_a_kind_that_was_never_watched_is_told_at_once(kinds: Kinds) -> None:
+    assert kinds.unwatched() == ["Dataset (not watched)", "Report (not watched)"]
+
+
 def test_a_watch_that_opens_again_soon_is_no_cause_for_complaint(kinds: Kinds, clock: Clock) -> None:
     for scope in ("a", "b"):
         kinds.watched("Dataset", scope)
