@@ -114,11 +114,12 @@ test-e2e: needs-test-e2e venv ## on a real node, images and all (root)
 	$(BIN)/pytest tests/e2e $(PYTEST)
 
 .PHONY: test-exhaustive
-test-exhaustive: venv ## every fault at every write, every small world, 10,000 hostile objects and requests; hours
+test-exhaustive: venv ## every fault, small world, family and technique, 10,000 hostile objects and requests; hours
 	$(BIN)/python tests/smallworld --full
 	$(BIN)/python tests/faults --full
 	$(BIN)/python tests/hostile --count 10000
 	$(BIN)/python tests/readers --count 5000
+	$(BIN)/python tests/families --full
 	$(BIN)/python tests/serving
 	$(BIN)/python benchmarks/operator/failover.py
 

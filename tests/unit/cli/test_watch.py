@@ -147,6 +147,17 @@ def test_a_narrow_terminal_shows_the_details_below_each_resource(width: int) -> 
     assert max(len(line.rstrip()) for line in plain) <= width
 
 
+@pytest.mark.parametrize("width", [40, 120])
+def test_the_live_view_fits_its_terminal_and_says_how_long_it_has_looked(width: int) -> None:
+    shown_on, out = terminal(width)
+    with watch.LiveTable(shown_on, 0.0, lambda: 65.0) as live:
+        live.show(pipeline.rows([dataset(), run()]), "no answer")
+    plain = Text.from_ansi(out.getvalue()).plain
+    assert "1 min 05 s  no answer" in plain
+    assert ("DETAILS" in plain) == (width == 120)
+    assert "4,936/549/2,189 rows, 3 classes" in plain
+
+
 def test_a_wide_terminal_shows_a_table() -> None:
     shown_on, out = terminal(120)
     watch.print_once(shown_on, pipeline.rows([dataset(), run()]), "demo")
