@@ -36,6 +36,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10_000, help="how many requests (default: 10,000)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="default: any")
     parser.add_argument("--index", type=int, help="this request alone")
+    parser.add_argument("--unchecked", action="store_true", help="leave the router's check out: what servers answer")
     options = parser.parse_args()
     # The servers end with this process, however it ends.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -48,7 +49,14 @@ def main() -> int:
             port = stack.enter_context(servers.running(server, folder / server, cache_root(), MAX_BATCH_SIZE))
             route = Route(max_request_bytes=MAX_BYTES)
             routers[server] = stack.enter_context(
-                servers.router(folder / f"router-{server}", server, port, max_batch_size=MAX_BATCH_SIZE, route=route)
+                servers.router(
+                    folder / f"router-{server}",
+                    server,
+                    port,
+                    max_batch_size=MAX_BATCH_SIZE,
+                    route=route,
+                    checked=not options.unchecked,
+                )
             )
         requests = (
             bodies.make(options.seed, index, max_batch_size=MAX_BATCH_SIZE, max_bytes=MAX_BYTES) for index in indexes
