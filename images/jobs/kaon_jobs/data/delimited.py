@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 
@@ -23,7 +23,6 @@ _FIELD = re.compile('"(?:[^"]|"")*"')
 
 Lines = Callable[[], Iterable[str]]
 """The lines of a file from its start, each time it is called."""
-RowLike = Callable[[list[str]], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +36,20 @@ class Layout:
     """Lines up to the end of the header."""
     spaces: bool
     """Whether a space follows each delimiter."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """What a row of the file is like."""
+
+    width: int
+    label_at: int
+    known: Set[str] = frozenset()
+    """Labels of rows beyond doubt."""
+
+    def like(self, fields: list[str]) -> bool:
+        """Whether these fields can be a row: as many as the header has, with a known label if any is known."""
+        return len(fields) == self.width and (not self.known or fields[self.label_at].strip() in self.known)
 
 
 @dataclass(slots=True)
@@ -66,14 +79,11 @@ def read_delimited(uri: str, lines: Lines, columns: Columns, delimiter: str, usu
     columns.check(uri, layout.header, header=True)
     text_at, label_at = layout.header.index(columns.text), layout.header.index(columns.label)
     width = len(layout.header)
-    known = _labels_beyond_doubt(uri, lines, layout, label_at) | set(columns.classes)
-
-    def row_like(fields: list[str]) -> bool:
-        return len(fields) == width and fields[label_at].strip() in known
-
+    known = _labels_beyond_doubt(uri, lines, layout, label_at)
+    expected = _Expected(width, label_at, known | set(columns.classes) if known else known)
     rows = FileRows(uri, columns)
-    for record in _records(uri, lines(), layout, row_like):
-        if record.open_quote and known and not row_like(record.fields) and len(record.fields) == width:
+    for record in _records(uri, lines(), layout, expected):
+        if record.open_quote and len(record.fields) == width and not expected.like(record.fields):
             # Half of a field must not become a class of its own.
             record.broken = bool(record.fields[label_at].strip())
         _add(rows, record, width, text_at, label_at)
@@ -97,7 +107,7 @@ def _labels_beyond_doubt(uri: str, lines: Lines, layout: Layout, label_at: int) 
     width = len(layout.header)
     return {
         record.fields[label_at].strip()
-        for record in _records(uri, lines(), layout, lambda fields: len(fields) == width)
+        for record in _records(uri, lines(), layout, _Expected(width, label_at))
         if record.lines == 1 and len(record.fields) == width and not (record.open_quote or record.broken)
     }
 
@@ -184,10 +194,10 @@ def _fitting_rows(uri: str, lines: Iterable[str], layout: Layout) -> float:
     return sum(len(row.fields) == len(layout.header) for row in rows) / max(len(rows), 1)
 
 
-def _records(uri: str, lines: Iterable[str], layout: Layout, row_like: RowLike | None) -> Iterator[_Record]:
+def _records(uri: str, lines: Iterable[str], layout: Layout, expected: _Expected | None) -> Iterator[_Record]:
     """The rows below the header, with the lines that each spans.
 
-    `row_like` says whether the fields of a line can be a row of their own. None: nothing is doubted.
+    Against what is expected of a row, lines are told from rows. None: nothing is doubted.
     """
     source = islice(lines, layout.header_lines, None)
     ahead: deque[str] = deque()
@@ -215,7 +225,7 @@ def _records(uri: str, lines: Iterable[str], layout: Layout, row_like: RowLike |
         if not taken:
             return
         alone = len(taken) == 1
-        swallowed = not alone and row_like is not None and _swallowed(taken, layout.delimiter, row_like, failed=failed)
+        swallowed = not alone and expected is not None and _swallowed(taken, layout.delimiter, expected, failed=failed)
         if failed or swallowed:
             # The reader has lost its place, or has to begin again in the second line.
             reader = fresh()
@@ -237,7 +247,7 @@ def _records(uri: str, lines: Iterable[str], layout: Layout, row_like: RowLike |
         number += len(taken)
 
 
-def _swallowed(lines: Sequence[str], delimiter: str, row_like: RowLike, *, failed: bool) -> bool:
+def _swallowed(lines: Sequence[str], delimiter: str, expected: _Expected, *, failed: bool) -> bool:
     """Whether a record over several lines is really several rows, joined by a quotation mark that opened no field.
 
     Its first and its last line say so, when both can be rows as they stand: a text that holds lines of CSV has the ends
@@ -245,15 +255,16 @@ def _swallowed(lines: Sequence[str], delimiter: str, row_like: RowLike, *, faile
     first that is beyond doubt by itself.
     """
     if not failed:
-        return all(row_like(_literal(line, delimiter)) for line in (lines[0], lines[-1]))
-    if any(_is_whole_row(line, delimiter, row_like) for line in lines[1:]):
+        # Without known labels too many lines of texts could be rows.
+        return bool(expected.known) and all(expected.like(_literal(line, delimiter)) for line in (lines[0], lines[-1]))
+    if any(_is_whole_row(line, delimiter, expected) for line in lines[1:]):
         return True
-    likely = (row_like(_quoted(line, delimiter)) or row_like(_literal(line, delimiter)) for line in lines)
+    likely = (expected.like(_quoted(line, delimiter)) or expected.like(_literal(line, delimiter)) for line in lines)
     return len(list(islice(filter(None, likely), 2))) == 2
 
 
-def _is_whole_row(line: str, delimiter: str, row_like: RowLike) -> bool:
-    return '"' not in _FIELD.sub("", line) and row_like(_quoted(line, delimiter))
+def _is_whole_row(line: str, delimiter: str, expected: _Expected) -> bool:
+    return '"' not in _FIELD.sub("", line) and expected.like(_quoted(line, delimiter))
 
 
 def _quoted(line: str, delimiter: str) -> list[str]:

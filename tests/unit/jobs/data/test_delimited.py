@@ -92,6 +92,21 @@ def test_a_quotation_mark_that_another_row_closes_swallows_nothing(read: Any, tm
     assert source.noticed["openQuotes"] == 1
 
 
+def test_texts_that_all_begin_with_a_stray_quotation_mark_are_rows_each(read: Any, tmp_path: Path) -> None:
+    rows = "".join(f'"text {number}\t{"ab"[number % 2]}\n' for number in range(20))
+    (tmp_path / "x.tsv").write_text(f"text\tlabel\n{rows}")
+    table, (source,) = read("x.tsv")
+    assert table.texts == [f'"text {number}' for number in range(20)]
+    assert source.noticed["openQuotes"] == 20
+
+
+def test_texts_that_all_span_lines_stay_whole(read: Any, tmp_path: Path) -> None:
+    rows = "".join(f'"first, {number}\nlast",{"ab"[number % 2]}\n' for number in range(20))
+    (tmp_path / "x.csv").write_text(f"text,label\n{rows}")
+    table, (source,) = read("x.csv")
+    assert (len(table), source.noticed["openQuotes"]) == (20, 0)
+
+
 def test_an_opened_quotation_mark_takes_no_row_with_it_that_is_whole(read: Any, tmp_path: Path) -> None:
     rows = [f"text {number},{'ab'[number % 2]}" for number in range(20)]
     rows[7:10] = ['"opened,of no class', "whole,b", '"whole, too",a']
