@@ -6,8 +6,6 @@ Standard library only and no recent syntax: it has to run under a Python that is
 python3 hack/prerequisites.py demo | test | test-unit | test-cluster | test-e2e
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import re
@@ -61,11 +59,12 @@ LEFT_OUT = (
 
 def problems(target: str, cold: bool) -> list:
     """A sentence for each thing that is missing; `cold`: nothing has been downloaded yet, so the network is needed."""
-    needs = TARGETS[target]
+    needs, old = TARGETS[target], python(target)
+    if old:
+        return [old]  # the other checks use what an old Python may lack
     checks = [
         system(),
         root(target) if needs.root == "always" else "",
-        python(target),
         go(),
         disk(needs.disk_gb if needs.node() else min(needs.disk_gb, 15)),
         memory(needs.memory_gb if needs.node() else 4),
@@ -183,8 +182,8 @@ def missing_packages(programs: dict) -> list:
 
 
 def network() -> str:
-    """Package registries: Python packages, Go modules, Debian packages. Debian's own Python has no pip; this asks a new
-    environment's."""
+    """Package registries: Python packages, Go modules, Debian packages. Asked with the pip of a new environment:
+    Debian's own Python has none."""
     with tempfile.TemporaryDirectory() as folder:
         made = subprocess.run([sys.executable, "-m", "venv", f"{folder}/venv"], capture_output=True, check=False)
         if made.returncode:

@@ -36,7 +36,7 @@ def make(target: str, programs: Path) -> tuple[int, list[str]]:
     (cache / "stores" / "kaon").mkdir(parents=True, exist_ok=True)
     env = {**os.environ, "PATH": str(programs), "KAON_CACHE": str(cache)}
     command = ["make", target, f"PYTHON={sys.executable}"]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False)
     # make's own lines begin with "make:" or "make[1]:".
     return done.returncode, [line for line in done.stderr.splitlines() if not re.match(r"make(\[\d+\])?:", line)]
 
@@ -95,7 +95,7 @@ def test_a_node_wants_more_than_the_tests_that_start_none(monkeypatch: pytest.Mo
 def test_without_root_the_end_to_end_tests_are_left_out_and_the_last_lines_say_so() -> None:
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "--without-root"]
     command += ["tests/e2e", "tests/golden"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "tests/golden/" in done.stdout and "tests/e2e/" not in done.stdout
     files = len(list((ROOT / "tests/e2e").glob("test_*.py")))
