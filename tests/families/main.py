@@ -8,6 +8,9 @@ import time
 import traceback
 from pathlib import Path
 
+from transformers.utils import logging
+
+from . import fuzz
 from .builders import FAMILIES
 from .matrix import CELLS, MODEL_CELLS, PAGE, attempts, record, recorded, rendered
 
@@ -21,7 +24,14 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="every cell; records them and writes docs/families.md")
     parser.add_argument("--cell", action="append", choices=CELLS, help="this cell alone; may be given again")
     parser.add_argument("--missing", action="store_true", help="with --full: only cells that are not recorded yet")
+    parser.add_argument("--folders", type=int, metavar="N", help="damaged folders instead of the table, N of them")
+    parser.add_argument("--seed", type=int, default=0, help="of the first damaged folder")
     options = parser.parse_args()
+    # A fresh head is announced as missing weights, and bars do not belong in a log.
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    if options.folders is not None:
+        return fuzz.main(options.folders, options.seed)
     unknown = set(options.families) - set(FAMILIES)
     if unknown:
         parser.error(f"no such family: {', '.join(sorted(unknown))}; there are {', '.join(FAMILIES)}")

@@ -20,7 +20,7 @@ class BaseModelSource(ApiModel):
     base: str = Field(
         max_length=1024,
         pattern=STORE_URI,
-        description="Folder of a Hugging Face encoder: config.json, tokenizer files, model.safetensors.",
+        description="Folder of a Hugging Face text model: config.json, tokenizer files, model.safetensors.",
     )
     digest: Digest | None = Field(default=None, description="Pin: SHA-256 over the folder's files; others are refused.")
     secret_ref: LocalReference | None = Field(
@@ -44,11 +44,18 @@ class Recipe(ApiModel):
     scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"] = "linear"
     warmup_ratio: float = Field(default=0.1, ge=0, le=1)
     weight_decay: float = Field(default=0.01, ge=0, le=1, description="Decoupled L2 of AdamW.")
-    dropout: float | None = Field(default=None, ge=0, lt=1, description="Default: the base model's own.")
+    dropout: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Of every part that the base model can drop. Default: the base model's own.",
+    )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     class_weights: Literal["none", "balanced"] = "none"
     gradient_accumulation_steps: int = Field(default=1, ge=1, le=1024)
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = Field(
+        default=False, description="Less memory for more time. Refused where the base model cannot do it."
+    )
     max_grad_norm: float = Field(default=1.0, ge=0, le=LARGEST)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",
@@ -57,7 +64,12 @@ class Recipe(ApiModel):
     )
     seed: int = Field(default=42, ge=0, le=2**31 - 1)
     early_stopping: EarlyStopping | None = None
-    max_sequence_length: int = Field(default=128, ge=8, le=8192, description="Tokens; longer texts are cut.")
+    max_sequence_length: int = Field(
+        default=128,
+        ge=8,
+        le=8192,
+        description="Tokens, special ones included; longer texts are cut. A model that reads fewer is refused.",
+    )
 
 
 class CheckpointPolicy(ApiModel):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from kaon.contract.jobspec import TrainWork
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.positions import longest_input, ordinary_token
 from kaon_jobs.store import Progress, folder_digest, open_store, safe_path
-from kaon_jobs.train.folder import MAX_WEIGHT_BYTES, check_names, first_line, too_large
+from kaon_jobs.train.folder import MAX_WEIGHT_BYTES, WEIGHTS_FILE, check_names, too_large, weight_sizes
 from kaon_jobs.train.recipe_fields import set_dropout
+from kaon_jobs.train.refusing import refusing
 
 _UNUSED = (".bin", ".h5", ".msgpack", ".onnx", ".ot", ".pt", ".pth", ".gguf", ".tflite", ".md")
 _NAMED = 4
@@ -75,7 +77,7 @@ def load_config(directory: Path, uri: str) -> PreTrainedConfig:
     Raises:
         StageFailure: ModelUnreadable.
     """
-    try:
+    with refusing(partial(_unreadable, uri, "config.json")):
         config: Any = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
         # Outputs that training would gather, and kernels that this machine need not have.
         config.output_hidden_states = config.output_attentions = False
@@ -83,10 +85,6 @@ def load_config(directory: Path, uri: str) -> PreTrainedConfig:
         config._attn_implementation = None
         if hasattr(config, "use_cache"):
             config.use_cache = False
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise _unreadable(uri, "config.json", error) from error
     return config  # type: ignore[no-any-return]
 
 
@@ -109,13 +107,16 @@ def load_model(
     own: Any = config
     if dropout is not None:
         set_dropout(own, dropout)
-    if getattr(own, "pad_token_id", None) is None:
-        own.pad_token_id = padding
-    own.num_labels = len(labels)
-    own.id2label = dict(enumerate(labels))
-    own.label2id = {label: index for index, label in enumerate(labels)}
-    own.problem_type = "single_label_classification"
-    try:
+    refusal = partial(_unreadable, uri, "model")
+    with refusing(refusal):
+        if getattr(own, "pad_token_id", None) is None:
+            own.pad_token_id = padding
+        own.num_labels = len(labels)
+        own.id2label = dict(enumerate(labels))
+        own.label2id = {label: index for index, label in enumerate(labels)}
+        own.problem_type = "single_label_classification"
+    _check_size(own, directory, uri)
+    with refusing(refusal):
         model, found = AutoModelForSequenceClassification.from_pretrained(
             directory,
             config=own,
@@ -127,18 +128,7 @@ def load_model(
             dtype="float32",
             output_loading_info=True,
         )
-    except MemoryError:
-        raise
-    except Exception as error:
-        # Each architecture raises what its code does when a value of config.json is not one that it knows.
-        raise _unreadable(uri, "model", error) from error
-    size = sum(weight.numel() * 4 for weight in {id(one): one for one in model.parameters()}.values())
-    if size > MAX_WEIGHT_BYTES:
-        raise too_large(uri, f"it has {size:,} bytes of float32 weights")
-    try:
         encoder = _encoder_weights(model)
-    except Exception as error:
-        raise _unreadable(uri, "model", error) from error
     _check_weights(model, encoder, found, uri)
     return model  # type: ignore[no-any-return]
 
@@ -149,10 +139,8 @@ def check_length(model: PreTrainedModel, wanted: int, uri: str) -> None:
     Raises:
         StageFailure: SequenceTooLong.
     """
-    try:
+    with refusing(partial(_unreadable, uri, "model")):
         table = longest_input(model)
-    except Exception as error:
-        raise _unreadable(uri, "model", error) from error
     declared = getattr(model.config, "max_position_embeddings", None)
     longest = table if table is not None else declared
     if isinstance(longest, int) and longest < wanted:
@@ -160,6 +148,27 @@ def check_length(model: PreTrainedModel, wanted: int, uri: str) -> None:
             "SequenceTooLong",
             f"recipe.maxSequenceLength is {wanted}, and the model at {uri} reads at most {longest} tokens. Set "
             f"recipe.maxSequenceLength to {longest} or less; longer texts are cut there.",
+        )
+
+
+def _check_size(config: Any, directory: Path, uri: str) -> None:
+    """Refuses what config.json describes by its size, before any memory is asked for it."""
+    held = weight_sizes(directory)
+    layers = getattr(config, "num_hidden_layers", 0)
+    if isinstance(layers, int) and layers > len(held):
+        raise StageFailure(
+            "ModelWeightsMismatch",
+            f"config.json at {uri} describes {layers:,} layers, and the weights hold {len(held):,} tensors in all. "
+            "Upload config.json and the weights of one and the same model.",
+        )
+    with refusing(partial(_unreadable, uri, "config.json")), torch.device("meta"):
+        described: Any = AutoModelForSequenceClassification.from_config(config)
+    sizes = {id(one): one.numel() * 4 for one in [*described.parameters(), *described.buffers()]}
+    if sum(sizes.values()) > MAX_WEIGHT_BYTES:
+        raise too_large(
+            uri,
+            f"by config.json it has {sum(sizes.values()):,} bytes of float32 weights, where {WEIGHTS_FILE} holds "
+            f"{sum(held.values()):,}",
         )
 
 
@@ -233,7 +242,7 @@ def _check_weights(model: Any, encoder: set[str], found: dict[str, Any], uri: st
         raise StageFailure(
             "ModelUnreadable",
             f"The weights at {uri} hold values that are no finite numbers: {len(wrong)} of {len(encoder)} weights of "
-            f"the encoder, such as {_some(wrong)}. Upload the weights again.",
+            f"the encoder, such as {_some(wrong)}. Upload {WEIGHTS_FILE} again.",
         )
 
 
@@ -256,9 +265,9 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
-def _unreadable(uri: str, part: str, error: Exception) -> StageFailure:
+def _unreadable(uri: str, part: str, cause: str) -> StageFailure:
     return StageFailure(
         "ModelUnreadable",
-        f"The {part} at {uri} cannot be loaded: {first_line(error)}. It should be a Hugging Face model with "
+        f"The {part} at {uri} cannot be loaded: {cause}. It should be a Hugging Face model with "
         "config.json, tokenizer.json and model.safetensors that belong together.",
     )

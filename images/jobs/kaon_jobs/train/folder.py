@@ -7,6 +7,7 @@ needs the listing alone.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.store import Entry
+from kaon_jobs.train.refusing import first_line
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -22,6 +24,7 @@ INDEX_FILE = "model.safetensors.index.json"
 MAX_WEIGHT_BYTES = 2**31 - 2**22
 """Of float32 weights. An ONNX file is one protobuf message, which holds 2 GiB; the graph needs a little of it."""
 
+_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _OTHER_FRAMEWORKS = (".h5", ".msgpack", ".ot", ".onnx", ".tflite", ".mlmodel")
@@ -130,10 +133,15 @@ def head_of(path: Path) -> bool:
         return file.read(3) == b"\xef\xbb\xbf"
 
 
-def first_line(error: BaseException, limit: int = 400) -> str:
-    """The first line of what an error says, without the stop at its end; its class where it says nothing."""
-    text = str(error).strip().split("\n", 1)[0][:limit].rstrip(" .")
-    return text or type(error).__name__
+def weight_sizes(directory: Path) -> dict[str, int]:
+    """The tensors of a checked folder's weights, each with its bytes."""
+    sizes: dict[str, int] = {}
+    for name in _weight_files(directory, str(directory)):
+        with safe_open(directory / name, framework="np") as weights:
+            for key in weights.keys():  # noqa: SIM118, the handle is no mapping
+                part = weights.get_slice(key)
+                sizes[key] = math.prod(part.get_shape()) * _BYTES.get(part.get_dtype(), 1)
+    return sizes
 
 
 def too_large(uri: str, found: str) -> StageFailure:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from kaon_jobs.errors import StageFailure
 from kaon_jobs.onnx_model import CARD_FILE, MODEL_FILE
 from kaon_jobs.onnx_text import OnnxTextClassifier
 from kaon_jobs.train.export import answers_of_both, export_onnx, write_tokenizer
-from kaon_jobs.train.folder import first_line
+from kaon_jobs.train.folder import WEIGHTS_FILE
 from kaon_jobs.train.recipe_fields import check_fields
+from kaon_jobs.train.refusing import refusing
 
 log = logging.getLogger(__name__)
 
@@ -59,14 +61,9 @@ def rehearse(
         try:
             write_tokenizer(tokenizer, recipe.max_sequence_length, directory)
             (directory / CARD_FILE).write_text(card.model_dump_json(by_alias=True), encoding="utf-8")
-            try:
+            with refusing(partial(_not_exportable, model, uri)):
                 export_onnx(model, directory / MODEL_FILE)
                 exported = OnnxTextClassifier(directory, threads=1)
-            except MemoryError:
-                raise
-            except Exception as error:
-                # The tracer, the checker and onnxruntime each have errors of their own.
-                raise _not_exportable(model, uri, first_line(error)) from error
             _compare(model, exported, texts, uri)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
@@ -76,7 +73,7 @@ def rehearse(
 
 def _step(model: Any, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], recipe: Recipe, uri: str) -> None:
     """One pass forward and back over two texts, as the trainer makes it."""
-    given = [text or "" for text in texts[:2]]
+    given = list(texts[:2])
     inputs = tokenizer(
         given,
         truncation=True,
@@ -87,45 +84,38 @@ def _step(model: Any, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], 
     )
     model.train()
     try:
-        if recipe.gradient_checkpointing:
-            model.activation_checkpointing_enable()
-        logits = model(**inputs).logits
-        if logits.shape != (len(given), model.config.num_labels):
-            raise StageFailure(
-                "ModelUnreadable",
-                f"The model at {uri} answers {len(given)} texts with logits of shape {list(logits.shape)}, expected "
-                f"{[len(given), model.config.num_labels]}. Use a base model for texts.",
-            )
-        logits.float().sum().backward()
-    except (MemoryError, StageFailure):
-        raise
-    except Exception as error:
-        means = " with recipe.gradientCheckpointing" if recipe.gradient_checkpointing else ""
-        raise StageFailure(
-            "ModelUnreadable",
-            f"The model at {uri} cannot be trained{means}: {first_line(error)}. Check that config.json is the one the "
-            "model was made with, or use another base model.",
-        ) from error
+        with refusing(partial(_not_trainable, uri, recipe)):
+            if recipe.gradient_checkpointing:
+                model.activation_checkpointing_enable()
+            logits = model(**inputs).logits
+            if logits.shape != (len(given), model.config.num_labels):
+                raise ValueError(f"it answers {len(given)} texts with logits of shape {list(logits.shape)}")
+            logits.float().sum().backward()
     finally:
         model.zero_grad(set_to_none=True)
         if recipe.gradient_checkpointing:
             model.activation_checkpointing_disable()
 
 
+def _not_trainable(uri: str, recipe: Recipe, cause: str) -> StageFailure:
+    means = " with recipe.gradientCheckpointing" if recipe.gradient_checkpointing else ""
+    return StageFailure(
+        "ModelUnreadable",
+        f"The model at {uri} cannot be trained{means}: {cause}. Check that config.json is the one that the model was "
+        "made with, or use another base model.",
+    )
+
+
 def _compare(model: PreTrainedModel, exported: OnnxTextClassifier, texts: Sequence[str], uri: str) -> None:
     asked = [*texts[:_TEXTS], *spread_texts(exported.tokenizer, texts), *edge_texts(exported.tokenizer, texts)]
-    try:
+    with refusing(partial(_not_exportable, model, uri)):
         together, served = answers_of_both(model, exported, asked)
         pairs = [answers_of_both(model, exported, [text]) for text in asked]
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise _not_exportable(model, uri, first_line(error)) from error
     alone, served_alone = (np.concatenate(part) for part in zip(*pairs, strict=True))
     if not (np.isfinite(together).all() and np.isfinite(alone).all()):
         raise StageFailure(
             "ModelUnreadable",
-            f"The model at {uri} answers with numbers that are not finite. Upload the weights again, or use another "
+            f"The model at {uri} answers with numbers that are not finite. Upload {WEIGHTS_FILE} again, or use another "
             "base model.",
         )
     spread = float(np.ptp(alone, axis=0).max())
@@ -134,7 +124,7 @@ def _compare(model: PreTrainedModel, exported: OnnxTextClassifier, texts: Sequen
         raise StageFailure(
             "ModelUnreadable",
             f"The model at {uri} gives the same answer to {len(asked)} different texts: its weights, or those parts "
-            "of them that read the text, are constant. Upload the weights again.",
+            f"of them that read the text, are constant. Upload {WEIGHTS_FILE} again.",
         )
     padded = _distance(together, alone)
     if not padded <= allowed:

@@ -138,7 +138,7 @@ def prepare(
     check_files(directory, uri)
     config = load_config(directory, uri)
     tokenizer = load_tokenizer(directory, config, uri)
-    coverage = measure_coverage(tokenizer, texts)
+    coverage = measure_coverage(tokenizer, texts, directory, uri)
     log.info("the vocabulary does not know %.2f%% of the characters", 100 * coverage.share)
     set_seed(recipe.seed)
     model = load_model(directory, config, uri, labels, recipe.dropout, tokenizer.pad_token_id)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from kaon_jobs.errors import StageFailure
-from kaon_jobs.train.folder import first_line
+from kaon_jobs.train.refusing import refusing
 
 MAX_UNKNOWN = 0.25
 """Largest share of the rows' characters that the vocabulary may not know. An English vocabulary on English texts misses
@@ -55,18 +57,11 @@ def load_tokenizer(directory: Path, config: PreTrainedConfig, uri: str) -> PreTr
     if "vocab.json" in names and not names & {"tokenizer.json", "merges.txt"}:
         # The library would guess the merges from the vocabulary, and read texts otherwise than in pretraining.
         raise _unusable(f"{uri} has vocab.json without merges.txt, and both make the tokenizer. Upload merges.txt")
-    try:
+    refusal = partial(_not_loaded, directory, uri)
+    with refusing(refusal):
         tokenizer: Any = AutoTokenizer.from_pretrained(
             directory, config=config, local_files_only=True, trust_remote_code=False
         )
-    except MemoryError:
-        raise
-    except Exception as error:
-        # The library raises what its many formats do: OSError, ValueError, KeyError, a Rust exception …
-        raise _unusable(
-            f"The tokenizer at {uri} cannot be loaded: {first_line(error)}. {_files(directory)}. Upload the "
-            "tokenizer's files that belong to the model, best a tokenizer.json"
-        ) from error
     if not getattr(tokenizer, "is_fast", False):
         raise _unusable(
             f"The tokenizer at {uri} is a {type(tokenizer).__name__}, which has no fast form, and serving needs a "
@@ -79,8 +74,11 @@ def load_tokenizer(directory: Path, config: PreTrainedConfig, uri: str) -> PreTr
                 "tokenizer_config.json"
             )
         tokenizer.pad_token = tokenizer.eos_token
-    _check_kind(tokenizer, directory, uri)
-    _check_marks(tokenizer, uri)
+    with refusing(refusal):
+        _check_kind(tokenizer, directory, uri)
+        _check_marks(tokenizer, uri)
+        # It must be what a server can read again.
+        Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()).encode("a")
     return tokenizer  # type: ignore[no-any-return]
 
 
@@ -106,17 +104,23 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int, directory: P
         )
 
 
-def measure_coverage(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Coverage:
-    """Reads evenly spaced texts as training does, and counts what the vocabulary does not know."""
+def measure_coverage(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], directory: Path, uri: str) -> Coverage:
+    """Reads evenly spaced texts as training does, and counts what the vocabulary does not know.
+
+    Raises:
+        StageFailure: TokenizerUnusable.
+    """
     step = max(1, len(texts) // MEASURED_TEXTS)
     chosen = [text[:_MEASURED_CHARACTERS] for text in texts[::step]]
     backend: Any = tokenizer
-    fast = type(backend.backend_tokenizer).from_str(backend.backend_tokenizer.to_str())
+    fast = Tokenizer.from_str(backend.backend_tokenizer.to_str())
     fast.no_truncation()
     fast.no_padding()
+    with refusing(partial(_not_loaded, directory, uri)):
+        encodings = fast.encode_batch(chosen, add_special_tokens=False)
     unknown_id = tokenizer.unk_token_id
     characters = unknown = empty = 0
-    for text, encoding in zip(chosen, fast.encode_batch(chosen, add_special_tokens=False), strict=True):
+    for text, encoding in zip(chosen, encodings, strict=True):
         known: set[int] = set()
         for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
             if token != unknown_id:
@@ -168,6 +172,13 @@ def _check_marks(tokenizer: Any, uri: str) -> None:
             f"The vocabulary at {uri} has a byte-order mark in its token {marked[0][1:]!r}. Save the vocabulary as "
             "UTF-8 without a byte-order mark and make the tokenizer again"
         )
+
+
+def _not_loaded(directory: Path, uri: str, cause: str) -> StageFailure:
+    return _unusable(
+        f"The tokenizer at {uri} cannot be loaded: {cause}. {_files(directory)}. Upload the tokenizer's files that "
+        "belong to the model, best a tokenizer.json"
+    )
 
 
 def _files(directory: Path) -> str:

@@ -1,0 +1,35 @@
+"""Turns whatever a library raises over a user's files into a refusal with a cause. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from kaon_jobs.errors import StageFailure
+
+
+@contextmanager
+def refusing(refusal: Callable[[str], StageFailure]) -> Iterator[None]:
+    """Within it every error becomes `refusal(cause)`.
+
+    The libraries raise what their many formats and architectures do: OSError, KeyError, RuntimeError, errors of Rust …
+    Only a lack of memory and an end of the process stay what they are.
+    """
+    try:
+        yield
+    except (StageFailure, MemoryError):
+        raise
+    except Exception as error:
+        raise refusal(first_line(error)) from error
+    except BaseException as error:
+        # A panic of Rust code, which tokenizers raises over some files, is no Exception.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise refusal(first_line(error)) from error
+
+
+def first_line(error: BaseException, limit: int = 400) -> str:
+    """The first line of what an error says, without the stop at its end; its class where that says nothing."""
+    text = " ".join(str(error).strip().split("\n", 1)[0].split())[:limit].rstrip(" .:")
+    named = type(error).__name__
+    return text if len(text) > 12 else f"{named} {text}".strip()
