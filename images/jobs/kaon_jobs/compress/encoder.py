@@ -154,12 +154,14 @@ def shape_of(directory: Path, rows: Sequence[Sequence[int]]) -> EncoderShape | N
     """
     model = load(directory)
     try:
-        width = matrices.inputs_of(anatomy.layers(model)[0].narrow)
+        layers = anatomy.layers(model)
+        width = matrices.inputs_of(layers[0].narrow)
         described = json.loads((directory / TOKENIZER_FILE).read_text(encoding="utf-8"))
         ids = token_ids(described)
     except TechniqueFailed as failure:
         log.info("structures are not searched: %s", failure)
         return None
+    embeddings: Any = model.get_input_embeddings()
     counts = Counter(token for row in rows for token in row)
     tokens = tuple(
         (least, len(kept_tokens(described, {token for token, number in ids.items() if counts[number] >= least})))
@@ -174,6 +176,8 @@ def shape_of(directory: Path, rows: Sequence[Sequence[int]]) -> EncoderShape | N
         sequence=longest_of(directory),
         tokens=tokens,
         rows=len(rows),
+        embedding=int(embeddings.embedding_dim),
+        weight_sets=len(layers),
     )
 
 

@@ -54,6 +54,10 @@ class EncoderShape:
     """(times that the training texts must hold a token for it to stay, tokens that stay)."""
     rows: int
     """Training rows."""
+    embedding: int | None = None
+    """Numbers of a token's embedding, where these are not as many as `hidden`."""
+    weight_sets: int | None = None
+    """Layers with weights of their own, where layers share theirs."""
 
     @property
     def whole(self) -> EncoderStructure:
@@ -148,7 +152,8 @@ class EncoderShape:
         """Numbers that are stored."""
         hidden, width = self.hidden, self.width * (1 - structure.narrowed)
         attended, tokens = hidden * (1 - structure.fewer_heads), dict(self.tokens)[structure.min_count]
-        return tokens * hidden + len(structure.layers) * (4 * hidden * attended + 2 * hidden * width)
+        count = len(structure.layers) if self.weight_sets is None else min(len(structure.layers), self.weight_sets)
+        return tokens * (self.embedding or hidden) + count * (4 * hidden * attended + 2 * hidden * width)
 
     def structure_of(self, steps: Sequence[Step]) -> EncoderStructure:
         """See Shape."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
 from kaon_jobs.onnx_model import MODEL_FILE
@@ -20,6 +21,18 @@ from kaon_jobs.onnx_model import MODEL_FILE
 QUANTIZABLE = {"MatMul": 1, "Gemm": 1, "Conv": 1, "Attention": 1, "Gather": 0, "EmbedLayerNormalization": 2}
 """Operators that can hold quantized weights, and which of their inputs is the (first) weight."""
 
+_AXES_AS_INPUT = 18
+_REDUCTIONS = (
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSumSquare",
+)
 _SMALLEST_BITS = 8
 _FLOATS = {onnx.TensorProto.FLOAT: 4, onnx.TensorProto.FLOAT16: 2, onnx.TensorProto.BFLOAT16: 2}
 
@@ -111,6 +124,29 @@ def gemms_apart(model: onnx.ModelProto) -> onnx.ModelProto:
     del made.graph.initializer[:]
     made.graph.initializer.extend(tensors)
     return made
+
+
+def conform_to_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with nodes as the operator set that it names writes them, in place.
+
+    onnxruntime's tool for four bits names a later set and leaves the nodes as they were: since 18, reductions are given
+    their axes as an input, and an even Split says into how many parts.
+    """
+    named = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 0)
+    if named < _AXES_AS_INPUT:
+        return model
+    for node in model.graph.node:
+        told = attributes(node)
+        if node.op_type in _REDUCTIONS and "axes" in told:
+            axes = onnx.numpy_helper.from_array(np.asarray(told["axes"], dtype=np.int64), f"{node.name}.axes")
+            model.graph.initializer.append(axes)
+            kept = [item for item in node.attribute if item.name != "axes"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+            node.input.append(axes.name)
+        elif node.op_type == "Split" and len(node.input) == 1 and "num_outputs" not in told:
+            node.attribute.append(onnx.helper.make_attribute("num_outputs", len(node.output)))
+    return model
 
 
 def save(model: onnx.ModelProto, directory: Path) -> None:

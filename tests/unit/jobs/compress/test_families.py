@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,8 @@ WORKS = [
     ("deberta-v2", "prune-heads"),
     ("mpnet", "prune-heads"),
     ("qwen2", "prune-heads"),
+    ("gpt2", "int4-products"),
+    ("qwen2", "int4-embeddings"),
     ("modernbert", "distill-student"),
     ("albert", "distill"),
 ]
@@ -184,6 +187,15 @@ def test_a_model_whose_files_do_not_belong_together_is_refused_by_name(
     (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
     with pytest.raises(TechniqueFailed, match=r"do not belong together: they differ in bert\.encoder\.layer\.3"):
         encoder.load(tmp_path)
+
+
+def test_layers_that_share_their_weights_are_stored_once_and_small_embeddings_as_they_are(
+    trained_of: Callable[[str], Path],
+) -> None:
+    shape = encoder.shape_of(trained_of("albert"), [[2, 5, 3]] * 4)
+    assert shape is not None and (shape.depth, shape.weight_sets, shape.hidden, shape.embedding) == (4, 1, 32, 16)
+    one = replace(shape.whole, layers=(0,))
+    assert shape.weights(one) == shape.weights(shape.whole) and shape.work(one) < shape.work(shape.whole)
 
 
 def test_each_step_of_the_table_has_a_name_and_is_a_valid_spec() -> None:

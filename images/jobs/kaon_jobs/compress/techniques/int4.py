@@ -54,4 +54,4 @@ class Int4WeightOnly:
         made: onnx.ModelProto = quantizer.model.model
         if graph.operators(made) == before:
             raise TechniqueFailed("there is nothing to store in four bits: no table or product that is large enough")
-        graph.save(made, target)
+        graph.save(graph.conform_to_opset(made), target)
