@@ -20,6 +20,8 @@ from kaon.resources.monitoring_queries import alerts, router_series
 
 NAMESPACE = "e2e-monitoring"
 SERVERS = ("triton", "torchserve")
+# A text of a megabyte keeps a server busy for seconds, and a busy machine for longer than the default timeout.
+ROUTE = {"maxRequestBytes": 65536, "timeoutSeconds": 60}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def served(kaon: Installation) -> dict[str, Object]:
     kaon.kube.apply(definitions())
     kaon.install(monitoring=True)
     kaon.kube.apply([dataset(), training(), compression()], namespace=NAMESPACE)
-    kaon.kube.apply([deployment(server, server=server) for server in SERVERS], namespace=NAMESPACE)
+    kaon.kube.apply([deployment(server, server=server, route=ROUTE) for server in SERVERS], namespace=NAMESPACE)
     found = {
         server: kaon.kube.until_ready("modeldeployment", server, NAMESPACE, timeout=300)["status"] for server in SERVERS
     }
@@ -94,7 +96,7 @@ def test_wrong_requests_are_refused_alike_by_both_and_move_no_alert(
     # The scale of dynamic quantization is that of a batch: alone and among others a text gets other last digits.
     expected = run.Expected(lambda texts: [probabilities(text) for text in texts], max_batch_size=8, tolerance=0.1)
     before = {server: failures(prometheus, server) for server in SERVERS}
-    requests = [bodies.make(16, index, max_batch_size=8, max_bytes=2**20) for index in range(300)]
+    requests = [bodies.make(16, index, max_batch_size=8, max_bytes=ROUTE["maxRequestBytes"]) for index in range(300)]
     report = run.against(targets, requests, expected)
     assert report.wrong == [], str(report)
     assert all(report.good[server] > 50 for server in SERVERS)
