@@ -119,6 +119,7 @@ test-exhaustive: venv ## every fault, small world, family and technique, 10,000 
 	$(BIN)/python tests/faults --full
 	$(BIN)/python tests/hostile --count 10000
 	$(BIN)/python tests/readers --count 5000
+	$(BIN)/python tests/families --folders 500
 	$(BIN)/python tests/families --full
 	$(BIN)/python tests/serving
 	$(BIN)/python benchmarks/operator/failover.py
