@@ -86,9 +86,16 @@ def test_golden_examples_are_answered_again_by_the_exported_model(trained: Resul
     golden = artifact.manifest.model.golden
     assert len(golden) >= 8 and {example.label for example in golden} == {"bird", "fish", "tree"}
     classifier = OnnxTextClassifier(tmp_path, 1)
+    lengths = [len(classifier.tokenizer.encode(example.text).ids) for example in golden]
+    assert "" in [example.text for example in golden] and max(lengths) == 16
     for example in golden:
         (answer,) = classifier.probabilities([example.text])
         np.testing.assert_allclose(answer, example.probabilities, atol=1e-4)
+
+
+def test_the_report_tells_how_much_of_the_texts_the_vocabulary_does_not_know(trained: Result) -> None:
+    page = (folder(trained) / manifest_of(trained).attempt / "report.html").read_text()
+    assert "characters that the vocabulary does not know" in page and "0.00% of" in page
 
 
 def test_recorded_predictions_give_the_recorded_accuracy(trained: Result) -> None:

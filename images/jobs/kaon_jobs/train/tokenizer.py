@@ -93,8 +93,8 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int, directory: P
     if beyond:
         raise _unusable(
             f"The tokenizer at {uri} has {len(known):,} tokens and the model {rows:,}: {len(beyond):,} of them, such "
-            f"as {beyond[0]!r}, lie outside of the model's table, so they do not belong together. Upload the "
-            "tokenizer's files of this very model"
+            f"as {beyond[0]!r}, lie outside of the model's table. {_files(directory)}: they are of another model, or "
+            "they name special tokens that the vocabulary lacks. Upload the tokenizer's files of this very model"
         )
     if len(known) < _LEAST_OF_VOCABULARY * rows:
         raise _unusable(
