@@ -94,7 +94,7 @@ tools: ## Kubernetes and its tools, from their sources; half an hour the first t
 	@for tool in kube-apiserver helm $(if $(ROOT),buildctl pause); do $(LOCALCLUSTER) tool $$tool > /dev/null || exit 1; done
 
 .PHONY: test
-test: needs-test lint tools ## everything; without root all but the end-to-end tests. Half an hour, and more the first time
+test: needs-test lint tools ## everything; without root all but the end-to-end tests. 30 to 45 minutes, more the first time
 	$(BIN)/pytest --numprocesses 2 --no-loadscope-reorder --durations 15 --durations-min 20 $(if $(ROOT),,--without-root) $(PYTEST)
 
 .PHONY: test-unit
