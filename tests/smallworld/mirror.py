@@ -6,8 +6,7 @@ answers are made from the model's state. So a walk through a world is at once a 
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator
-from dataclasses import dataclass
+from collections.abc import Coroutine
 from typing import Any
 
 from kaon.controllers.base import Key, Object
@@ -20,121 +19,14 @@ from kaon.engine.cache import Cache
 from kaon.engine.client import ApiError
 from kaon.engine.ownwrites import OwnWrites
 from kaon.engine.reconcile import Reconciler
-from kaon.engine.resources import RESOURCES
 from kaon.engine.slim import Entry, slim
 
+from . import standins
 from .engine import Engine
 from .model import Model, Move, name_of
-from .objects import NOW, canonical
+from .objects import canonical
+from .standins import Differs, Request
 from .state import Flight, State
-
-PLURALS = {resource.plural: resource.kind for resource in RESOURCES.values()}
-
-
-class Differs(AssertionError):
-    """The engine did something else than the model says."""
-
-
-@dataclass
-class Request:
-    """A request of the engine that waits for its answer."""
-
-    verb: str
-    path: str
-    body: Any
-
-    def __await__(self) -> Generator[Request, Object, Object]:
-        return (yield self)
-
-    @property
-    def key(self) -> Key:
-        """The object that it is about."""
-        parts = self.path.strip("/").split("/")
-        at = parts.index("namespaces")
-        namespace, plural = parts[at + 1 : at + 3]
-        name = parts[at + 3] if len(parts) > at + 3 else self.body["metadata"]["name"]
-        return Key(PLURALS[plural], namespace, name)
-
-    @property
-    def about_status(self) -> bool:
-        """Whether it is about the status alone."""
-        return self.path.endswith("/status")
-
-
-class _Client:
-    """What the Applier writes through."""
-
-    async def create(self, path: str, manifest: Object) -> Object:
-        return await Request("create", path, manifest)
-
-    async def apply(self, path: str, manifest: Object) -> Object:
-        return await Request("apply", path, manifest)
-
-    async def replace(self, path: str, manifest: Object) -> Object:
-        return await Request("replace", path, manifest)
-
-    async def delete(self, path: str, uid: str) -> Object:
-        return await Request("delete", path, uid)
-
-    async def get(self, path: str) -> Object:
-        return await Request("get", path, None)
-
-
-class _Queue:
-    """The work queue without its clock: a key with a timer may come at any time."""
-
-    def __init__(self) -> None:
-        self.keys: set[Key] = set()
-
-    def __len__(self) -> int:
-        return 0  # never a crowd
-
-    def add(self, key: Key) -> None:
-        self.keys.add(key)
-
-    def done(self, key: Key, again_after: float | None = None) -> None:
-        if again_after is not None:
-            self.keys.add(key)
-
-    def later(self, key: Key, again_after: float) -> None:
-        raise Differs(f"{name_of(key)} waits for its own write, and in the model it does not")
-
-    def failed(self, key: Key, at_least: float | None = None) -> float:
-        self.keys.add(key)
-        return 0.0
-
-    def forget(self, key: Key) -> None:
-        """Nothing is remembered."""
-
-
-class _Recorder:
-    def record(self, obj: Object, event: object) -> None:
-        """Events are not looked at."""
-
-
-class _Clock:
-    """Time for the engine: stands still for plans, and long passes between two statuses."""
-
-    def __init__(self) -> None:
-        self._seconds = 0.0
-
-    @staticmethod
-    def now(zone: object) -> object:
-        return NOW
-
-    def monotonic(self) -> float:
-        self._seconds += 1000.0
-        return self._seconds
-
-
-class _Still:
-    """Time for what is waited for: passes when it is told to."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def monotonic(self) -> float:
-        return self.seconds
 
 
 class Mirror:
@@ -144,10 +36,10 @@ class Mirror:
         """patch: pytest's monkeypatch, or whatever else has its setattr."""
         self._model = model
         self._engine = engine
-        clock = _Clock()
+        clock = standins.Clock()
         patch.setattr(reconciling, "datetime", clock)
         patch.setattr(applying, "time", clock)
-        self._patience = _Still()
+        self._patience = standins.Still()
         patch.setattr(ownwrites, "time", self._patience)
         self._version = 0
         self._versions: dict[int, int] = {}
@@ -197,10 +89,10 @@ class Mirror:
             running.close()
         self._running: dict[Key, tuple[Coroutine[Any, Any, None], Request]] = {}
         controllers = {controller.kind: controller for controller in CONTROLLERS}
-        self._queue = _Queue()
+        self._queue = standins.Queue()
         self._cache = Cache(controllers, self._queue.add)
         self._own = OwnWrites(self._queue.add)
-        client: Any = _Client()
+        client: Any = standins.Client()
         self._reconciler = Reconciler(
             controllers,
             self._model.world.config,
@@ -208,7 +100,7 @@ class Mirror:
             self._queue,  # type: ignore[arg-type]
             Applier(client, self._cache, self._own),
             self._own,
-            _Recorder(),  # type: ignore[arg-type]
+            standins.Recorder(),  # type: ignore[arg-type]
             frozenset,
         )
         for kind, lane in self._model.lanes(state):
