@@ -27,8 +27,9 @@ from .builders import WORDS
 
 KINDS = {"bird": WORDS[0:8], "fish": WORDS[8:16], "tree": WORDS[16:24]}
 FILLER = WORDS[24:]
-LEAST_SPREAD = 100 * 1e-5
-"""How far the logits of different texts lie apart at least, so that a difference would be seen."""
+VISIBLE = 0.05
+"""A difference from the trained model, as a share of how far the logits of different texts lie apart, at most: a model
+whose answers hardly differ would otherwise agree with any other."""
 
 PLAIN: dict[str, Any] = {"epochs": 2, "batchSize": 16, "learningRate": 0.003, "maxSequenceLength": 64, "seed": 1}
 EVERY_FIELD: dict[str, Any] = {
@@ -161,10 +162,12 @@ def check_parity_at_five_lengths(artifact: Path, texts: list[str]) -> None:
     lengths = {len(encoding.ids) for encoding in map(exported.tokenizer.encode, asked)}
     assert len(lengths) >= 5 and max(lengths) == 64, lengths
     trained, served = answers_of_both(model, exported, asked)
-    assert np.ptp(trained, axis=0).max() > LEAST_SPREAD, "all texts get the same logits"
-    assert np.abs(trained - served).max() <= PARITY_TOLERANCE
+    spread = float(np.ptp(trained, axis=0).max())
+    allowed = min(PARITY_TOLERANCE, VISIBLE * spread)
+    assert spread > 1e-6, "all texts get the same logits"
+    assert np.abs(trained - served).max() <= allowed
     alone = exported.logits(asked, batch_size=1)
-    assert np.abs(alone - served).max() <= PARITY_TOLERANCE, "a text's logits depend on those beside it"
+    assert np.abs(alone - served).max() <= allowed, "a text's logits depend on those beside it"
 
 
 def check_served(folder: Path) -> None:
