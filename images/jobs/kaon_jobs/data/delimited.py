@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 
-from kaon_jobs.data.rows import MAX_ROW_CHARACTERS, Columns, FileRows
+from kaon_jobs.data.rows import MAX_ROW_CHARACTERS, Columns, FileRows, shortened
 from kaon_jobs.data.values import BAD_BYTES
 from kaon_jobs.errors import StageFailure
 
@@ -76,17 +76,26 @@ def read_delimited(uri: str, lines: Lines, columns: Columns, delimiter: str, usu
     layout = find_layout(uri, lines, columns, delimiter, usual)
     if layout is None:
         return FileRows(uri, columns), usual, "detected"
+    _check_divided(uri, layout, columns)
     columns.check(uri, layout.header, header=True)
     text_at, label_at = layout.header.index(columns.text), layout.header.index(columns.label)
     width = len(layout.header)
     known = _labels_beyond_doubt(uri, lines, layout, label_at)
     expected = _Expected(width, label_at, known | set(columns.classes) if known else known)
     rows = FileRows(uri, columns)
+    widths: Counter[int] = Counter()
     for record in _records(uri, lines(), layout, expected):
         if record.open_quote and len(record.fields) == width and not expected.like(record.fields):
             # Half of a field must not become a class of its own.
             record.broken = bool(record.fields[label_at].strip())
-        _add(rows, record, width, text_at, label_at)
+        if not _add(rows, record, width, text_at, label_at):
+            widths[len(record.fields)] += 1
+    usual_width, count = widths.most_common(1)[0] if widths else (width, 0)
+    if usual_width > width and 2 * count > rows.count:
+        rows.way_out = (
+            f"{count:,} rows have {usual_width} fields: write {usual_width} names into the header, one for each "
+            "column, also for a column of row numbers or an empty one."
+        )
     repeated = len(layout.header) - len(set(layout.header))
     if repeated:
         rows.noticed["repeatedColumns"] = repeated
@@ -112,7 +121,25 @@ def _labels_beyond_doubt(uri: str, lines: Lines, layout: Layout, label_at: int) 
     }
 
 
-def _add(rows: FileRows, record: _Record, width: int, text_at: int, label_at: int) -> None:
+def _check_divided(uri: str, layout: Layout, columns: Columns) -> None:
+    """Refuses a header that no delimiter divides into the columns, where what to set depends on what the file is."""
+    first, header = layout.header[0], shortened(layout.delimiter.join(layout.header))
+    if first.startswith(('{"', "[{", "[[")) and columns.text not in layout.header:
+        raise StageFailure(
+            "FormatUnknown",
+            f"{uri} is read as csv, and begins like JSON: {header}. Set spec.format to json or jsonl.",
+        )
+    if len(layout.header) == 1 and columns.text in first and columns.label in first:
+        detected = layout.delimiter_by == "detected"
+        which = "neither comma, tab, semicolon nor bar divides" if detected else f"{layout.delimiter!r} does not divide"
+        raise StageFailure(
+            "DelimiterUnknown",
+            f"The header of {uri} is {header!r}, and {which} it. Set spec.delimiter to what separates its columns.",
+        )
+
+
+def _add(rows: FileRows, record: _Record, width: int, text_at: int, label_at: int) -> bool:
+    """Adds a row; False when it has not as many fields as the header."""
     fields = record.fields
     if record.bad_bytes:
         rows.refuse(
@@ -131,12 +158,23 @@ def _add(rows: FileRows, record: _Record, width: int, text_at: int, label_at: in
         rows.noticed["blankLines"] += 1
     elif len(fields) != width:
         count = "1 field" if len(fields) == 1 else f"{len(fields)} fields"
-        rows.refuse(
-            f"{count}, the header has {width}", record.line, "Put fields that hold the delimiter in quotation marks."
-        )
+        rows.refuse(f"{count}, the header has {width}", record.line, _way_out(record, width))
+        return False
     else:
         rows.noticed["openQuotes"] += record.open_quote
         rows.add(fields[text_at], fields[label_at], record.line)
+    return True
+
+
+def _way_out(record: _Record, width: int) -> str:
+    """What mends a row that has not as many fields as the header."""
+    if record.open_quote:
+        return 'Write a quotation mark inside of a field twice ("").'
+    if len(record.fields) < width:
+        return "Complete or remove rows that are too short, and put fields that hold a line end in quotation marks."
+    if not any(field.strip() for field in record.fields[width:]):
+        return "Remove the delimiters at the end of rows that are too long."
+    return "Put fields that hold the delimiter in quotation marks."
 
 
 def find_layout(uri: str, lines: Lines, columns: Columns, declared: str, usual: str) -> Layout | None:

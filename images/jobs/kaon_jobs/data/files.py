@@ -103,6 +103,10 @@ def identify(uri: str, path: Path, declared: str, *, in_folder: bool) -> DataFil
         with opened(path, compression) as file, reading(uri, compression):
             head = file.read(4096)
         _check_foreign(uri, head, in_folder=in_folder)
+        again = next((name for magic, name in _MAGIC[:4] if head.startswith(magic)), None)
+        if again is not None:
+            what = f"{uri} is compressed twice, with {again} and then with {compression}"
+            raise StageFailure("SourceUnreadable", f"{what}. Decompress it once and upload that.")
     if by_chance:
         _check_name(uri, name, in_folder=in_folder)
     known = next((format_name for magic, format_name in _MAGIC[4:] if head.startswith(magic)), None)
@@ -118,6 +122,13 @@ def identify(uri: str, path: Path, declared: str, *, in_folder: bool) -> DataFil
 def _format(uri: str, head: bytes, declared: str, found: str | None, *, in_folder: bool) -> tuple[str, str]:
     if found == "encrypted Parquet":
         raise StageFailure("SourceUnreadable", f"{uri} is encrypted Parquet. Write it without encryption.")
+    is_parquet = declared == "parquet" or (declared == "auto" and found == "parquet")
+    if is_parquet and head and not head.startswith(b"PAR1"):
+        said = "its name" if declared == "auto" else "spec.format"
+        raise StageFailure(
+            "SourceUnreadable",
+            f"{uri} is no Parquet, though {said} says so. Set spec.format to what it is, or upload the file again.",
+        )
     if declared != "auto":
         if head.startswith(b"PAR1") and declared != "parquet":
             raise StageFailure(

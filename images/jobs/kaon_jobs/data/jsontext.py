@@ -9,13 +9,14 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from kaon_jobs.data.rows import MAX_ROW_CHARACTERS, Columns, FileRows
+from kaon_jobs.data.rows import MAX_ROW_CHARACTERS, Columns, FileRows, shortened
 from kaon_jobs.data.values import BAD_BYTES
 from kaon_jobs.errors import StageFailure
 
 _WHITE = " \t\n\r"
 _BUFFER_CHARACTERS = 1024 * 1024
 _BYTES_WAY_OUT = "Mend these bytes, or set spec.encoding to the encoding that the file was written in."
+_LINES_WAY_OUT = "Write each row as one JSON object on a line of its own, or all rows as one array of objects."
 _KINDS = {list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number", type(None): "null"}
 
 
@@ -36,7 +37,7 @@ def read_jsonl(uri: str, lines: Iterable[str], columns: Columns) -> FileRows:
             try:
                 value = decoder.decode(line.rstrip("\r\n"))
             except (ValueError, RecursionError) as error:
-                rows.refuse(_cause(error), number, "Each line must be one JSON object.")
+                rows.refuse(_cause(error), number, _LINES_WAY_OUT)
             else:
                 _add(rows, there, value, number)
     return _checked(rows, there)
@@ -59,6 +60,8 @@ def _add(rows: FileRows, there: dict[str, None], value: Any, line: int) -> None:
         kind = _KINDS.get(type(value), type(value).__name__)
         rows.refuse(f"{kind}, expected a JSON object", line, "Each row must be one JSON object.")
         return
+    if rows.nested is None:
+        rows.nested = next((key for key, inner in value.items() if _holds(inner, rows.columns)), None)
     if len(there) < 1000:
         there.update(dict.fromkeys(value))
     columns = rows.columns
@@ -68,9 +71,24 @@ def _add(rows: FileRows, there: dict[str, None], value: Any, line: int) -> None:
     rows.add(value.get(columns.text), value.get(columns.label), line)
 
 
+def _holds(inner: Any, columns: Columns) -> bool:
+    """Whether a value is an object, or a list of objects, with one of the columns."""
+    first = inner[0] if isinstance(inner, list) and inner else inner
+    return isinstance(first, dict) and (columns.text in first or columns.label in first)
+
+
 def _checked(rows: FileRows, there: dict[str, None]) -> FileRows:
     # Rows that could not be read may be the ones with the column.
     if rows.texts:
+        names = rows.columns.text, rows.columns.label
+        missing = next((name for name in names if name not in there), None)
+        if missing is not None and rows.nested is not None:
+            example = json.dumps(dict.fromkeys(names, "…"), ensure_ascii=False)
+            raise StageFailure(
+                "TextColumnMissing" if missing == names[0] else "LabelColumnMissing",
+                f"{rows.uri} has rows without {missing!r} at their top: columns stand inside of "
+                f"{shortened(rows.nested)!r}. Write each row as {example}.",
+            )
         rows.columns.check(rows.uri, list(there))
     return rows
 
@@ -103,13 +121,14 @@ def _elements(uri: str, pieces: Iterable[str], decoder: json.JSONDecoder) -> Ite
     """The elements of an array with the line that each begins in."""
     text = _Buffer(uri, iter(pieces))
     if text.next_character() != "[":
-        raise _broken(text, 'The file is not a JSON array. Set spec.format to jsonl, or write [{"…": "…"}, …].')
+        raise _broken(text, f"The file is not a JSON array. {_other_format(text.next_character())}")
     text.skip(1)
     if text.next_character() == "]":
         text.skip(1)
     else:
         while True:
-            text.next_character()
+            if text.next_character() == "]":
+                raise _broken(text, "A comma stands before the ']' that ends the array. Remove this comma.")
             yield text.element(decoder), text.line
             text.leave_element()
             mark = text.next_character()
@@ -122,6 +141,12 @@ def _elements(uri: str, pieces: Iterable[str], decoder: json.JSONDecoder) -> Ite
             text.rows += 1
     if text.next_character() is not None:
         raise _broken(text, "More text follows after the end of the array.")
+
+
+def _other_format(first: str | None) -> str:
+    if first == "{":
+        return 'Set spec.format to jsonl if each line is an object, or write [{"…": "…"}, …].'
+    return 'If it is no JSON, set spec.format to what it is; else write [{"…": "…"}, …].'
 
 
 class _Buffer:
@@ -158,10 +183,12 @@ class _Buffer:
             try:
                 value, self._end = decoder.raw_decode(self._text, self._at)
             except (ValueError, RecursionError) as error:
+                start = self._at
                 if self._may_go_on(error) and self._more(size):
                     size *= 2
                     continue
-                raise self._refusal(error) from error
+                # To look for more text moves the window.
+                raise self._refusal(error, start - self._at) from error
             if BAD_BYTES in self._text[self._at : self._end]:
                 raise _broken(self, f"It holds bytes that are no text in the file's encoding. {_BYTES_WAY_OUT}")
             return value
@@ -176,11 +203,22 @@ class _Buffer:
             error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - 16
         )
 
-    def _refusal(self, error: Exception) -> StageFailure:
+    def _breaks_off(self, error: json.JSONDecodeError, at: int) -> bool:
+        """Whether the text ends where more of the element must follow. There is no more text."""
+        if error.msg.startswith("Unterminated string"):
+            return True
+        rest = self._text[at:].strip(_WHITE)
+        if error.msg.startswith("Invalid \\") and '"' not in rest:
+            return True
+        return any(word.startswith(rest) for word in ("true", "false", "null", "NaN", "Infinity", "-Infinity"))
+
+    def _refusal(self, error: Exception, moved: int) -> StageFailure:
+        """What is wrong with the element. The window has moved by so many characters since the error."""
         if isinstance(error, json.JSONDecodeError):
-            if self._may_go_on(error):
+            at = error.pos - moved
+            if self._breaks_off(error, at):
                 return _broken(self, "The file ends within this row: it is incomplete. Upload the whole file again.")
-            line = self.line + self._text.count("\n", self._at, error.pos)
+            line = self.line + self._text.count("\n", self._at, at)
             return _broken(self, f"Line {line} is not JSON ({error.msg}). Mend the file from there on.")
         return _broken(self, f"It holds {_cause(error)}.")
 

@@ -44,7 +44,7 @@ _LATIN: dict[str, tuple[str, ...]] = {
         "čćđšž",  # Croatian, Slovene
         "äöüß",  # German
     ),
-    "windows-1254": ("çğıöşüâîûİ",),  # Turkish
+    "windows-1254": ("çğıöşüâîûİ",),  # Turkish; the small form of İ is two characters
     "windows-1257": ("ąčęėįšųūž", "āčēģīķļņšūž", "äõöüšž"),  # Lithuanian, Latvian, Estonian
 }
 _SIGNS = set("“”„‘’‚–—…«»€£§°©®™·¡¿•\xa0´×½¼¾²³№")
@@ -135,7 +135,8 @@ def _is_latin(sample: bytes, codec: str) -> bool:
     if wide.total() < _FEW or total > 0.4 * (total + ascii_letters):
         return False
     known = max(
-        sum(count for letter, count in letters.items() if letter.lower() in alphabet) for alphabet in _LATIN[codec]
+        sum(count for letter, count in letters.items() if letter in alphabet or letter.lower() in alphabet)
+        for alphabet in _LATIN[codec]
     )
     # A byte that was damaged must not speak against the right encoding, and so for a wrong one.
     return known >= _NEARLY * total

@@ -5,6 +5,7 @@ Touches the store and a scratch directory. What a file is and how its rows are r
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -89,10 +90,7 @@ def _read_source(
         file = identify(uri, path, work.format, in_folder=in_folder)
         rows, how = read_file(file, columns, work.encoding, work.delimiter)
         if rows.unreadable and work.clean.unreadable_rows.action == "fail":
-            raise StageFailure(
-                "SourceUnreadable",
-                f"{rows.told()} Or set spec.clean.unreadableRows.action to drop: they are left out and counted then.",
-            )
+            raise StageFailure("SourceUnreadable", f"{rows.told()}{_dropping(rows, work.clean.unreadable_rows)}")
         readings[how] = None
         unreadable += rows.unreadable
         examples += [f"{uri} {one.place()}: {one.cause}" for one in rows.examples[: EXAMPLES - len(examples)]]
@@ -107,6 +105,18 @@ def _read_source(
     return ReadSource(
         source.uri, digest, len(table) - before, unreadable, examples, sorted(readings, key=Reading.sentence), noticed
     )
+
+
+def _dropping(rows: FileRows, rule: UnreadableRows) -> str:
+    """The way out of leaving the unreadable rows out; empty when they are most of the file."""
+    if 2 * rows.unreadable > rows.count:
+        return ""
+    # Rounded up, so that the bound holds.
+    share = math.ceil(1000 * rows.unreadable / rows.count) / 1000
+    bound = (
+        f" and spec.clean.unreadableRows.max to {share:g} or more" if rows.unreadable > rule.max * rows.count else ""
+    )
+    return f" Or set spec.clean.unreadableRows.action to drop{bound}: they are left out and counted then."
 
 
 def read_file(file: DataFile, columns: Columns, encoding: str, delimiter: str) -> tuple[FileRows, Reading]:

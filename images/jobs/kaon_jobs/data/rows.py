@@ -123,6 +123,10 @@ class FileRows:
     """Rows that the file has, unreadable ones among them."""
     unreadable: int = 0
     examples: list[Unreadable] = field(default_factory=list)
+    nested: str | None = None
+    """JSON: the key under which a row holds the columns, instead of holding them itself."""
+    way_out: str = ""
+    """What mends most of the unreadable rows at once, where that is known. Else each of them has its own."""
     noticed: Counter[str] = field(default_factory=Counter)
     """Keys of NOTICES: what is worth a look, and in how many rows or lines."""
 
@@ -159,7 +163,7 @@ class FileRows:
         """The unreadable rows in sentences: how many, the first few, and what mends them."""
         first = ". ".join(f"{example.place().capitalize()}: {example.cause}" for example in self.examples)
         more = f" The first {len(self.examples)}:" if self.unreadable > len(self.examples) else ""
-        ways = " ".join(dict.fromkeys(example.way_out for example in self.examples if example.way_out))
+        ways = self.way_out or " ".join(dict.fromkeys(example.way_out for example in self.examples if example.way_out))
         share = f"{self.unreadable:,} of {self.count:,} rows cannot be read"
         return f"{self.uri}: {share}.{more} {first}. {ways}".rstrip()
 

@@ -228,7 +228,7 @@ def test_a_header_with_another_delimiter_than_the_rows_is_told(read: Any, tmp_pa
 def test_a_declared_delimiter_holds(read: Any, tmp_path: Path, delimiter: str) -> None:
     (tmp_path / "x.csv").write_text("text\tlabel\na, b\tx\n")
     assert read("x.csv", delimiter=delimiter)[0].texts == ["a, b"]
-    with pytest.raises(StageFailure, match="it has text\ufffdlabel"):
+    with pytest.raises(StageFailure, match="is 'text\ufffdlabel', and ';' does not divide it"):
         read("x.csv", delimiter=";")
 
 

@@ -95,10 +95,13 @@ def test_json_lines_under_the_name_of_json_are_read(read: Any, tmp_path: Path) -
     [
         (f"[{GOOD},\n {GOOD}", r"from row 2 \(line 2\) on\. After this row the file ends where ',' or '\]' must be"),
         (f"[{GOOD},\n {GOOD[:-4]}", r"from row 2 \(line 2\) on\. The file ends within this row: it is incomplete"),
-        (f"[{GOOD},\n {{broken: 1}},\n {GOOD}" + " " * 99, r"row 2 \(line 2\) on\. Line 2 is not JSON"),
+        (f"[{GOOD},\n {{broken: 1}}", r"row 2 \(line 2\) on\. Line 2 is not JSON"),
         (f"[{GOOD}\n {GOOD}]", r"row 1 \(line 2\) on\. After this row '\{' stands where"),
         (f"[{GOOD}]\n[{GOOD}]", "More text follows after the end of the array"),
-        (f"[{GOOD},\n ]" + " " * 99, r"row 2 \(line 2\) on\. Line 2 is not JSON"),
+        (
+            f"[{GOOD},\n ]",
+            r"row 2 \(line 2\) on\. A comma stands before the '\]' that ends the array\. Remove this comma",
+        ),
         (f"[{GOOD},\n {'[' * 100_000}", "It holds JSON that is nested too deep"),
         (f'[{GOOD},\n ["a"]]', r"1 of 2 rows cannot be read. Row 2 \(line 2\): a list, expected a JSON object"),
     ],
@@ -116,7 +119,7 @@ def test_an_object_over_several_lines_is_no_array_and_told(read: Any, tmp_path: 
     (tmp_path / "x.json").write_text(json.dumps({"data": [json.loads(GOOD)]}, indent=2))
     with pytest.raises(StageFailure, match=r"Row 1 \(line 1\): not JSON") as caught:
         read("x.json")
-    assert "Each line must be one JSON object" in caught.value.message
+    assert "Write each row as one JSON object on a line of its own" in caught.value.message
 
 
 def test_an_empty_array_has_no_rows(read: Any, tmp_path: Path) -> None:
