@@ -13,6 +13,7 @@ import sentencepiece
 import torch
 from tokenizers import Tokenizer
 from transformers import (
+    AutoModel,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -128,6 +129,16 @@ class TestVocabulary:
         failure = refused(made("bert", tmp_path, rows, config(vocab_size=100)))
         assert failure.reason == "TokenizerUnusable" and "outside of the model's table" in failure.message
 
+    def test_tokens_that_were_added_to_the_tokenizer_alone_get_rows_as_the_refusal_says(self, tmp_path: Path) -> None:
+        tokenizer = AutoTokenizer.from_pretrained(made("bert", tmp_path))
+        tokenizer.add_tokens(["feather reef", "[name]"])
+        tokenizer.save_pretrained(tmp_path)
+        assert "resize_token_embeddings(len(tokenizer)) and save it again" in refused(tmp_path).message
+        model = AutoModel.from_pretrained(tmp_path)
+        model.resize_token_embeddings(len(tokenizer))
+        model.save_pretrained(tmp_path)
+        assert checked(tmp_path)[1].get_input_embeddings().num_embeddings == len(tokenizer)
+
     def test_a_byte_order_mark_in_the_vocabulary_is_refused(self, tmp_path: Path) -> None:
         made("bert", tmp_path)
         known = AutoTokenizer.from_pretrained(tmp_path).get_vocab()
@@ -220,6 +231,26 @@ class TestFilesOfTheHub:
             (["config.json", "tokenizer.json", "model.fp16.safetensors"], "model.fp16.safetensors"),
             (["config.json", "tokenizer.json"], "model.safetensors is missing"),
             ([], "It holds nothing"),
+            (["README.md", "1_Pooling/config.json"], "It holds README.md, 1_Pooling/."),
+            (
+                ["checkpoint-9/config.json", "checkpoint-9/tokenizer.json", "checkpoint-9/model.safetensors"],
+                "Set spec.model.base to s3://bucket/model/checkpoint-9.",
+            ),
+            (
+                [
+                    "modules.json",
+                    "0_Transformer/config.json",
+                    "0_Transformer/vocab.txt",
+                    "0_Transformer/model.safetensors",
+                    "2_Dense/config.json",
+                    "2_Dense/model.safetensors",
+                ],
+                "Set spec.model.base to s3://bucket/model/0_Transformer.",
+            ),
+            (
+                ["config.json", "tokenizer.json", "model.safetensors", "adapter_config.json"],
+                "beside it an adapter (adapter_config.json), which would not be read",
+            ),
         ],
     )
     def test_what_is_no_model_is_refused_by_its_names(self, names: list[str], said: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,19 @@ def check_names(entries: Sequence[Entry], uri: str) -> None:
     """
     sizes = {entry.path: entry.size for entry in entries if "/" not in entry.path}
     names = sorted(sizes)
-    holds = f"It holds {', '.join(names[:10]) or 'nothing'}."
+    folders = sorted({f"{entry.path.split('/', 1)[0]}/" for entry in entries if "/" in entry.path})
+    holds = f"It holds {', '.join([*names, *folders][:10]) or 'nothing'}."
     weighty = WEIGHTS_FILE in sizes or INDEX_FILE in sizes
     if "adapter_config.json" in sizes and not weighty:
         raise _unreadable(
             f"{uri} holds an adapter (adapter_config.json) and no model. Merge the adapter into its base model with "
             "peft's merge_and_unload(), save the result with save_pretrained() and upload that folder"
+        )
+    if "adapter_config.json" in sizes:
+        raise _unreadable(
+            f"{uri} holds a model and beside it an adapter (adapter_config.json), which would not be read. Merge the "
+            "adapter into the model with peft's merge_and_unload(), save the result with save_pretrained() and upload "
+            "that folder; or remove the adapter's files, if the model alone is meant"
         )
     if any(name.endswith(".gguf") for name in names) and not weighty:
         raise _unreadable(
@@ -52,6 +59,12 @@ def check_names(entries: Sequence[Entry], uri: str) -> None:
             f"Upload the original model with {CONFIG_FILE} and {WEIGHTS_FILE}"
         )
     if CONFIG_FILE not in sizes:
+        inside = _models_inside(entries)
+        if inside:
+            ways = " or ".join(f"{uri.rstrip('/')}/{folder}" for folder in inside[:3])
+            raise StageFailure(
+                "ModelNotFound", f"The model at {uri} lies in a folder of its own. Set spec.model.base to {ways}."
+            )
         raise StageFailure(
             "ModelNotFound",
             f"There is no Hugging Face model at {uri}: {CONFIG_FILE} is missing. {holds} Upload {CONFIG_FILE}, the "
@@ -59,13 +72,30 @@ def check_names(entries: Sequence[Entry], uri: str) -> None:
         )
     if not weighty:
         _explain_weights(names, uri, holds)
-    if not any(name in _VOCABULARIES or name.endswith(".model") for name in names):
+    if not _has_vocabulary(names):
         raise _unreadable(
             f"{uri} holds no vocabulary: none of {', '.join(_VOCABULARIES)} and no SentencePiece model (*.model). "
             f"{holds} Upload the tokenizer's files that belong to the model"
         )
     if sizes.get(WEIGHTS_FILE, 0) > MAX_WEIGHT_BYTES:
         raise too_large(uri, f"{WEIGHTS_FILE} has {sizes[WEIGHTS_FILE]:,} bytes")
+
+
+def _models_inside(entries: Sequence[Entry]) -> list[str]:
+    """The folders inside of a folder that hold a config, weights and a vocabulary."""
+    held: dict[str, set[str]] = {}
+    for entry in entries:
+        folder, _, name = entry.path.rpartition("/")
+        held.setdefault(folder, set()).add(name)
+    return sorted(
+        folder
+        for folder, names in held.items()
+        if CONFIG_FILE in names and names & {WEIGHTS_FILE, INDEX_FILE} and _has_vocabulary(names)
+    )
+
+
+def _has_vocabulary(names: Iterable[str]) -> bool:
+    return any(name in _VOCABULARIES or name.endswith(".model") for name in names)
 
 
 def check_files(directory: Path, uri: str) -> dict[str, Any]:

@@ -94,7 +94,8 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int, directory: P
         raise _unusable(
             f"The tokenizer at {uri} has {len(known):,} tokens and the model {rows:,}: {len(beyond):,} of them, such "
             f"as {beyond[0]!r}, lie outside of the model's table. {_files(directory)}: they are of another model, or "
-            "they name special tokens that the vocabulary lacks. Upload the tokenizer's files of this very model"
+            "they name tokens that the vocabulary lacks. Upload the tokenizer's files of this very model, or "
+            "give the model rows for them with resize_token_embeddings(len(tokenizer)) and save it again"
         )
     if len(known) < _LEAST_OF_VOCABULARY * rows:
         raise _unusable(
