@@ -120,7 +120,7 @@ helm test kaon --namespace kaon-system
   without a store: `--set store.enabled=true --set 'store.namespaces={{team-a,team-b}}'`.
 - **Only some namespaces.** `watchNamespaces` needs no ClusterRole: the operator gets a Role in each of them. The
   chart's other cluster-scoped objects are the CRDs (`crds.enabled`) and the admission policy (`reportPolicy.enabled`);
-  whoever may not make these turns both off and lets an administrator apply `crds/`.
+  without the right to create these, turn both off and let an administrator apply `crds/`.
 - **Uninstall.** `helm uninstall` keeps what holds data: the CRDs with every pipeline (`crds.keep`), and the embedded
   store's volume (`store.persistence.keep`). With both `false` nothing is left.
 - **Upgrade.** `helm upgrade`; running stages are not disturbed, and no model is trained again. Rendering is a function

@@ -50,7 +50,7 @@ class Budget(ApiModel):
     )
     on_inconclusive: Literal["Reject", "Accept"] = Field(
         default="Reject",
-        description="What becomes of a model of which the test rows are too few to tell. Accept: it is accepted when "
+        description="What happens when the test rows are too few to decide. Accept: the model is accepted when "
         "the drops as measured keep the budget.",
     )
 
