@@ -94,7 +94,7 @@ def read_delimited(uri: str, lines: Lines, columns: Columns, delimiter: str, usu
     if usual_width > width and 2 * count > rows.count:
         rows.way_out = (
             f"{count:,} rows have {usual_width} fields: write {usual_width} names into the header, one for each "
-            "column, also for a column of row numbers or an empty one."
+            "column, also for row numbers or empty values; or put fields that hold the delimiter in quotation marks."
         )
     repeated = len(layout.header) - len(set(layout.header))
     if repeated:
@@ -318,6 +318,7 @@ def _literal(line: str, delimiter: str) -> list[str]:
 
 
 def _unquoted(field: str) -> str:
-    if len(field) > 1 and field[0] == field[-1] == '"':
-        return field[1:-1].replace('""', '"')
+    inner = field.strip(" ")
+    if len(inner) > 1 and inner[0] == inner[-1] == '"':
+        return inner[1:-1].replace('""', '"')
     return field

@@ -120,7 +120,7 @@ def find_encoding(uri: str, stream: BinaryIO, declared: str, names: tuple[str, .
     sample = bytes(evidence.sample)
     possible = plausible_codecs(sample, evidence.head.split(b"\n", 1)[0], names)
     if not possible:
-        if evidence.bad < 4:
+        if evidence.bad < 4 or evidence.good > evidence.bad:
             return Found("utf-8", "detected")
         raise StageFailure(
             "EncodingUnknown",

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import cache
+from itertools import pairwise
 
 # The names of the web's standard stand for what Windows writes under them.
 _CODECS = {"utf-8": "utf-8-sig", "shift_jis": "cp932", "big5": "cp950", "euc-kr": "cp949"}
@@ -61,6 +62,12 @@ _ALPHABETS: dict[str, tuple[set[str], set[str], float]] = {
 _MIXED = re.compile(r"[A-Za-z][^\x00-\x7f]|[^\x00-\x7f][A-Za-z]")
 _JOINED = 20
 """Letters of such an alphabet below which nothing is guessed."""
+_DIFFERENT = 8
+"""The same for different letters."""
+_CAPITAL_INSIDE = re.compile(r"[а-яё][А-ЯЁ]")
+# Signs that stand between words, and never inside of one.
+_SIGN_INSIDE = re.compile(r"[^\W\d_][“”„‚«»€£§°©®™¡¿•×½¼¾²³№]+[^\W\d_]")
+_UTF8_CHARACTER = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}")
 _ASIAN_SIGNS = set("，。！？、；：“”‘’（）《》〈〉【】「」『』…—～·￥　％＋－＝／＂＇")
 _KANA = {chr(code) for code in (*range(0x3041, 0x3097), *range(0x30A1, 0x30FB), 0x30FC)}
 
@@ -119,10 +126,13 @@ def _is_of_alphabet(sample: bytes, codec: str) -> bool:
     total = letters.total()
     return (
         total >= _JOINED
+        and len({letter.lower() for letter in letters}) >= _DIFFERENT
         and all(letter.lower() in alphabet for letter in letters)
         and sum(count for letter, count in letters.items() if letter in frequent) >= least * total
         # Words of such a language hold no letters of ASCII. Accented Latin letters stand between these.
         and len(_MIXED.findall(text)) <= 0.05 * total
+        # Encodings that differ in their capitals and a few letters put capitals inside of words.
+        and len(_CAPITAL_INSIDE.findall(text)) <= 0.01 * total
     )
 
 
@@ -134,12 +144,25 @@ def _is_latin(sample: bytes, codec: str) -> bool:
     ascii_letters = sum(character.isalpha() and character.isascii() for character in text)
     if wide.total() < _FEW or total > 0.4 * (total + ascii_letters):
         return False
+    if len(_UTF8_CHARACTER.findall(sample)) > 0.1 * wide.total() or any(map(_is_utf8, sample.splitlines())):
+        # A part of the lines is UTF-8.
+        return False
+    capitals_inside = sum(
+        before.islower() and letter > "\x7f" and letter.isupper() for before, letter in pairwise(text)
+    )
+    if len(_SIGN_INSIDE.findall(text)) + capitals_inside > 0.05 * wide.total():
+        return False
     known = max(
         sum(count for letter, count in letters.items() if letter in alphabet or letter.lower() in alphabet)
         for alphabet in _LATIN[codec]
     )
     # A byte that was damaged must not speak against the right encoding, and so for a wrong one.
     return known >= _NEARLY * total
+
+
+def _is_utf8(line: bytes) -> bool:
+    """Whether a line holds characters of UTF-8, more than a capital before a no-break space can make by chance."""
+    return len(_UTF8_CHARACTER.findall(line)) > 1 and _UTF8_CHARACTER.sub(b"", line).isascii()
 
 
 def _decoded(data: bytes, codec: str) -> str:
