@@ -76,7 +76,7 @@ class TestDividing:
         rows = range(len(labels))
         keys = {row: f"text {row}" for row in rows}
         sides = {row: (pinned or {}).get(row) for row in rows}
-        return divide(list(rows), keys, dict(enumerate(labels)), sides, Split(**spec))
+        return divide(list(rows), keys, dict(enumerate(labels)), sides, Split(**spec), lambda row: f"row {row + 1}")
 
     def test_every_row_lands_in_exactly_one_split(self) -> None:
         divided = self.divide("ab" * 50)
@@ -144,7 +144,7 @@ class TestClasses:
     @pytest.mark.parametrize(
         ("given", "train", "test", "reason", "message"),
         [
-            (["a", "b"], "abc", "", "UnknownClass", r"'c' \(1 rows\) cannot be learnt: spec.schema.label.classes has"),
+            (["a", "b"], "abc", "", "UnknownClass", r"'c' \(1 row\) cannot be learnt: spec.schema.label.classes has"),
             ([], "ab", "z", "UnknownClass", "the training rows have only a, b"),
             ([], "aa", "", "TooFewClasses", "only the class 'a'"),
         ],

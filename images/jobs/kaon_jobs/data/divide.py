@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from kaon.api.dataset import Split
 from kaon_jobs.errors import StageFailure
@@ -23,11 +23,15 @@ def divide(
     labels: Mapping[int, str],
     pinned: Mapping[int, str | None],
     spec: Split,
+    place: Callable[[int], str],
 ) -> Divided:
     """Gives each row its split.
 
     Rows of test sources are the test split. Only without any, a share of the rows whose source names no split is
     drawn for it. Validation is drawn from what trains.
+
+    Args:
+        place: where a row stands, for people.
 
     Raises:
         StageFailure: ClassTooSmall, TestSplitEmpty or TrainSplitEmpty.
@@ -38,12 +42,14 @@ def divide(
         free = [row for row in train if pinned[row] is None]
         fixed = [row for row in train if pinned[row] is not None]
         needed = 3 if spec.validation > 0 and not fixed else 2
-        test = draw(free, keys, labels, spec.test, spec, "test", needed)
+        test = draw(free, keys, labels, spec.test, spec, "test", needed, place)
         taken = set(test)
         train = [row for row in train if row not in taken]
     if not test:
         raise _no_test(len(train), sum(pinned[row] is None for row in train), spec)
-    validation = draw(train, keys, labels, spec.validation, spec, "validation", 2) if spec.validation > 0 else []
+    validation: list[int] = []
+    if spec.validation > 0:
+        validation = draw(train, keys, labels, spec.validation, spec, "validation", 2, place)
     taken = set(validation)
     train = [row for row in train if row not in taken]
     if not train:
@@ -78,6 +84,7 @@ def draw(
     spec: Split,
     name: str,
     needed: int,
+    place: Callable[[int], str],
 ) -> list[int]:
     """A share of the rows, by class when stratified; at least one row of each class, and never all of them."""
 
@@ -94,7 +101,8 @@ def draw(
         listed = ", ".join(f"{label!r} ({count})" for count, label in small[:10])
         raise StageFailure(
             "ClassTooSmall",
-            f"A stratified split needs at least {needed} rows of each class. Too few: {listed}. "
+            f"A stratified split needs at least {needed} rows of each class. Too few: {listed}; the first of these is "
+            f"{place(by_class[small[0][1]][0])}. "
             "Add rows, leave these classes out, or set spec.split.stratify to false.",
         )
     drawn: list[int] = []

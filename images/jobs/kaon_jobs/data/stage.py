@@ -66,7 +66,7 @@ def run(job: JobSpec, work: DatasetWork, context: Context) -> Result:
 def _divide(table: Table, cleaned: Cleaned, work: DatasetWork) -> Divided:
     labels = {row: table.labels[row] or "" for row in cleaned.kept}
     pinned = {row: table.pinned[row] for row in cleaned.kept}
-    divided = divide(cleaned.kept, cleaned.keys, labels, pinned, work.split)
+    divided = divide(cleaned.kept, cleaned.keys, labels, pinned, work.split, table.place)
     # With duplicates allowed, a draw can put one copy of a text into test and leave another in train.
     test = set(divided["test"])
     before = len(cleaned.leaked)
@@ -100,11 +100,15 @@ def learn_classes(table: Table, divided: Divided, given: list[str]) -> list[str]
         table.labels[row] or "" for rows in divided.values() for row in rows if table.labels[row] not in known
     )
     if strange:
-        listed = ", ".join(f"{label!r} ({count} rows)" for label, count in strange.most_common(10))
+        listed = ", ".join(
+            f"{label!r} ({count} row{'s' if count > 1 else ''})" for label, count in strange.most_common(10)
+        )
+        first = min(row for rows in divided.values() for row in rows if table.labels[row] not in known)
         where = "spec.schema.label.classes has only" if given else "the training rows have only"
         raise StageFailure(
             "UnknownClass",
-            f"{listed} cannot be learnt: {where} {', '.join(classes[:20])}. Add the class, or remove these rows.",
+            f"{listed} cannot be learnt: {where} {', '.join(classes[:20])}. The first is {table.place(first)}. Add the "
+            "class, or remove these rows.",
         )
     if len(classes) < 2:
         raise StageFailure(

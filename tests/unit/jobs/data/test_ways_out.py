@@ -191,3 +191,17 @@ def test_turkish_text_with_a_dotted_capital_is_read(again: Make) -> None:
 def test_quotation_marks_with_spaces_around_them_are_no_part_of_a_value(again: Make) -> None:
     made = again(table('"text" , "label"', '"{text}" , "{label}"'))
     assert made.result.dataset.classes == ["neg", "pos"]
+
+
+def test_a_total_below_the_rows_is_named_as_the_row_of_a_class_that_is_too_small(again: Make) -> None:
+    failure = refusal(again, table("text,label") + "Total,24\n")
+    assert failure.reason == "ClassTooSmall"
+    assert "Too few: '24' (1); the first of these is file:///" in failure.message
+    assert "x.csv row 25. Add rows" in failure.message
+
+
+def test_a_class_that_was_not_given_is_named_with_its_first_row(again: Make) -> None:
+    schema = {"features": [{"name": "text"}], "label": {"name": "label", "classes": ["neg", "pos"]}}
+    failure = refusal(again, table("text,label") + "one,Pos\ntwo,Pos\nthree,Pos\n", schema=schema)
+    assert "'Pos' (3 rows) cannot be learnt" in failure.message
+    assert "x.csv row 25. Add the class" in failure.message
