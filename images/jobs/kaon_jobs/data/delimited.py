@@ -189,9 +189,10 @@ def find_layout(uri: str, lines: Lines, columns: Columns, declared: str, usual: 
     start, first = _first_line(lines())
     if first is None:
         return None
-    if first.lower().startswith("sep=") and len(first.rstrip("\r\n")) == 5:
+    told = first.strip("\r\n").strip('"')
+    if told.lower().startswith("sep=") and len(told) == 5:
         # Spreadsheets write their delimiter into a line of its own.
-        named = named or first[4]
+        named = named or told[4]
         start += 1
     marks = [named] if named else sorted(CANDIDATES, key=lambda mark: mark != usual)
     by = "declared" if declared != "auto" else "detected"

@@ -232,8 +232,9 @@ def test_a_declared_delimiter_holds(read: Any, tmp_path: Path, delimiter: str) -
         read("x.csv", delimiter=";")
 
 
-def test_the_line_in_which_a_spreadsheet_names_its_delimiter_is_no_header(read: Any, tmp_path: Path) -> None:
-    (tmp_path / "x.csv").write_text("sep=;\ntext;label\na, b;x\n")
+@pytest.mark.parametrize("line", ["sep=;", '"sep=;"', "\ufeffSEP=;\r"])
+def test_the_line_in_which_a_spreadsheet_names_its_delimiter_is_no_header(read: Any, tmp_path: Path, line: str) -> None:
+    (tmp_path / "x.csv").write_text(f"{line}\ntext;label\na, b;x\n", encoding="utf-8")
     assert read("x.csv")[0].texts == ["a, b"]
 
 
