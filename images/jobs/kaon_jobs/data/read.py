@@ -153,7 +153,8 @@ def _check_unreadable(sources: Sequence[ReadSource], readable: int, rule: Unread
     if unreadable and not readable:
         raise StageFailure(
             "SourceUnreadable",
-            f"None of {total:,} rows can be read. The first: {first}. Check spec.format, spec.encoding, spec.delimiter and the files.",
+            f"None of {total:,} rows can be read. The first: {first}. Check spec.format, spec.encoding, "
+            "spec.delimiter and the files.",
         )
     if unreadable > rule.max * total:
         raise StageFailure(
