@@ -53,6 +53,11 @@ class Terminated(BaseException):
     """
 
 
+def is_panic(error: BaseException) -> bool:
+    """Whether an error is a panic of a library's Rust code, which is no Exception."""
+    return type(error).__name__ == "PanicException"
+
+
 class TechniqueFailed(Exception):
     """A technique of compression cannot make a sound model of this one, and would fail again. The message says why.
 

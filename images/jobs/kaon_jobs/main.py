@@ -35,7 +35,7 @@ from kaon.contract.jobspec import (
 from kaon_jobs import artifact
 from kaon_jobs.apiserver import in_cluster
 from kaon_jobs.context import Context, attempt_id, now
-from kaon_jobs.errors import StageFailure, Terminated
+from kaon_jobs.errors import StageFailure, Terminated, is_panic
 from kaon_jobs.report import IDLE_STOPS, Reporter, ResultNotDelivered, write_termination_message
 
 log = logging.getLogger("kaon-job")
@@ -92,7 +92,9 @@ def run(stage: str, spec_file: Path | None) -> int:
             log.error("%s", traceback.format_exc())
             message = "the stage ran out of memory; raise its memory limit"
             return _failed(reporter, StageFailure("OutOfMemory", message, retriable=True))
-        except Exception as error:
+        except BaseException as error:
+            if not isinstance(error, Exception) and not is_panic(error):
+                raise
             log.error("%s", traceback.format_exc())
             message = f"{type(error).__name__}: {error}; the traceback is in the pod's log"
             return _failed(reporter, StageFailure("InternalError", message, retriable=True))

@@ -113,17 +113,22 @@ def test_a_spec_of_another_contract_or_stage_is_refused(shop: Any, monkeypatch: 
         main.load_spec("train", None)
 
 
+class PanicException(BaseException):
+    """As PyO3 raises it."""
+
+
 @pytest.mark.parametrize(
     ("error", "reason", "code"),
     [
         (MemoryError(), "OutOfMemory", 1),
         (ZeroDivisionError("oh"), "InternalError", 1),
+        (PanicException("of a library in Rust"), "InternalError", 1),
         (StageFailure("SourceEmpty", "no rows"), "SourceEmpty", 64),
         (StageFailure("StoreUnreachable", "no answer", retriable=True), "StoreUnreachable", 1),
     ],
 )
 def test_every_end_has_its_exit_code(
-    shop: Any, monkeypatch: pytest.MonkeyPatch, termination: Path, error: Exception, reason: str, code: int
+    shop: Any, monkeypatch: pytest.MonkeyPatch, termination: Path, error: BaseException, reason: str, code: int
 ) -> None:
     job: JobSpec = shop.job("datasets", shop.dataset_work(), token="never made")
     monkeypatch.setenv("KAON_JOB_SPEC", job.model_dump_json(by_alias=True))

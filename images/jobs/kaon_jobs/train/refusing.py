@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from kaon_jobs.errors import StageFailure
+from kaon_jobs.errors import StageFailure, is_panic
 
 
 @contextmanager
@@ -19,11 +19,8 @@ def refusing(refusal: Callable[[str], StageFailure]) -> Iterator[None]:
         yield
     except (StageFailure, MemoryError):
         raise
-    except Exception as error:
-        raise refusal(first_line(error)) from error
     except BaseException as error:
-        # A panic of Rust code, which tokenizers raises over some files, is no Exception.
-        if type(error).__name__ != "PanicException":
+        if not isinstance(error, Exception) and not is_panic(error):
             raise
         raise refusal(first_line(error)) from error
 
