@@ -10,7 +10,6 @@ says, and, where the step changes no arithmetic, answers as before. Needs the `j
 from __future__ import annotations
 
 import json
-import logging
 import random
 import tempfile
 from dataclasses import dataclass
@@ -176,6 +175,3 @@ def rows_of(classes: int) -> Rows:
         chinese = "".join(draw.choices(CHINESE, k=draw.randint(2, 8))) if row % 4 == 0 else ""
         texts.append(" ".join([*words, chinese]).strip())
     return Rows(texts, np.arange(ROWS, dtype=np.int64) % classes, np.arange(ROWS, dtype=np.int64))
-
-
-logging.getLogger("kaon_jobs").setLevel(logging.ERROR)
