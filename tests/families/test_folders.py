@@ -72,6 +72,10 @@ class TestWeights:
         failure = refused(made("bert", tmp_path, config(num_hidden_layers=layers)))
         assert failure.reason == "ModelWeightsMismatch" and said in failure.message
 
+    def test_a_count_of_parts_without_bounds_is_refused_at_once(self, tmp_path: Path) -> None:
+        failure = refused(made("albert", tmp_path, config(inner_group_num=10**9)))
+        assert failure.reason == "ModelWeightsMismatch" and "modules" in failure.message
+
     def test_one_missing_weight_of_the_encoder_is_refused_by_name(self, tmp_path: Path) -> None:
         lost = "encoder.layer.2.attention.self.query.weight"
         drop = weights(lambda tensors: {name: tensor for name, tensor in tensors.items() if name != lost})

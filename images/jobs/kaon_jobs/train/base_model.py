@@ -8,13 +8,15 @@ directory.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.modules.module import register_module_module_registration_hook
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from kaon.contract.jobspec import TrainWork
@@ -28,6 +30,8 @@ from kaon_jobs.train.refusing import refusing
 _UNUSED = (".bin", ".h5", ".msgpack", ".onnx", ".ot", ".pt", ".pth", ".gguf", ".tflite", ".md")
 _NAMED = 4
 """Weights that a message names."""
+MODULES_FOR_A_TENSOR = 20
+"""The most modules for each tensor of the weights; models of any family have two or three."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +165,8 @@ def _check_size(config: Any, directory: Path, uri: str) -> None:
             f"config.json at {uri} describes {layers:,} layers, and the weights hold {len(held):,} tensors in all. "
             "Upload config.json and the weights of one and the same model.",
         )
-    with refusing(partial(_unreadable, uri, "config.json")), torch.device("meta"):
+    most = MODULES_FOR_A_TENSOR * len(held) + 1000
+    with refusing(partial(_unreadable, uri, "config.json")), torch.device("meta"), _at_most(most, len(held), uri):
         described: Any = AutoModelForSequenceClassification.from_config(config)
     sizes = {id(one): one.numel() * 4 for one in [*described.parameters(), *described.buffers()]}
     if sum(sizes.values()) > MAX_WEIGHT_BYTES:
@@ -170,6 +175,28 @@ def _check_size(config: Any, directory: Path, uri: str) -> None:
             f"by config.json it has {sum(sizes.values()):,} bytes of float32 weights, where {WEIGHTS_FILE} holds "
             f"{sum(held.values()):,}",
         )
+
+
+@contextmanager
+def _at_most(most: int, tensors: int, uri: str) -> Iterator[None]:
+    """Refuses to build more modules than that: without weights they cost hours, not memory."""
+    built = 0
+
+    def count(module: Any, name: str, part: Any) -> None:
+        nonlocal built
+        built += 1
+        if built > most:
+            raise StageFailure(
+                "ModelWeightsMismatch",
+                f"config.json at {uri} describes more than {most:,} modules, and the weights hold {tensors:,} tensors "
+                "in all. Upload config.json and the weights of one and the same model.",
+            )
+
+    hook = register_module_module_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _encoder_weights(model: Any) -> set[str]:
