@@ -33,6 +33,7 @@ def check_edges(directory: Path, examples: Sequence[Any]) -> None:
         return
     model = OnnxTextClassifier(directory, threads=1)
     empty, long = edge_texts(model.tokenizer, examples)
+    lookups: _TableLookups | None = None  # loaded once, and only for a model that answers
     for asked, what in (
         ([long], f"a text of full length, {longest_of(directory)} tokens"),
         ([empty], "an empty text"),
@@ -46,34 +47,46 @@ def check_edges(directory: Path, examples: Sequence[Any]) -> None:
             raise TechniqueFailed(f"the model fails on {what}: {_first_line(error)}") from error
         if not np.isfinite(scores).all():
             raise TechniqueFailed(f"the model answers {what} with what is no number")
-        beyond = rows_out_of_range(directory, inputs)
+        lookups = lookups or _TableLookups(directory / MODEL_FILE)
+        beyond = lookups.out_of_range(inputs)
         if beyond:
             raise TechniqueFailed(f"on {what} the model looks up rows that its tables do not have: {beyond[0]}")
 
 
-def rows_out_of_range(directory: Path, inputs: Inputs) -> list[str]:
-    """What lookups in stored tables ask beyond their rows, in words. A table in four bits answers such all the same."""
-    model = onnx.load(directory / MODEL_FILE)
-    stored = {tensor.name: tensor for tensor in model.graph.initializer}
-    lookups = []
-    for node in model.graph.node:
-        if node.op_type in _TABLES and node.input[0] in stored and node.input[1] not in stored:
-            axis = next((item.i for item in node.attribute if item.name == _TABLES[node.op_type]), 0)
-            lookups.append((node.input[1], int(stored[node.input[0]].dims[axis]), node.input[0]))
-    outside = {name for name, _, _ in lookups} - {item.name for item in model.graph.input}
-    del model.graph.output[:]
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(outside))
-    found = dict(inputs)
-    if outside:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        found.update(zip(sorted(outside), session.run(sorted(outside), inputs), strict=True))
-    return [
-        f"row {int(found[name].max())} of {rows} in {table}"
-        for name, rows, table in lookups
-        if found[name].size and not (found[name].max() < rows and found[name].min() >= -rows)
-    ]
+class _TableLookups:
+    """The lookups of an exported model in its stored tables, which are asked for apart from its answers."""
+
+    def __init__(self, path: Path) -> None:
+        model = onnx.load(path)
+        stored = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._lookups: list[tuple[str, int, str]] = []
+        """Name of the rows asked for, rows of the table, name of the table."""
+        for node in model.graph.node:
+            if node.op_type in _TABLES and node.input[0] in stored and node.input[1] not in stored:
+                axis = next((item.i for item in node.attribute if item.name == _TABLES[node.op_type]), 0)
+                self._lookups.append((node.input[1], int(stored[node.input[0]].dims[axis]), node.input[0]))
+        outside = {name for name, _, _ in self._lookups} - {item.name for item in model.graph.input}
+        self._outside = sorted(outside)
+        """Rows that the model computes. The others are its inputs."""
+        if self._outside:
+            del model.graph.output[:]
+            model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self._outside)
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 3
+            self._session = onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+
+    def out_of_range(self, inputs: Inputs) -> list[str]:
+        """What is asked beyond a table's rows, in words. A table in four bits answers such all the same."""
+        found = dict(inputs)
+        if self._outside:
+            found.update(zip(self._outside, self._session.run(self._outside, inputs), strict=True))
+        return [
+            f"row {int(found[name].max())} of {rows} in {table}"
+            for name, rows, table in self._lookups
+            if found[name].size and not (found[name].max() < rows and found[name].min() >= -rows)
+        ]
 
 
 def _first_line(error: Exception) -> str:
