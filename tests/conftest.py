@@ -27,6 +27,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--without-root", action="store_true", help="leave out tests/e2e, and say so at the end")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """The id of a parameter; None leaves it to pytest.
+
+    Bytes are never part of an id: a compressed file holds the time it was made, and both workers have to find the
+    same ids.
+    """
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """True: leave it out; None: leave it to pytest."""
     # Not the folder itself: what pytest is told to collect by name, it collects.
@@ -44,7 +53,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     seconds: Counter[str] = Counter()
     for outcome in ("", *OUTCOMES):  # "": set-up and tear-down that went well, for their time
         for report in terminalreporter.stats.get(outcome, []):
-            kind = report.nodeid.split("/")[1]
+            parts = report.nodeid.split("/")
+            kind = parts[1] if len(parts) > 1 else "collection"  # workers that found different tests: "gw1"
             seconds[kind] += getattr(report, "duration", 0.0)
             if outcome:
                 counts[kind][outcome] += 1

@@ -36,7 +36,7 @@ CODECS: dict[str, list[tuple[str, str]]] = {
 SPECIAL = ['"', "'", ",", ";", "|", "\t", "\n", '""', '","', "{", "}", "[]", "\\", "#"]
 DELIMITERS = [",", ",", "\t", ";", "|"]
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
-    "gz": gzip.compress,
+    "gz": lambda data: gzip.compress(data, mtime=0),
     "bz2": bz2.compress,
     "xz": lzma.compress,
     "zst": lambda data: bytes(pa.Codec("zstd").compress(data)),

@@ -137,7 +137,7 @@ def zipped() -> bytes:
         ("x.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(512), "is a spreadsheet or document of an old office"),
         ("x.csv", b"<!DOCTYPE html>\n<html><body>Sign in</body></html>", "is a web page. Check that the URI"),
         ("x.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n", "is a pointer of Git LFS"),
-        ("x.csv.gz", gzip.compress(zipped()), "is a ZIP archive or a spreadsheet"),
+        ("x.csv.gz", gzip.compress(zipped(), mtime=0), "is a ZIP archive or a spreadsheet"),
         ("folder/README.md", b"# Data\n", "README.md is a document, which is not read. .* out of the folder"),
         ("folder/LICENSE", b"Free\n", "LICENSE is a document"),
     ],
@@ -162,7 +162,12 @@ def test_what_is_no_data_file_is_refused_by_name_with_one_sentence_and_a_way_out
         ("x.dat", CSV.encode(), {}, r"The format of .*x\.dat cannot be told by its name.*set spec\.format"),
         ("x.csv", b"PAR1", {"format": "csv"}, "is Parquet, and spec.format is csv. Set spec.format to auto"),
         ("x.parquet", b"PARE1234", {}, "is encrypted Parquet. Write it without encryption"),
-        ("x.parquet.gz", gzip.compress(b"PAR1"), {}, "is Parquet compressed as a whole with gzip. Decompress it"),
+        (
+            "x.parquet.gz",
+            gzip.compress(b"PAR1", mtime=0),
+            {},
+            "is Parquet compressed as a whole with gzip. Decompress it",
+        ),
     ],
 )
 def test_a_format_that_cannot_be_told_or_does_not_fit_is_refused(
