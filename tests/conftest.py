@@ -7,10 +7,14 @@ mostly wait, run in one worker, and all others beside them in the other, file by
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from simulation.trust import TRUST, root_key_file
 from xdist.scheduler import LoadScopeScheduling
+
+from kaon_jobs.trust import TRUST_VARIABLE, write_keys
 
 E2E = Path(__file__).parent / "e2e"
 OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
@@ -21,6 +25,17 @@ class ByCluster(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return "e2e" if nodeid.startswith("tests/e2e/") else nodeid.split("::")[0]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Operators and stages that tests start as processes use keys that the tests know, too."""
+    folder = tmp_path_factory.mktemp("keys")
+    write_keys(folder / "trust", TRUST.key("test"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KAON_ROOT_KEY_FILE", str(root_key_file(folder)))
+        patch.setenv(TRUST_VARIABLE, str(folder / "trust"))
+        yield
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

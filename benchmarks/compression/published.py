@@ -101,8 +101,7 @@ def model(store: Path, case: Case, trained_on: InputArtifact, test: Split) -> In
         _write_card(card, folder)
         evaluation = measure(folder, list(values), labels, split="test", threads=case.threads).evaluation
         result = Result(**_times(), training=TrainingResult(evaluation=evaluation, dataset_digest=trained_on.digest))
-        inputs = {"dataset": trained_on.digest}
-        return _published(store, "trainingruns", work, folder, "model", result, inputs=inputs, model=card)
+        return _published(store, "trainingruns", work, folder, "model", result, model=card)
 
 
 def _write_card(card: ModelCard, folder: Path) -> None:
@@ -124,7 +123,9 @@ def _published(
         {
             "provenance": {**who, "kaonVersion": "0", "image": "none"},
             "inputDigest": digest,
-            "output": {"uri": uri(store / plural / digest.removeprefix("sha256:"))},
+            "declaration": digest,
+            "content": {},
+            "output": {"uri": uri(store / plural)},
             "work": work,
         }
     )

@@ -12,8 +12,11 @@ from typing import Any
 
 from kaon.api.report import Result
 from kaon.contract.digest import digest_of
-from kaon.contract.jobspec import InputArtifact, JobSpec, StoreAccess
+from kaon.contract.jobspec import InputArtifact, JobSpec
 from kaon_jobs.artifact import find
+from kaon_jobs.content import with_content
+from kaon_jobs.context import Context
+from kaon_jobs.report import Reporter
 
 
 class StageFailed(Exception):
@@ -35,19 +38,21 @@ class Stages:
         """
         digest = digest_of(work)
         who = {"kind": plural, "namespace": "benchmark", "name": "benchmark", "uid": "0", "generation": 1}
-        output = StoreAccess(uri=uri(self.store / plural / digest.removeprefix("sha256:")))
         job = JobSpec.model_validate(
             {
                 "provenance": {**who, "kaonVersion": "0", "image": "none"},
                 "inputDigest": digest,
-                "output": output.wire(),
+                "declaration": digest,
+                "output": {"uri": uri(self.store / plural)},
                 "work": work,
             }
         )
-        finished = find(output, digest)
+        with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
+            addressed = with_content(job, Context(Reporter(None, None), Path(scratch), "none"))
+        finished = find(addressed)
         if finished is None:
             self._start(job)
-            finished = find(output, digest)
+            finished = find(addressed)
         assert finished is not None, "a stage that ends well leaves an artifact"
         return finished.result(reused=False)
 

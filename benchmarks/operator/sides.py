@@ -152,8 +152,8 @@ def training_job(number: int) -> Object:
         kaon_version="0",
         image=IMAGES.jobs,
     )
-    output = StoreAccess(uri=f"{kaonoperator.STORE}/trainingruns/{digest[7:]}")
-    told = JobSpec(provenance=who, input_digest=digest, report=name, output=output, work=work)
+    output = StoreAccess(uri=f"{kaonoperator.STORE}/{NAMESPACE}/trainingruns")
+    told = JobSpec(provenance=who, input_digest=digest, declaration=digest, report=name, output=output, work=work)
     owner = {**run, "metadata": {"name": name, "namespace": NAMESPACE, "uid": who.uid}}
     made = job(owner, spec, told, IMAGES, name=name, secrets=frozenset())
     for metadata in (made["metadata"], made["spec"]["template"]["metadata"]):

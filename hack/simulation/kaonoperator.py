@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from simulation.programs import Program, fetch, free_port
+from simulation.trust import root_key_file
 
 STORE = "s3://kaon/artifacts"
 
@@ -38,7 +39,8 @@ def started(kubeconfig: Path, log: Path, *flags: str) -> Iterator[KaonOperator]:
     """An operator from its start on; it may not be ready yet."""
     health, metrics = free_port(), free_port()
     ports = ["--health-port", str(health), "--metrics-port", str(metrics)]
-    told = ["--storage-uri", STORE, "--lease-namespace", "default", *ports, *flags]
+    key = ["--root-key-file", str(root_key_file(log.parent))]
+    told = ["--storage-uri", STORE, "--lease-namespace", "default", *key, *ports, *flags]
     with Program.python("kaon.engine.main", *told, log=log, env={"KUBECONFIG": str(kubeconfig)}) as program:
         yield KaonOperator(program, metrics)
 

@@ -6,6 +6,9 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
+from kaon.contract.jobspec import JobSpec
+from simulation.trust import signed
+
 Object = dict[str, Any]
 EVALUATION: Object = {"split": "test", "rows": 100, "accuracy": 0.95, "macroF1": 0.9, "sizeBytes": 1000}
 QUALITY: Object = {
@@ -18,8 +21,9 @@ def finished(told: Object, pod: str) -> Object:
     """The Report's status after a finished stage. `told`: the pod's KAON_JOB_SPEC; `pod`: its name."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     work = told["work"]
+    job = JobSpec.model_validate(told).model_copy(update={"content": {}})
     result = {
-        "artifact": {"uri": told["output"]["uri"], "digest": artifact_digest(told["inputDigest"]), "sizeBytes": 1000},
+        "artifact": {"uri": "", "digest": artifact_digest(told["inputDigest"]), "sizeBytes": 1000},
         "reused": False,
         "cost": {"cpuSeconds": 1, "gpuSeconds": 1, "wallSeconds": 1},
         "startTime": now,
@@ -27,7 +31,7 @@ def finished(told: Object, pod: str) -> Object:
         **_FIGURES[work["stage"]](work),
     }
     progress = {"percent": 100, "phase": "done"}
-    return {"pod": pod, "startTime": now, "progress": progress, "result": result, "error": None}
+    return {"pod": pod, "startTime": now, "progress": progress, **signed(job, result), "error": None}
 
 
 def artifact_digest(input_digest: str) -> str:

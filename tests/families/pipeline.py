@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from simulation.trust import TRUST
 from transformers import AutoModelForSequenceClassification
 
 from kaon.api.report import Result
@@ -22,6 +23,7 @@ from kaon_jobs.edges import edge_texts, spread_texts
 from kaon_jobs.onnx_text import OnnxTextClassifier
 from kaon_jobs.report import Reporter
 from kaon_jobs.train.export import PARITY_TOLERANCE, answers_of_both
+from kaon_jobs.trust import TRUST_VARIABLE, write_keys
 
 from .builders import WORDS
 
@@ -58,6 +60,8 @@ class Pipeline:
         self._runs = 0
         # Behind file:///mnt stands any path of this machine.
         os.environ["KAON_CLAIMS_DIR"] = "/"
+        write_keys(root / "keys", TRUST.key("test"))
+        os.environ[TRUST_VARIABLE] = str(root / "keys")
         self.dataset = self._dataset()
 
     def train(self, base: Path, recipe: dict[str, Any]) -> Result:
@@ -92,7 +96,11 @@ class Pipeline:
         target = self.root / f"served-{self._runs}"
         target.mkdir()
         work = FetchWork(
-            model=InputArtifact(**self._reference(trained)), server="triton", model_name="m", target_dir=str(target)
+            model=InputArtifact(**self._reference(trained)),
+            kind="model",
+            server="triton",
+            model_name="m",
+            target_dir=str(target),
         )
         fetch.run(self._job("servings", work.wire()), work, self._context())
         return target / "repository" / "m" / "1"
@@ -148,7 +156,8 @@ class Pipeline:
             {
                 "provenance": {**provenance, "kaonVersion": "0.0.0", "image": "none"},
                 "inputDigest": digest,
-                "output": {"uri": f"file:///mnt{self.root}/store/{plural}/{digest.removeprefix('sha256:')}"},
+                "declaration": digest,
+                "output": {"uri": f"file:///mnt{self.root}/store/{plural}"},
                 "work": work,
             }
         )

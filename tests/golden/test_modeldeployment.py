@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from simulation.trust import TRUST
 
 from kaon.api.modeldeployment import Batching, ModelDeploymentSpec, Revision, ServedModelReference
 from kaon.controllers.base import Images, Object, Observed, OperatorConfig
@@ -19,6 +20,7 @@ from kaon.resources.router_requests import CHECK
 
 HERE = Path(__file__).parent / "modeldeployment"
 CONFIG = OperatorConfig(
+    trust=TRUST,
     images=Images("kaon/jobs:1", "kaon/triton:1", "kaon/torchserve:1", "kaon/router:1", pull_secrets=("registry",)),
     version="0.1.0",
     storage_secret="kaon-store",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from simulation.trust import TRUST
 
 from kaon.controllers import compressionjob, dataset, trainingrun
 from kaon.controllers.base import Controller, Images, Key, Object, Observed, OperatorConfig
@@ -15,6 +16,7 @@ from kaon.controllers.conditions import parse_timestamp
 
 HERE = Path(__file__).parent / "stages"
 CONFIG = OperatorConfig(
+    trust=TRUST,
     images=Images("kaon/jobs:1", "kaon/triton:1", "kaon/torchserve:1", "kaon/router:1", pull_secrets=("registry",)),
     version="0.1.0",
     storage_uri="s3://kaon/artifacts",

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 from harness import Kubectl, OperatorProcess, eventually
 from hostile.values import READY
+from simulation.trust import signed, told
 
 from localcluster import Cluster
 
@@ -157,7 +158,9 @@ def make_ready(kubectl: Kubectl, namespace: str = FLOOD) -> None:
         artifact = {"uri": f"s3://kaon/artifacts/{name}", "digest": DIGEST, "sizeBytes": 1000}
         result = {"artifact": artifact, "startTime": now, "completionTime": now, **_RESULTS[kind]}
         eventually(lambda f=found: kubectl.get("report", f, namespace), f"the Report of {name}", 60)
-        kubectl.patch_status("report", found, namespace, {"result": result})
+        job = kubectl.get("job", found, namespace)
+        assert job is not None
+        kubectl.patch_status("report", found, namespace, signed(told(job), result))
         kubectl("wait", f"{kind.lower()}/{name}", "-n", namespace, "--for=condition=Ready", "--timeout=60s")
 
 

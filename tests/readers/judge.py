@@ -14,6 +14,7 @@ from kaon.contract.digest import digest_of
 from kaon.contract.jobspec import DatasetWork, JobSpec
 from kaon_jobs.context import Context
 from kaon_jobs.data import stage
+from kaon_jobs.data.fetch import fetch_sources
 from kaon_jobs.data.read import read_sources
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.report import Reporter
@@ -39,7 +40,9 @@ def judge(one: Input, folder: Path) -> tuple[str, str]:
         **one.changes,
     }
     try:
-        table, (source,) = read_sources(DatasetWork.model_validate(work), folder / "raw", lambda uri, share: None)
+        asked = DatasetWork.model_validate(work)
+        context = Context(Reporter(None, None), folder / "scratch", "attempt-1")
+        table, (source,) = read_sources(asked, fetch_sources(asked, context), lambda uri, share: None)
     except StageFailure as failure:
         return _refused(one, failure)
     except Exception as error:
@@ -86,7 +89,8 @@ def _stage(one: Input, work: dict[str, Any], folder: Path) -> tuple[str, str]:
                 "image": "none",
             },
             "inputDigest": digest,
-            "output": {"uri": f"file:///mnt{folder}/store/{digest.removeprefix('sha256:')}"},
+            "declaration": digest,
+            "output": {"uri": f"file:///mnt{folder}/store"},
             "work": work,
         }
     )

@@ -11,10 +11,11 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from simulation.trust import signed
 from tests.unit.controllers.world import NAMESPACE, compression_result, dataset_result, training_result
 
 from kaon.api.base import API_VERSION
-from kaon.contract.jobspec import SPEC_VARIABLE
+from kaon.contract.jobspec import SPEC_VARIABLE, JobSpec
 from kaon.controllers.base import Key, Object
 
 from .engine import Engine
@@ -217,9 +218,10 @@ class Environment:
     def _resulting(self, told: Object, report: int, reused: bool, ended: str) -> int:
         result = MAKERS[told["work"]["stage"]]()
         digest = made_of(told)
-        result["artifact"] = {"uri": told["output"]["uri"], "digest": digest, "sizeBytes": 10}
+        result["artifact"] = {"uri": "", "digest": digest, "sizeBytes": 10}
         times = {"startTime": NOW_TEXT, "completionTime": ended}
-        return self._with(report, {"result": {**result, **times, "reused": reused}})
+        job = JobSpec.model_validate(told).model_copy(update={"content": {}})
+        return self._with(report, signed(job, {**result, **times, "reused": reused}))
 
     def _with(self, number: int, status: Object) -> int:
         return self._objects.number({**self._objects[number], "status": status})

@@ -1,7 +1,8 @@
 """Artifacts: a folder whose manifest `kaon.json` is put last and only once. Written, found, read and verified here.
 
-Files of one attempt lie under `<folder>/<attempt>/`; the first manifest that is put makes its attempt the artifact,
-and every other attempt adopts it. Nothing leaves this module unverified. Touches the store and local directories.
+Files of one attempt lie under `<folder>/<attempt>/`, with the signature of the trust domain; the first manifest that is
+put makes its attempt the artifact, and every other attempt adopts it. The store is not trusted: whatever is read is
+checked for signature, address, kind, inputs and hashes. Touches the store and local directories.
 """
 
 from __future__ import annotations
@@ -11,21 +12,25 @@ import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from pydantic import ValidationError
 
 from kaon.api.common import ArtifactStatus
 from kaon.api.report import Result
+from kaon.contract.address import artifact_uri
 from kaon.contract.digest import canonical_json
 from kaon.contract.jobspec import InputArtifact, JobSpec, StoreAccess
-from kaon.contract.manifest import MANIFEST_NAME, ArtifactFile, Manifest, ModelCard
+from kaon.contract.manifest import MANIFEST_NAME, SIGNATURE_NAME, ArtifactFile, Manifest, ModelCard
+from kaon.contract.signing import SignatureInvalid
+from kaon_jobs import modelsigning
 from kaon_jobs.errors import ArtifactCorrupted, ObjectNotFound, StageFailure
+from kaon_jobs.lineage import ArtifactKind, inputs_of, kinds_of
 from kaon_jobs.store import Progress, Store, open_store, safe_path, sha256_file
+from kaon_jobs.trust import signing_key, trusted_keys
 
 log = logging.getLogger(__name__)
 
-ArtifactKind = Literal["dataset", "model", "compressed-model", "verdict"]
+MODELS: Collection[ArtifactKind] = frozenset({"model", "compressed-model"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,32 +56,24 @@ class Artifact:
         return self.manifest.result.model_copy(update={"artifact": artifact, "reused": reused})
 
 
-def find(output: StoreAccess, input_digest: str) -> Artifact | None:
-    """The finished artifact of a stage's output folder, or None when no attempt has finished.
+def find(job: JobSpec) -> Artifact | None:
+    """The finished artifact of a job, every byte of it verified, or None when no attempt has finished.
 
     Raises:
-        ArtifactCorrupted: there is a manifest, but of another input, or its files are gone.
+        ArtifactCorrupted: there is a manifest, but nobody trusted has signed it, it is of another address, kind or
+            input, or its files are gone or have other bytes.
     """
+    output = _output(job)
     store = open_store(output.uri, output.secret)
     try:
         data = store.read(MANIFEST_NAME)
     except ObjectNotFound:
         return None
-    artifact = _parse(store, data)
-    way_out = f"delete {store.uri}/{MANIFEST_NAME} or set spec.rerun to make it again"
-    if artifact.manifest.input_digest != input_digest:
-        raise ArtifactCorrupted(
-            f"{store.uri} should hold the artifact of input {input_digest}, but its manifest says "
-            f"{artifact.manifest.input_digest}; {way_out}"
-        )
-    present = {entry.path: entry.size for entry in store.entries(artifact.manifest.attempt)}
-    for file in artifact.manifest.files:
-        if present.get(file.path) != file.size_bytes:
-            raise ArtifactCorrupted(
-                f"{store.uri}/{artifact.manifest.attempt}/{file.path} should have {file.size_bytes} bytes, "
-                f"the store has {present.get(file.path, 'no such file')}; {way_out}"
-            )
-    return artifact
+    try:
+        return _finished(store, data, job)
+    except ArtifactCorrupted as error:
+        way_out = f"Delete {store.uri}/{MANIFEST_NAME}, or set spec.rerun, to make the artifact again."
+        raise ArtifactCorrupted(f"{error.message}. {way_out}") from error
 
 
 def publish(
@@ -86,7 +83,6 @@ def publish(
     kind: ArtifactKind,
     attempt: str,
     result: Result,
-    inputs: dict[str, str] | None = None,
     model: ModelCard | None = None,
     progress: Progress | None = None,
 ) -> Result:
@@ -96,27 +92,33 @@ def publish(
     two artifacts of one input.
 
     Args:
-        inputs: role -> artifact digest of what was read, e.g. {"dataset": "sha256:…"}.
         result: without `artifact`; it is stored in the manifest as it is.
+
+    Raises:
+        ArtifactCorrupted: another manifest is there, and it is not what an attempt at this job would have left.
     """
     output = _output(job)
     store = open_store(output.uri, output.secret)
+    key = signing_key()
     files = [_describe(path, directory) for path in sorted(directory.rglob("*")) if path.is_file()]
     store.child(attempt).upload_folder(directory, progress)
     manifest = Manifest(
         kind=kind,
-        input_digest=job.input_digest,
+        address=job.address,
+        content=job.content or {},
         attempt=attempt,
         files=files,
-        inputs=inputs or {},
+        inputs=inputs_of(job),
         provenance=job.provenance,
         model=model,
-        result=result.model_copy(update={"artifact": None, "reused": False}),
+        result=result.model_copy(update={"artifact": None, "content": job.content or {}, "reused": False}),
     )
     data = canonical_json(manifest.wire())
+    # Before the manifest: an artifact without its signature is none, at no moment.
+    store.write(modelsigning.signature_path(manifest), modelsigning.sign(manifest, data, key))
     if store.create(MANIFEST_NAME, data):
         return _parse(store, data).result(reused=False)
-    winner = _parse(store, store.read(MANIFEST_NAME))
+    winner = _finished(store, store.read(MANIFEST_NAME), job)
     log.info("another attempt (%s) has finished this artifact first; adopting it", winner.manifest.attempt)
     if winner.manifest.attempt != attempt:
         _discard(store, attempt, files)
@@ -127,20 +129,23 @@ def fetch(
     source: InputArtifact,
     target: Path,
     *,
+    kinds: Collection[ArtifactKind],
     only: Collection[str] | Callable[[Manifest], Collection[str]] | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
     """Copies an artifact's files into a directory, every byte verified against the digest asked for.
 
     Args:
+        kinds: what it may be.
         only: paths to copy, or what says so from the manifest; default all. A path that the artifact lacks is an error.
 
     Raises:
-        ArtifactCorrupted: the manifest or a file has other bytes than its digest says.
+        ArtifactCorrupted: the manifest or a file has other bytes than its digest says, nobody trusted has signed it,
+            or it is of another kind or address.
         ObjectNotFound: reason ArtifactNotFound; there is no artifact under the URI.
     """
     store = open_store(source.uri, source.secret)
-    artifact = load(source)
+    artifact = load(source, kinds=kinds)
     wanted = {file.path: file for file in artifact.manifest.files}
     if only is not None:
         names = only(artifact.manifest) if callable(only) else only
@@ -176,8 +181,8 @@ def fetch(
     return artifact
 
 
-def load(source: InputArtifact) -> Artifact:
-    """The manifest of an artifact, verified against the digest asked for. Copies no files."""
+def load(source: InputArtifact, *, kinds: Collection[ArtifactKind]) -> Artifact:
+    """The manifest of an artifact: its signature is verified, and its digest is the one asked for. Copies no files."""
     store = open_store(source.uri, source.secret)
     try:
         data = store.read(MANIFEST_NAME)
@@ -191,7 +196,59 @@ def load(source: InputArtifact) -> Artifact:
             f"{store.uri}/{MANIFEST_NAME} is not the artifact that was asked for: "
             f"expected {source.digest}, found {actual}"
         )
-    return _parse(store, data)
+    return _trusted(store, data, kinds)
+
+
+def _finished(store: Store, data: bytes, job: JobSpec) -> Artifact:
+    """What another attempt at this job has left, checked to be just that."""
+    artifact = _trusted(store, data, kinds_of(job))
+    manifest = artifact.manifest
+    told = {"address": job.address, "content": job.content or {}, "inputs": inputs_of(job)}
+    found = {"address": manifest.address, "content": manifest.content, "inputs": manifest.inputs}
+    for name, expected in told.items():
+        if found[name] != expected:
+            raise ArtifactCorrupted(f"{store.uri} should be of {name} {expected}; its manifest says {found[name]}")
+    folder = store.child(manifest.attempt)
+    for file in manifest.files:
+        _check_stored(folder, file)
+    return artifact
+
+
+def _trusted(store: Store, data: bytes, kinds: Collection[ArtifactKind]) -> Artifact:
+    """A manifest that a trusted key has signed, of the kind that was asked for, and of the address where it lies."""
+    artifact = _parse(store, data)
+    manifest = artifact.manifest
+    where = f"{store.uri}/{MANIFEST_NAME}"
+    safe_path(manifest.attempt)
+    try:
+        modelsigning.verify(store.read(modelsigning.signature_path(manifest)), manifest, data, trusted_keys())
+    except ObjectNotFound as error:
+        raise ArtifactCorrupted(
+            f"{where} is not trusted: {modelsigning.signature_path(manifest)} is missing"
+        ) from error
+    except SignatureInvalid as error:
+        raise ArtifactCorrupted(f"{where} is not trusted: {error}") from error
+    if manifest.kind not in kinds:
+        raise ArtifactCorrupted(f"{where} is of a {manifest.kind}; {' or '.join(sorted(kinds))} was expected")
+    if artifact_uri("", manifest.address) != f"/{store.uri.rpartition('/')[2]}":
+        raise ArtifactCorrupted(f"{where} is of the address {manifest.address}, and lies in the folder of another")
+    return artifact
+
+
+def _check_stored(folder: Store, file: ArtifactFile) -> None:
+    digest, size = hashlib.sha256(), 0
+    safe_path(file.path)
+    try:
+        for chunk in folder.stream(file.path):
+            digest.update(chunk)
+            size += len(chunk)
+    except ObjectNotFound as error:
+        raise ArtifactCorrupted(f"{folder.uri}/{file.path} is in the manifest and not in the store") from error
+    if size != file.size_bytes or digest.hexdigest() != file.sha256:
+        raise ArtifactCorrupted(
+            f"{folder.uri}/{file.path} should have sha256 {file.sha256} ({file.size_bytes} bytes), "
+            f"the store has {digest.hexdigest()} ({size} bytes)"
+        )
 
 
 def _parse(store: Store, data: bytes) -> Artifact:
@@ -210,16 +267,16 @@ def _describe(path: Path, directory: Path) -> ArtifactFile:
 
 def _discard(store: Store, attempt: str, files: list[ArtifactFile]) -> None:
     try:
-        store.delete([f"{attempt}/{file.path}" for file in files])
+        store.delete([f"{attempt}/{name}" for name in (SIGNATURE_NAME, *(file.path for file in files))])
     except StageFailure as error:
         # The artifact is complete without this; a policy that forbids deleting is no reason to fail.
         log.warning("files of the superseded attempt %s stay in the store: %s", attempt, error.message)
 
 
 def _output(job: JobSpec) -> StoreAccess:
-    if job.output is None:
+    if job.artifact is None:
         raise StageFailure("InvalidSpec", f"a {job.work.stage} job needs `output`: where its artifact goes")
-    return job.output
+    return job.artifact
 
 
 def _digest(data: bytes) -> str:

@@ -9,15 +9,20 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kaon.api.common import Cost
 from kaon_jobs.errors import Terminated
 from kaon_jobs.report import Reporter
+
+if TYPE_CHECKING:
+    from kaon_jobs.data.fetch import FetchedSource
+    from kaon_jobs.train.fetch import BaseModel
 
 
 def now() -> str:
@@ -34,6 +39,10 @@ class Context:
     """Scratch space of this attempt alone; gone with the pod."""
     attempt: str
     """Prefix of this attempt's files in the store."""
+    sources: Sequence[FetchedSource] | None = None
+    """Of a Dataset, once they are copied."""
+    base_model: BaseModel | None = None
+    """Of a TrainingRun, once it is copied."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Set when SIGTERM has come."""
     start_time: str = field(default_factory=now)

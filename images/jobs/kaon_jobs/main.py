@@ -19,6 +19,7 @@ from types import FrameType
 from pydantic import ValidationError
 
 from kaon.api.report import Result, StageError
+from kaon.contract.attestation import attest
 from kaon.contract.jobspec import (
     CONTRACT_VERSION,
     EXIT_TERMINATED,
@@ -34,9 +35,11 @@ from kaon.contract.jobspec import (
 )
 from kaon_jobs import artifact
 from kaon_jobs.apiserver import in_cluster
+from kaon_jobs.content import with_content
 from kaon_jobs.context import Context, attempt_id, now
 from kaon_jobs.errors import StageFailure, Terminated, is_panic
 from kaon_jobs.report import IDLE_STOPS, Reporter, ResultNotDelivered, write_termination_message
+from kaon_jobs.trust import signing_key
 
 log = logging.getLogger("kaon-job")
 
@@ -76,9 +79,10 @@ def run(stage: str, spec_file: Path | None) -> int:
         try:
             if not reporter.start(context.start_time):
                 return 0
+            job = with_content(job, context)
             result = _finished(job, context) or _work(job, context)
             if result is not None:
-                reporter.result(result)
+                reporter.result(result, attest(job, result.wire(), signing_key()))
             reporter.close()
             return 0
         except Terminated:
@@ -125,7 +129,7 @@ def load_spec(stage: str, spec_file: Path | None) -> JobSpec:
 def _finished(job: JobSpec, context: Context) -> Result | None:
     if job.output is None or job.work.stage == "fetch":
         return None
-    found = artifact.find(job.output, job.input_digest)
+    found = artifact.find(job)
     if found is None:
         return None
     log.info("%s holds the finished artifact of this input already", found.uri)

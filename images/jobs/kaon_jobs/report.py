@@ -122,8 +122,10 @@ class Reporter:
         log.info("resumed from step %d", step)
         self._merge({"resumedFromStep": step}, urgent=True)
 
-    def result(self, result: Result) -> None:
+    def result(self, result: Result, signature: str) -> None:
         """The stage is finished. Where another attempt has told its result meanwhile, that one stands.
+
+        `signature`: of the result, with the trust domain's key.
 
         Raises:
             ResultNotDelivered: the API server could not be told for ten minutes, or refuses.
@@ -131,7 +133,7 @@ class Reporter:
         artifact = result.artifact
         what = f"{artifact.uri} {artifact.digest}" if artifact else "no artifact"
         log.info("finished%s: %s", " (reused)" if result.reused else "", what)
-        done: dict[str, Any] = {"result": result.wire(), "error": None, "idleStops": None}
+        done: dict[str, Any] = {"result": result.wire(), "resultSignature": signature, "error": None, "idleStops": None}
         if not self._close(done, RESULT_PATIENCE_SECONDS):
             raise ResultNotDelivered(f"the Report {self._report} could not be told of the result")
 

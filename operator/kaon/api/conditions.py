@@ -21,6 +21,7 @@ ALWAYS: Final = (READY, RECONCILING, STALLED, INPUTS_READY)
 REFERENCE_NOT_FOUND: Final = "ReferenceNotFound"
 INPUTS_NOT_READY: Final = "InputsNotReady"
 INPUTS_FAILED: Final = "InputsFailed"
+RESULT_UNTRUSTED: Final = "ResultUntrusted"
 STORAGE_NOT_CONFIGURED: Final = "StorageNotConfigured"
 SUSPENDED: Final = "Suspended"
 PENDING: Final = "Pending"

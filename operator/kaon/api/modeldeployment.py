@@ -87,6 +87,7 @@ class Revision(ApiModel):
     batching: Batching
     artifact_uri: str = Field(max_length=2048)
     artifact_digest: Digest
+    evaluation_digest: Digest | None = Field(default=None, description="Of the evaluation that the gates judged.")
     secret_name: str | None = Field(default=None, max_length=253, description="Secret that opens the artifact's store.")
     latency_p99_ms: Figure | None = Field(default=None, description="The evaluation's, for the latency alert.")
     since: str = Field(json_schema_extra={"format": "date-time"})

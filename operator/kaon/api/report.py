@@ -64,6 +64,9 @@ class Result(ApiModel):
     """The end of a stage. `artifact` is absent only when a compression found nothing that keeps its budget."""
 
     artifact: ArtifactStatus | None = None
+    content: dict[Annotated[str, Field(max_length=64)], Digest] = Field(
+        default_factory=dict, max_length=32, description="Role -> digest of the bytes of each source or base model."
+    )
     reused: bool = False
     cost: Cost = Field(default_factory=Cost)
     start_time: str = Field(json_schema_extra={"format": "date-time"})
@@ -95,4 +98,7 @@ class ReportStatus(ApiModel):
     last_checkpoint: Checkpoint | None = None
     resumed_from_step: Count | None = None
     result: Result | None = None
+    result_signature: str | None = Field(
+        default=None, max_length=256, description="Of the result, with the trust domain's key; base64."
+    )
     error: StageError | None = None

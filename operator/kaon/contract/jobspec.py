@@ -14,6 +14,7 @@ from kaon.api.base import ApiModel
 from kaon.api.compressionjob import Budget, SearchLimits, Step, Target
 from kaon.api.dataset import Clean, DataSchema, Source, Split
 from kaon.api.trainingrun import BaseModelSource, CheckpointPolicy, Recipe
+from kaon.contract.address import address_of, artifact_uri
 
 CONTRACT_VERSION = 1
 EXIT_WRONG_INPUT = 64
@@ -22,6 +23,14 @@ EXIT_TERMINATED = 143
 SPEC_VARIABLE = "KAON_JOB_SPEC"
 SECRETS_DIR = "/var/run/kaon/secrets"
 """Each Secret is mounted read-only as SECRETS_DIR/<Secret name>; its keys are files named like the store's options."""
+TRUST_DIR = "/var/run/kaon/trust"
+"""Where the keys of the trust domain are mounted."""
+SIGNING_SECRET = "kaon-signing"
+"""Name of the Secret with these keys, in each namespace."""
+SIGNING_KEY_FILE = "signing.key"
+"""The private key, PEM. Only stage pods have it."""
+TRUSTED_KEYS_FILE = "trusted.pem"
+"""The public keys whose signatures count, PEM."""
 WORK_DIR = "/var/lib/kaon"
 """The writable scratch volume of a stage's pod (emptyDir); HOME and TMPDIR lie in it."""
 
@@ -114,6 +123,12 @@ class FetchWork(ApiModel):
 
     stage: Literal["fetch"] = "fetch"
     model: InputArtifact
+    kind: Literal["model", "compressed-model"] = Field(description="Of the artifact; another one is refused.")
+    evaluation: str | None = Field(
+        default=None,
+        description="Digest of the evaluation that the gates judged; another one is refused. None: of a revision that "
+        "was promoted before this was written down.",
+    )
     server: Literal["triton", "torchserve"]
     model_name: str
     target_dir: str
@@ -130,9 +145,33 @@ class JobSpec(ApiModel):
 
     contract: int = CONTRACT_VERSION
     provenance: Provenance
-    input_digest: str
+    input_digest: str = Field(description="Names the stage's Job and Report: of all that was declared for it.")
+    declaration: str = Field(
+        default="", description="Digest of what was declared, without what only says where bytes are found."
+    )
     report: str | None = Field(default=None, description="Name of the Report to patch, in the pod's namespace.")
     output: StoreAccess | None = Field(
-        default=None, description="Folder of the artifact to make: <store>/<kind plural>/<input digest hex>."
+        default=None, description="Folder of the kind's artifacts: <store>/<trust domain>/<kind plural>."
+    )
+    content: dict[str, str] | None = Field(
+        default=None, description="Role -> digest of what the declaration stands for; the pod finds them out."
     )
     work: Work
+
+    @property
+    def address(self) -> str:
+        """The address of the artifact.
+
+        Raises:
+            ValueError: the content is not known yet.
+        """
+        if self.content is None:
+            raise ValueError("the content of the inputs is not known yet")
+        return address_of(self.declaration, self.content)
+
+    @property
+    def artifact(self) -> StoreAccess | None:
+        """The artifact's own folder; None when the job makes none."""
+        if self.output is None:
+            return None
+        return self.output.model_copy(update={"uri": artifact_uri(self.output.uri, self.address)})

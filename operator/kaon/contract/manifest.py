@@ -15,6 +15,8 @@ from kaon.api.report import Result
 from kaon.contract.jobspec import Provenance
 
 MANIFEST_NAME = "kaon.json"
+SIGNATURE_NAME = "kaon.sig"
+"""Beside the attempt's files: the signature of the manifest and of all files, as OpenSSF Model Signing has it."""
 MANIFEST_VERSION = 1
 TEXT_TASK = "text-classification"
 
@@ -71,7 +73,8 @@ class Manifest(ApiModel):
 
     version: int = MANIFEST_VERSION
     kind: Literal["dataset", "model", "compressed-model", "verdict"]
-    input_digest: str
+    address: str = Field(description="Of the declaration and the content of its inputs.")
+    content: dict[str, str] = Field(default_factory=dict, description="Role -> digest of each source or base model.")
     attempt: str = Field(description="Prefix of the files in the folder.")
     files: list[ArtifactFile]
     inputs: dict[str, str] = Field(default_factory=dict, description="Role -> artifact digest: the lineage.")

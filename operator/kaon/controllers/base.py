@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from kaon.contract.trust import TrustDomains
 from kaon.resources.base import Child, Images, Key, Object, key_of
 
 __all__ = [
@@ -32,6 +33,7 @@ class OperatorConfig:
 
     images: Images
     version: str
+    trust: TrustDomains
     storage_uri: str | None = None
     storage_secret: str | None = None
     cluster_domain: str = "cluster.local"

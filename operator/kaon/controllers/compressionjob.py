@@ -80,7 +80,7 @@ def _sentence(found: CompressionResult) -> str:
     return f"Accepted {found.chosen or ''}: {doubt}{', '.join(part for part in (size, speed, drop) if part)}."
 
 
-STAGE = Stage(KIND, "compressionjobs", "cjob", CompressionJobSpec, resolve, judge)
+STAGE = Stage(KIND, "compressionjobs", "cjob", "compression", CompressionJobSpec, resolve, judge)
 
 
 def plan(observed: Observed) -> Plan:

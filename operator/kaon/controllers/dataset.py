@@ -11,7 +11,7 @@ from kaon.contract.jobspec import DatasetSource, DatasetWork, StoreAccess
 from kaon.controllers.base import Controller, Key, Object, Observed, Plan
 from kaon.controllers.conditions import State
 from kaon.controllers.gates import Gate, failures
-from kaon.controllers.stage import Ready, Stage, Verdict, declared, failed, succeeded
+from kaon.controllers.stage import Ready, Stage, Verdict, claims, declared, failed, succeeded
 from kaon.controllers.stage_plan import plan_stage
 
 # The gate is judged on the counts of the finished stage: editing it runs nothing again.
@@ -35,10 +35,12 @@ def resolve(observed: Observed, spec: DatasetSpec, store: StoreAccess) -> Ready 
         split=spec.split,
     )
     address = declared(spec, JUDGED_HERE)
-    # Which Secret opens a source cannot change its bytes.
+    # Which Secret opens a source is no part of the address: the bytes that it leads to are.
     address["sources"] = [{name: v for name, v in item.items() if name != "secretRef"} for item in address["sources"]]
     secrets = frozenset(item.secret for item in sources if item.secret) | ({store.secret} if store.secret else set())
-    return Ready(work, address, secrets)
+    opened_by = [source.secret_ref.name if source.secret_ref else "" for source in spec.sources]
+    selection = {"secrets": opened_by} if any(opened_by) else {}
+    return Ready(work, address, secrets, {**selection, **claims(spec)})
 
 
 def _fields(model: ApiModel) -> dict[str, object]:
@@ -84,7 +86,7 @@ def judge(spec: DatasetSpec, result: Result) -> Verdict:
     return Verdict(succeeded(f"{counts} of {len(found.classes)} classes.{left_out}"), fields)
 
 
-STAGE = Stage(KIND, "datasets", "dset", DatasetSpec, resolve, judge)
+STAGE = Stage(KIND, "datasets", "dset", "dataset", DatasetSpec, resolve, judge)
 
 
 def plan(observed: Observed) -> Plan:

@@ -17,6 +17,7 @@ from kaon.resources.serving_networkpolicy import server_network_policy
 from kaon.resources.serving_pdb import disruption_budget
 from kaon.resources.serving_ports import revision_name, router_name
 from kaon.resources.serving_service import server_host, server_service
+from kaon.resources.signing import signing_secret
 
 
 def children_of(observed: Observed, spec: ModelDeploymentSpec, roles: Roles) -> tuple[Child, ...]:
@@ -43,7 +44,9 @@ def children_of(observed: Observed, spec: ModelDeploymentSpec, roles: Roles) -> 
         wanted.append(pod_monitor(observed.obj, digest))
     if "PrometheusRule" in observed.capabilities and roles.stable is not None:
         wanted.append(prometheus_rule(observed.obj, spec, roles.stable, digest))
-    return tuple(Child(item) for item in wanted if item is not None)
+    namespace = observed.obj["metadata"]["namespace"]
+    keys = signing_secret(namespace, observed.config.trust.key(namespace))
+    return (keys, *(Child(item) for item in wanted if item is not None))
 
 
 def _without_old_servers(observed: Observed, roles: Roles) -> Roles:

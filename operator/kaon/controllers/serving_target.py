@@ -66,7 +66,8 @@ def resolve(observed: Observed, spec: ModelDeploymentSpec, stable: Revision | No
         return NoTarget(state, results, artifact)
     secret = _secret(spec) or secret_of(found, observed.config)
     latency = evaluation.latency_ms.p99 if evaluation.latency_ms else None
-    revision, digest = _revision(observed, spec, artifact.uri, artifact.digest, secret, latency)
+    judged = digest_of(evaluation.wire())
+    revision, digest = _revision(observed, spec, artifact.uri, artifact.digest, judged, secret, latency)
     return Target(revision, digest, artifact, results)
 
 
@@ -74,7 +75,13 @@ def _pinned(observed: Observed, spec: ModelDeploymentSpec, stable: Revision) -> 
     # Its evidence was looked at when it was promoted, and its maker may have made something else since.
     secret = _secret(spec) or stable.secret_name
     revision, digest = _revision(
-        observed, spec, stable.artifact_uri, stable.artifact_digest, secret, stable.latency_p99_ms
+        observed,
+        spec,
+        stable.artifact_uri,
+        stable.artifact_digest,
+        stable.evaluation_digest,
+        secret,
+        stable.latency_p99_ms,
     )
     previous = observed.obj.get("status", {}).get("gates", [])
     return Target(revision, digest, None, tuple(GateResult.model_validate(item) for item in previous))
@@ -89,6 +96,7 @@ def _revision(
     spec: ModelDeploymentSpec,
     uri: str,
     artifact_digest: str,
+    evaluation_digest: str | None,
     secret: str | None,
     latency_p99_ms: float | None,
 ) -> tuple[Revision, str]:
@@ -110,6 +118,7 @@ def _revision(
         batching=spec.batching,
         artifact_uri=uri,
         artifact_digest=artifact_digest,
+        evaluation_digest=evaluation_digest,
         secret_name=secret,
         latency_p99_ms=latency_p99_ms,
         since=timestamp(observed.now),

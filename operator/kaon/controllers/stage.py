@@ -35,6 +35,9 @@ class Ready:
     declared: Mapping[str, Any]
     """The part of the spec and the digests of the inputs that can change the result; the digest is made of it."""
     secrets: frozenset[str]
+    selection: Mapping[str, Any] = field(default_factory=dict)
+    """What only says where the declared bytes are found: claims and Secrets. Another selection is another run of the
+    stage, which finds the finished artifact when the bytes are the same."""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """The part of the kind's status that follows from the inputs alone."""
 
@@ -56,6 +59,8 @@ class Stage:
     kind: str
     plural: str
     short_name: str
+    program: str
+    """The part of a result that this kind's program fills."""
     spec_model: type[StageSpec]
     resolve: Callable[[Observed, Any, StoreAccess], Ready | State]
     """(observed, parsed spec, the stage's store) -> the work, or why it waits."""
@@ -94,6 +99,12 @@ def declared(spec: StageSpec, leave_out: frozenset[str] = frozenset()) -> dict[s
     content = spec.declared()
     found = {name: value for name, value in content.items() if name not in NOT_IN_DIGEST | leave_out}
     return found | ({"storage": content["storage"]["uri"]} if "storage" in content else {})
+
+
+def claims(spec: StageSpec) -> dict[str, Any]:
+    """The claims that the stage's file URIs lead into: mount path -> claim."""
+    volumes = spec.pod_template.volumes
+    return {"claims": {item.mount_path: item.persistent_volume_claim for item in volumes}} if volumes else {}
 
 
 def await_reference(observed: Observed, key: Key, field_path: str) -> State | Object:

@@ -16,8 +16,10 @@ from pydantic import ValidationError
 from kaon.api import conditions as c
 from kaon.api.common import StageSpec
 from kaon.api.report import ReportStatus, Result
+from kaon.contract.address import address_of, artifact_uri, stage_folder
+from kaon.contract.attestation import RESULT_TYPE, attested
 from kaon.contract.digest import digest_of, short
-from kaon.contract.jobspec import JobSpec, Provenance, StoreAccess
+from kaon.contract.jobspec import SIGNING_SECRET, JobSpec, Provenance, StoreAccess
 from kaon.controllers.base import Child, EventRecord, Key, Object, Observed, Plan
 from kaon.controllers.conditions import Claim, State, conditions_of, parse_timestamp, timestamp
 from kaon.controllers.diagnosis import death_cause, living_cause
@@ -36,7 +38,10 @@ from kaon.resources import labels
 from kaon.resources.access import job_access
 from kaon.resources.job import job, suspension
 from kaon.resources.report import report
+from kaon.resources.signing import signing_secret
 
+PROGRAMS = ("dataset", "training", "compression")
+"""The parts of a result, of which a program fills its own."""
 PODS_GRACE_SECONDS = 30
 """How long the cluster may take to make a Job's pod before it is said that it makes none."""
 RESULT_GRACE_SECONDS = 30
@@ -119,8 +124,23 @@ class _Run:
     inputs: Ready
 
     @cached_property
-    def digest(self) -> str:
+    def declaration(self) -> str:
         return digest_of({"kind": self.stage.kind, **self.inputs.declared})
+
+    @cached_property
+    def digest(self) -> str:
+        if not self.inputs.selection:
+            return self.declaration
+        return digest_of({"declaration": self.declaration, "selection": self.inputs.selection})
+
+    @property
+    def namespace(self) -> str:
+        return str(self.observed.obj["metadata"]["namespace"])
+
+    @property
+    def folder(self) -> str:
+        """Where the stage's artifact goes."""
+        return stage_folder(self.store.uri, self.observed.config.trust.domain(self.namespace), self.stage.plural)
 
     @cached_property
     def name(self) -> str:
@@ -146,7 +166,8 @@ class _Run:
         found_report = self.observed.children.get(self.report_key)
         said = ReportStatus.model_validate((found_report or {}).get("status", {}))
         if said.result is not None:
-            return self._done(found_job, said, said.result)
+            doubt = self._doubt(found_report or {}, said, said.result)
+            return self._done(found_job, said, said.result) if doubt is None else self._distrusted(found_job, doubt)
         if found_job is None and self._failed_before():
             return self._still_failed()
         if found_job is None:
@@ -178,6 +199,38 @@ class _Run:
         }
         jobs = (Child(found_job, mode="keep"),) if found_job else ()
         return self._finish(jobs, verdict.state, fields=fields, outcome=outcome)
+
+    def _doubt(self, found_report: Object, said: ReportStatus, result: Result) -> str | None:
+        """Why a result is not believed; None when it is signed, for this Report, and names the folder that was told."""
+        claimed = attested(
+            found_report["status"]["result"],
+            report=self.name,
+            namespace=self.namespace,
+            owner_uid=self.observed.obj["metadata"]["uid"],
+            stage=self.inputs.work.stage,
+            input_digest=self.digest,
+        )
+        key = self.observed.config.trust.key(self.namespace).public
+        if said.result_signature is None or not key.verifies(RESULT_TYPE, claimed, said.result_signature):
+            return (
+                f"it is not signed for this Report with the key of the trust domain "
+                f"{self.observed.config.trust.domain(self.namespace)!r} (key {key.id[:12]})"
+            )
+        told = [name for name in PROGRAMS if getattr(result, name) is not None]
+        if told != [self.stage.program]:
+            return f"it has the figures of {' and '.join(told) or 'no program'} where {self.stage.program} was asked"
+        wanted = artifact_uri(self.folder, address_of(self.declaration, result.content))
+        if result.artifact is not None and result.artifact.uri != wanted:
+            return f"it names the artifact {result.artifact.uri}, which should be {wanted}"
+        return None
+
+    def _distrusted(self, found_job: Object | None, doubt: str) -> Plan:
+        message = (
+            f"The result in Report {self.name} is not believed: {doubt}. Find out who wrote it. If the Secret "
+            f"{SIGNING_SECRET} of this namespace has been replaced, delete it. Then set spec.rerun to a new value."
+        )
+        jobs = (Child(found_job, mode="keep"),) if found_job else ()
+        return self._finish(jobs, failed(c.RESULT_UNTRUSTED, message))
 
     def _start(self) -> Plan:
         if self.spec.suspend:
@@ -233,11 +286,9 @@ class _Run:
                 image=config.images.jobs,
             ),
             input_digest=self.digest,
+            declaration=self.declaration,
             report=self.name,
-            output=StoreAccess(
-                uri=f"{self.store.uri}/{self.stage.plural}/{self.digest.removeprefix('sha256:')}",
-                secret=self.store.secret,
-            ),
+            output=StoreAccess(uri=self.folder, secret=self.store.secret),
             work=self.inputs.work,
         )
 
@@ -366,7 +417,8 @@ class _Run:
         look_up: frozenset[Key] = frozenset(),
     ) -> Plan:
         obj = self.observed.obj
-        shared = job_access(obj["metadata"]["namespace"])
+        keys = signing_secret(self.namespace, self.observed.config.trust.key(self.namespace))
+        shared = (*job_access(self.namespace), keys)
         report_of = report(obj, name=self.name, stage=self.inputs.work.stage, input_digest=self.digest)
         own = () if self._waits_for_collector() else (Child(report_of, mode="create"), *jobs)
         state = _telling_inputs(state, INPUTS_KNOWN)

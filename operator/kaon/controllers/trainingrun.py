@@ -19,6 +19,7 @@ from kaon.controllers.stage import (
     Stage,
     Verdict,
     await_reference,
+    claims,
     declared,
     failed,
     succeeded,
@@ -51,7 +52,9 @@ def resolve(observed: Observed, spec: TrainingRunSpec, store: StoreAccess) -> Re
     address["model"] = {name: value for name, value in address["model"].items() if name != "secretRef"}
     secrets = frozenset(name for name in (store.secret, dataset_secret, model_secret) if name)
     version = DatasetVersion(uri=found.uri, digest=found.digest, secret_name=dataset_secret)
-    return Ready(work, address, secrets, {"dataset": version.wire()})
+    opened_by = {"modelSecret": spec.model.secret_ref.name} if spec.model.secret_ref else {}
+    selection = {**opened_by, **claims(spec)}
+    return Ready(work, address, secrets, selection, {"dataset": version.wire()})
 
 
 def evaluation_gates(minimum: Minimum, found: Evaluation) -> tuple[Gate, ...]:
@@ -92,7 +95,7 @@ def running_fields(said: ReportStatus) -> Mapping[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-STAGE = Stage(KIND, "trainingruns", "trun", TrainingRunSpec, resolve, judge, running_fields)
+STAGE = Stage(KIND, "trainingruns", "trun", "training", TrainingRunSpec, resolve, judge, running_fields)
 
 
 def plan(observed: Observed) -> Plan:

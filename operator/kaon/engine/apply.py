@@ -31,6 +31,8 @@ STATUS_SECONDS = 2.0
 """Between two writes of a resource's status while nothing in it is news."""
 WORD_SECONDS = 0.1
 """Between two such writes of any resources: however many there are, their Jobs and results come first."""
+PROVIDE_SECONDS = 60.0
+"""A Secret that somebody has deleted is made again after so long at the latest, while stages need it."""
 _FOR_EYES = frozenset({"phase", "progress", "startTime", "attempts"})
 
 
@@ -72,6 +74,8 @@ class Applier:
         self._words: dict[Key, float] = {}
         """When the turn of a resource comes whose status has changed, but has no news."""
         self._next_word = 0.0
+        self._provided: dict[Key, float] = {}
+        """When an object that may not be read was last seen to be there."""
 
     async def children(self, owner: Object, plan: Plan) -> bool:
         """Children in the plan's order, then prune. Says whether anything was written.
@@ -189,6 +193,8 @@ class Applier:
             raise OccupiedError(key, entry.owner == key_of(owner))
         if child.mode == "keep":
             return False
+        if child.mode == "provide":
+            return await self._provide(key, child.manifest)
         if child.mode == "apply":
             if entry is None and child.owned:
                 await self._see(key, owner)
@@ -197,6 +203,20 @@ class Applier:
         if entry is None:
             await self._create(key, _finished(child, owner), owner if child.owned else None, key_of(owner))
         return entry is None
+
+    async def _provide(self, key: Key, manifest: Object) -> bool:
+        """Create an object that may not be read, unless this was tried a moment ago."""
+        now = time.monotonic()
+        if now - self._provided.get(key, -PROVIDE_SECONDS) < PROVIDE_SECONDS:
+            return False
+        try:
+            await self._client.create(RESOURCES[key.kind].path(key.namespace), manifest)
+            log.info("created", extra=about(key))
+        except ApiError as error:
+            if error.status != 409 or error.reason != "AlreadyExists":
+                raise
+        self._provided[key] = now
+        return False
 
     async def _see(self, key: Key, owner: Object) -> None:
         """Look for an object that the watches do not show, before it is applied over: it may be anybody's.

@@ -21,6 +21,7 @@ from kaon.engine.client import ApiError, Client
 from kaon.engine.operator import Operator
 from kaon.engine.queue import backoff
 from kaon.engine.resources import RESOURCES
+from kaon.engine.rootkey import RootKeyUnusable, root_key
 
 log = logging.getLogger("kaon.main")
 
@@ -70,7 +71,10 @@ async def run(told: argparse.Namespace, controllers: Sequence[Controller]) -> in
         ) from error
     try:
         await _preflight(client, told.namespaces, [controller.kind for controller in controllers])
-        return await Operator(told, controllers, client).run()
+        key = await root_key(client, told)
+        return await Operator(told, controllers, client, key).run()
+    except RootKeyUnusable as error:
+        raise Unusable(str(error)) from error
     finally:
         await client.close()
 

@@ -42,7 +42,9 @@ GRACE_SECONDS = 5.0
 class Operator:
     """One process of the operator."""
 
-    def __init__(self, options: argparse.Namespace, controllers: Sequence[Controller], client: Client) -> None:
+    def __init__(
+        self, options: argparse.Namespace, controllers: Sequence[Controller], client: Client, root_key: bytes
+    ) -> None:
         by_kind = {controller.kind: controller for controller in controllers}
         namespaces: tuple[str, ...] = options.namespaces
         self._options = options
@@ -58,7 +60,7 @@ class Operator:
         self._recorder = Recorder(client)
         self._reconciler = Reconciler(
             by_kind,
-            operator_config(options),
+            operator_config(options, root_key),
             self._cache,
             self._queue,
             Applier(client, self._cache, self._own),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kaon import __version__
+from kaon.api.types import DNS_LABEL
+from kaon.contract.trust import TrustDomains
 from kaon.controllers.base import Images, OperatorConfig
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -29,6 +32,9 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse.
     option("image-pull-secrets", "", "comma-separated Secret names", type=_csv)
     option("storage-uri", "", "the artifact store's folder, where a resource names none")
     option("storage-secret", "", "Secret, in the resource's namespace, with the store's options")
+    option("trust-domains", "", "namespaces that share artifacts: NAME=NAMESPACE+NAMESPACE,…", type=_domains)
+    option("root-key-secret", "kaon-root-key", "Secret, in the Lease's namespace, with the root key; made when absent")
+    option("root-key-file", "", "file with the root key (64 hex digits), instead of the Secret")
     option("cluster-domain", "cluster.local", "domain of the cluster's Services")
     option("retire-after-seconds", "90", "how long a replaced revision keeps running", type=float)
     option("namespaces", "", "comma-separated: only these, by a Role in each; empty: all, by a ClusterRole", type=_csv)
@@ -49,9 +55,10 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse.
     return parser.parse_args(arguments)
 
 
-def operator_config(options: argparse.Namespace) -> OperatorConfig:
+def operator_config(options: argparse.Namespace, root_key: bytes) -> OperatorConfig:
     """The part that controllers see."""
     return OperatorConfig(
+        trust=TrustDomains(root_key, options.trust_domains),
         images=Images(
             jobs=options.image_jobs,
             triton=options.image_triton,
@@ -75,6 +82,23 @@ def lease_namespace(options: argparse.Namespace) -> str:
     if NAMESPACE_FILE.is_file():
         return NAMESPACE_FILE.read_text().strip()
     return options.namespaces[0] if options.namespaces else "default"
+
+
+def _domains(text: str) -> dict[str, str]:
+    """Namespace -> shared domain.
+
+    Raises:
+        argparse.ArgumentTypeError: a name is none, or a namespace is in two domains.
+    """
+    found: dict[str, str] = {}
+    for part in _csv(text):
+        name, _, namespaces = part.partition("=")
+        for namespace in namespaces.split("+"):
+            if not re.fullmatch(DNS_LABEL, name) or not re.fullmatch(DNS_LABEL, namespace):
+                raise argparse.ArgumentTypeError(f"{part!r} is not NAME=NAMESPACE+NAMESPACE")
+            if found.setdefault(namespace, name) != name:
+                raise argparse.ArgumentTypeError(f"{namespace} is in the domains {found[namespace]} and {name}")
+    return found
 
 
 def _csv(text: str) -> tuple[str, ...]:

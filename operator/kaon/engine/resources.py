@@ -62,4 +62,7 @@ CHILDREN = (
 )
 """What Kaon makes, and the pods that follow from it. Watched by label (see watch.py)."""
 
-RESOURCES = {resource.kind: resource for resource in (*CUSTOM, *CHILDREN)}
+PROVIDED = (Resource("Secret", "v1", "secrets", managed=False),)
+"""What Kaon creates and may not read."""
+
+RESOURCES = {resource.kind: resource for resource in (*CUSTOM, *CHILDREN, *PROVIDED)}

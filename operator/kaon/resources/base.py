@@ -41,10 +41,11 @@ class Child:
 
     mode "apply": server-side applied whenever it differs. "create": made when absent, never changed, since its
     template is immutable or its status belongs to others. "keep": an object that was seen stays, and is not made again
-    when it has vanished meanwhile. owned: carries the owner reference and is pruned when it
-    leaves the plan; otherwise it is shared by a namespace's resources and never pruned.
+    when it has vanished meanwhile. "provide": created now and then and never read, for a Secret.
+    owned: carries the owner reference and is pruned when it leaves the plan; otherwise it is shared by a namespace's
+    resources and never pruned.
     """
 
     manifest: Object
-    mode: Literal["apply", "create", "keep"] = "apply"
+    mode: Literal["apply", "create", "keep", "provide"] = "apply"
     owned: bool = True

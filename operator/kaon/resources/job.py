@@ -17,6 +17,7 @@ from kaon.resources.pods import (
     scratch_environment,
     secret_volumes,
 )
+from kaon.resources.signing import trust_volume
 
 CONTAINER = "stage"
 GRACE_SECONDS = 120
@@ -35,6 +36,7 @@ def job(obj: Object, spec: StageSpec, told: JobSpec, images: Images, *, name: st
     queue = obj["metadata"].get("labels", {}).get(labels.QUEUE_NAME)
     secret_mounts = secret_volumes(secrets)
     claims = claim_volumes(template)
+    trust = trust_volume(signs=True)
     container: Object = {
         "name": CONTAINER,
         "image": images.jobs,
@@ -46,6 +48,7 @@ def job(obj: Object, spec: StageSpec, told: JobSpec, images: Images, *, name: st
         "volumeMounts": [
             {"name": "work", "mountPath": WORK_DIR},
             {"name": "shm", "mountPath": "/dev/shm"},
+            trust[1],
             *secret_mounts[1],
             *claims[1],
         ],
@@ -57,6 +60,7 @@ def job(obj: Object, spec: StageSpec, told: JobSpec, images: Images, *, name: st
         volumes=[
             {"name": "work", "emptyDir": {}},
             {"name": "shm", "emptyDir": {"medium": "Memory"}},
+            trust[0],
             *secret_mounts[0],
             *claims[0],
         ],

@@ -22,6 +22,7 @@ from kaon.resources.pods import (
     secret_volumes,
 )
 from kaon.resources.serving_ports import METRICS_PORT, SERVER_METRICS, SETTLE_SECONDS, TRAFFIC_PORT, revision_name
+from kaon.resources.signing import trust_volume
 
 COMPONENT = "server"
 MODEL_DIR = "/models"
@@ -88,6 +89,7 @@ def _pod(obj: Object, spec: ModelDeploymentSpec, revision: Revision, images: Ima
     longest = math.ceil(spec.route.timeout_seconds)
     secrets = secret_volumes([revision.secret_name] if revision.secret_name else [])
     claims = claim_volumes(template)
+    trust = trust_volume(signs=False)
     resources = resources_of(template, DEFAULT_REQUESTS[revision.server])
     work = {"name": "work", "mountPath": WORK_DIR}
     common: Object = {"image": image, "imagePullPolicy": images.pull_policy, "resources": resources}
@@ -98,7 +100,7 @@ def _pod(obj: Object, spec: ModelDeploymentSpec, revision: Revision, images: Ima
         "command": ["kaon-job", "fetch"],
         "env": environment(template, {**scratch_environment(), SPEC_VARIABLE: told}),
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [{"name": "model", "mountPath": MODEL_DIR}, work, *secrets[1], *claims[1]],
+        "volumeMounts": [{"name": "model", "mountPath": MODEL_DIR}, work, trust[1], *secrets[1], *claims[1]],
     }
     own_environment = {**scratch_environment(), "KAON_EXIT_TIMEOUT_SECONDS": str(longest + 5)}
     server = {
@@ -131,6 +133,7 @@ def _pod(obj: Object, spec: ModelDeploymentSpec, revision: Revision, images: Ima
             {"name": "work", "emptyDir": {}},
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}},
             {"name": "tmp", "emptyDir": {}},
+            trust[0],
             *secrets[0],
             *claims[0],
         ],
@@ -169,6 +172,8 @@ def _fetch(obj: Object, revision: Revision, image: str, version: str) -> JobSpec
             model=InputArtifact(
                 uri=revision.artifact_uri, digest=revision.artifact_digest, secret=revision.secret_name
             ),
+            kind="compressed-model" if revision.model_ref.kind == "CompressionJob" else "model",
+            evaluation=revision.evaluation_digest,
             server=revision.server,
             model_name=meta["name"],
             target_dir=MODEL_DIR,

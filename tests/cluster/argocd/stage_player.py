@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from simulation.trust import signed, told
+
 Object = dict[str, Any]
 
 
@@ -27,7 +29,9 @@ class Stages:
     def succeed(self, kind: str, result: Object) -> None:
         """The stage's pod reports a result and the Job completes."""
         now = _timestamp(datetime.now(UTC))
-        self._end(kind, {"result": {**result, "startTime": now, "completionTime": now}}, "Complete")
+        job = until(lambda: self.job(kind), f"a Job of {kind}")
+        said = signed(told(job), {**result, "startTime": now, "completionTime": now})
+        self._end(kind, said, "Complete")
 
     def fail(self, kind: str, reason: str, message: str) -> None:
         """The stage's pod reports that its input is wrong, and the Job fails."""

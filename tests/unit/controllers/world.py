@@ -11,12 +11,15 @@ import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from simulation.trust import TRUST, signed, told
+
 from kaon.controllers.base import Controller, Images, Key, Object, Observed, OperatorConfig, Plan, key_of
 from kaon.controllers.conditions import timestamp
 from kaon.resources import labels
 
 NAMESPACE = "ml"
 CONFIG = OperatorConfig(
+    trust=TRUST,
     images=Images(jobs="kaon/jobs:1", triton="kaon/triton:1", torchserve="kaon/torchserve:1", router="kaon/router:1"),
     version="0.1.0",
     storage_uri="s3://kaon/artifacts",
@@ -136,9 +139,8 @@ class World:
 
     def run(self, job: Object, result: Object) -> None:
         """The Job's pod reports a result, and the Job completes."""
-        self.report(
-            job, {"result": {**result, "startTime": timestamp(self.now), "completionTime": timestamp(self.now)}}
-        )
+        times = {"startTime": timestamp(self.now), "completionTime": timestamp(self.now)}
+        self.report(job, signed(told(job), {**result, **times}))
         self.end(job, "Complete")
 
     def report(self, job: Object, status: Object) -> None:

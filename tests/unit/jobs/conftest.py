@@ -75,7 +75,8 @@ class Shop:
             {
                 "provenance": provenance(plural),
                 "inputDigest": digest,
-                "output": {"uri": f"{self.store}/{plural}/{digest.removeprefix('sha256:')}"},
+                "declaration": digest,
+                "output": {"uri": f"{self.store}/{plural}"},
                 "work": work,
             }
         )

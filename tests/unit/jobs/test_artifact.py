@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
 
 from kaon.api.report import Result
-from kaon.contract.jobspec import InputArtifact, JobSpec, StoreAccess
+from kaon.contract.jobspec import InputArtifact, JobSpec
 from kaon_jobs import artifact
 from kaon_jobs.errors import ArtifactCorrupted, ObjectNotFound, StageFailure
 
 DIGEST = "sha256:" + "ab" * 32
+OTHER = "sha256:" + "cd" * 32
 
 
 @pytest.fixture
@@ -29,11 +31,16 @@ def job(tmp_path: Path) -> JobSpec:
                 "image": "i",
             },
             "inputDigest": DIGEST,
-            "output": {"uri": f"file:///mnt{tmp_path}/store/trainingruns/{'ab' * 32}"},
+            "declaration": DIGEST,
+            "output": {"uri": f"file:///mnt{tmp_path}/store/trainingruns"},
+            "content": {"base-model": OTHER},
             "work": {
-                "stage": "evaluate",
-                "model": {"uri": "file:///m", "digest": DIGEST},
+                "stage": "train",
+                "task": "text-classification",
                 "dataset": {"uri": "file:///d", "digest": DIGEST},
+                "model": {"base": "s3://models/m"},
+                "recipe": {},
+                "checkpoint": {},
             },
         }
     )
@@ -53,7 +60,7 @@ def result() -> Result:
 
 
 def publish(job: JobSpec, made: Path, attempt: str = "one") -> Result:
-    return artifact.publish(job, made, kind="model", attempt=attempt, result=result(), inputs={"dataset": DIGEST})
+    return artifact.publish(job, made, kind="model", attempt=attempt, result=result())
 
 
 def source_of(published: Result) -> InputArtifact:
@@ -62,8 +69,8 @@ def source_of(published: Result) -> InputArtifact:
 
 
 def folder_of(job: JobSpec) -> Path:
-    assert job.output is not None
-    return Path(job.output.uri.removeprefix("file:///mnt"))
+    assert job.artifact is not None
+    return Path(job.artifact.uri.removeprefix("file:///mnt"))
 
 
 def test_the_digest_of_an_artifact_is_the_sha256_of_its_manifest(job: JobSpec, made: Path) -> None:
@@ -76,16 +83,14 @@ def test_the_digest_of_an_artifact_is_the_sha256_of_its_manifest(job: JobSpec, m
 
 
 def test_a_folder_without_a_manifest_is_no_artifact(job: JobSpec) -> None:
-    assert job.output is not None
     (folder_of(job) / "one").mkdir(parents=True)
     (folder_of(job) / "one" / "model.onnx").write_bytes(b"half")
-    assert artifact.find(job.output, DIGEST) is None
+    assert artifact.find(job) is None
 
 
 def test_a_finished_artifact_is_found_with_its_result_marked_as_reused(job: JobSpec, made: Path) -> None:
     published = publish(job, made)
-    assert job.output is not None
-    found = artifact.find(job.output, DIGEST)
+    found = artifact.find(job)
     assert found is not None
     assert found.result(reused=True) == published.model_copy(update={"reused": True})
     assert found.manifest.result.artifact is None
@@ -109,7 +114,10 @@ def test_a_verdict_names_no_artifact(job: JobSpec, made: Path) -> None:
 def test_what_is_fetched_is_what_was_published(job: JobSpec, made: Path, tmp_path: Path) -> None:
     heard: list[tuple[int, int]] = []
     fetched = artifact.fetch(
-        source_of(publish(job, made)), tmp_path / "target", progress=lambda done, total: heard.append((done, total))
+        source_of(publish(job, made)),
+        tmp_path / "target",
+        kinds={"model"},
+        progress=lambda done, total: heard.append((done, total)),
     )
     assert (tmp_path / "target" / "model.onnx").read_bytes() == b"weights"
     assert (tmp_path / "target" / "sub" / "card.json").read_bytes() == b"{}"
@@ -119,17 +127,17 @@ def test_what_is_fetched_is_what_was_published(job: JobSpec, made: Path, tmp_pat
 
 def test_only_the_files_asked_for_are_copied(job: JobSpec, made: Path, tmp_path: Path) -> None:
     source = source_of(publish(job, made))
-    artifact.fetch(source, tmp_path / "target", only=["model.onnx"])
+    artifact.fetch(source, tmp_path / "target", kinds={"model"}, only=["model.onnx"])
     assert [path.name for path in (tmp_path / "target").rglob("*")] == ["model.onnx"]
     with pytest.raises(StageFailure, match=r"has no tokenizer\.json; it has model\.onnx, sub/card\.json"):
-        artifact.fetch(source, tmp_path / "target", only=["tokenizer.json"])
+        artifact.fetch(source, tmp_path / "target", kinds={"model"}, only=["tokenizer.json"])
 
 
 def test_one_changed_byte_is_refused_with_the_file_and_both_digests(job: JobSpec, made: Path, tmp_path: Path) -> None:
     source = source_of(publish(job, made))
     (folder_of(job) / "one" / "model.onnx").write_bytes(b"weighty")
     with pytest.raises(ArtifactCorrupted) as caught:
-        artifact.fetch(source, tmp_path / "target")
+        artifact.fetch(source, tmp_path / "target", kinds={"model"})
     assert not caught.value.retriable
     for part in ("one/model.onnx", hashlib.sha256(b"weights").hexdigest(), hashlib.sha256(b"weighty").hexdigest()):
         assert part in caught.value.message
@@ -142,34 +150,33 @@ def test_a_changed_manifest_is_refused_with_both_digests(job: JobSpec, made: Pat
     manifest.write_bytes(manifest.read_bytes().replace(b'"model"', b'"modem"'))
     actual = hashlib.sha256(manifest.read_bytes()).hexdigest()
     with pytest.raises(ArtifactCorrupted, match=f"expected {source.digest}, found sha256:{actual}"):
-        artifact.fetch(source, tmp_path / "target")
+        artifact.fetch(source, tmp_path / "target", kinds={"model"})
 
 
 def test_an_artifact_that_is_gone_is_named(job: JobSpec, tmp_path: Path) -> None:
     source = InputArtifact(uri=f"file:///mnt{tmp_path}/nothing", digest=DIGEST)
     with pytest.raises(ObjectNotFound, match="there is no artifact under") as caught:
-        artifact.load(source)
+        artifact.load(source, kinds={"model"})
     assert caught.value.reason == "ArtifactNotFound"
 
 
 def test_an_artifact_whose_files_were_deleted_is_not_reused(job: JobSpec, made: Path) -> None:
     publish(job, made)
-    assert job.output is not None
     (folder_of(job) / "one" / "model.onnx").unlink()
-    with pytest.raises(ArtifactCorrupted, match=r"model\.onnx should have 7 bytes, the store has no such file; delete"):
-        artifact.find(job.output, DIGEST)
+    with pytest.raises(ArtifactCorrupted, match=r"model\.onnx is in the manifest and not in the store\. Delete"):
+        artifact.find(job)
 
 
-def test_a_manifest_of_another_input_is_not_reused(job: JobSpec, made: Path) -> None:
+def test_a_manifest_of_another_address_is_not_reused(job: JobSpec, made: Path) -> None:
     publish(job, made)
-    assert job.output is not None
-    with pytest.raises(ArtifactCorrupted, match="but its manifest says"):
-        artifact.find(StoreAccess(uri=job.output.uri), "sha256:" + "00" * 32)
+    other = job.model_copy(update={"declaration": OTHER})
+    shutil.copytree(folder_of(job), folder_of(other))
+    with pytest.raises(ArtifactCorrupted, match="lies in the folder of another"):
+        artifact.find(other)
 
 
 def test_a_manifest_that_is_no_manifest_is_called_so(job: JobSpec) -> None:
-    assert job.output is not None
     folder_of(job).mkdir(parents=True)
     (folder_of(job) / "kaon.json").write_text("{}")
     with pytest.raises(ArtifactCorrupted, match="is not a manifest"):
-        artifact.find(job.output, DIGEST)
+        artifact.find(job)

@@ -98,7 +98,7 @@ def result() -> Result:
 
 def test_a_report_is_patched_with_the_pods_token_in_the_pods_namespace(reporter: Reporter, server: Server) -> None:
     reporter.start("2026-01-01T00:00:00Z")
-    reporter.result(result())
+    reporter.result(result(), "signature")
     path, token, content_type = server.requests[0]
     assert path == "/apis/kaon.dev/v1alpha1/namespaces/demo/reports/r8-trun-0123456789/status"
     assert token == "Bearer first-token"
@@ -110,7 +110,7 @@ def test_what_is_reported_is_a_valid_report_status(reporter: Reporter, server: S
     reporter.progress("training", 41.04, step=5, total_steps=10, eta_seconds=3.4, metrics={"loss": 0.5})
     reporter.checkpoint(Checkpoint(step=5, uri="s3://b/x/checkpoints/5", time="2026-01-01T00:00:00Z"))
     reporter.resumed(3)
-    reporter.result(result())
+    reporter.result(result(), "signature")
     status = ReportStatus.model_validate(server.status)
     assert status.progress == Progress(
         percent=41.0, phase="training", step=5, total_steps=10, eta_seconds=3, metrics={"loss": 0.5}
@@ -165,7 +165,7 @@ def test_a_result_that_another_attempt_tells_meanwhile_is_not_replaced(reporter:
     assert reporter.start("2026-01-01T00:00:00Z")
     wait_until(lambda: server.status.get("pod") == "pod-0")
     server.patch({"status": {"result": {"completionTime": "2025-12-31T00:00:00Z"}}})
-    reporter.result(result())
+    reporter.result(result(), "signature")
     assert server.status["result"] == {"completionTime": "2025-12-31T00:00:00Z"}
 
 
@@ -175,7 +175,7 @@ def test_what_another_attempt_writes_beside_the_result_does_not_hold_it_back(
     assert reporter.start("2026-01-01T00:00:00Z")
     wait_until(lambda: server.status.get("pod") == "pod-0")
     server.patch({"status": {"progress": {"phase": "exporting"}}})
-    reporter.result(result())
+    reporter.result(result(), "signature")
     assert server.status["result"]["completionTime"] == "2026-01-01T00:00:01Z"
 
 
@@ -209,13 +209,13 @@ def test_a_rotated_token_is_read_anew(reporter: Reporter, server: Server, tmp_pa
     reporter.start("2026-01-01T00:00:00Z")
     wait_until(lambda: len(server.requests) == 2)
     (tmp_path / "token").write_text("second-token")
-    reporter.result(result())
+    reporter.result(result(), "signature")
     assert server.requests[-1][1] == "Bearer second-token"
 
 
 def test_the_result_outlasts_an_outage(reporter: Reporter, server: Server) -> None:
     server.failures = [500, 503, 429]
-    reporter.result(result())
+    reporter.result(result(), "signature")
     assert server.status["result"]["artifact"]["uri"] == "s3://b/x"
 
 
@@ -234,7 +234,7 @@ def test_progress_during_an_outage_is_no_failure_and_comes_later(
 def test_a_result_that_nobody_takes_is_not_passed_over_in_silence(reporter: Reporter, server: Server) -> None:
     server.failures = [403]
     with pytest.raises(ResultNotDelivered):
-        reporter.result(result())
+        reporter.result(result(), "signature")
 
 
 def test_a_missing_report_does_not_fail_an_error_message(
@@ -252,7 +252,7 @@ def test_without_a_cluster_a_reporter_only_prints(caplog: pytest.LogCaptureFixtu
     with caplog.at_level("INFO"):
         alone.start("2026-01-01T00:00:00Z")
         alone.progress("training", 50, step=1, total_steps=2)
-        alone.result(result())
+        alone.result(result(), "signature")
     assert "training 50.0 %, step 1/2" in caplog.text
     assert "finished: s3://b/x" in caplog.text
 

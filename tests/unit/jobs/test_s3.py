@@ -120,8 +120,13 @@ def job(name: str) -> JobSpec:
                 "image": "i",
             },
             "inputDigest": digest,
-            "output": {"uri": f"s3://{BUCKET}/{name}/{'cd' * 32}", "secret": "good"},
-            "work": {"stage": "evaluate", "model": source, "dataset": source},
+            "declaration": digest,
+            "content": {},
+            "output": {"uri": f"s3://{BUCKET}/{name}", "secret": "good"},
+            "work": {
+                **{"stage": "train", "task": "text-classification", "dataset": source, "recipe": {}, "checkpoint": {}},
+                "model": {"base": "s3://models/m"},
+            },
         }
     )
 
@@ -156,7 +161,7 @@ def test_the_manifest_is_put_once_and_the_second_attempt_adopts_the_first(s3: S3
     (made / "model.onnx").write_bytes(b"two")
     second = artifact.publish(job("twice"), made, kind="model", attempt="two", result=result())
     assert second.artifact == first.artifact and second.reused and not first.reused
-    output: Any = job("twice").output
+    output: Any = job("twice").artifact
     paths = [entry.path for entry in open_store(output.uri, "good").entries()]
     assert paths == ["kaon.json", "one/model.onnx"]
 

@@ -71,6 +71,7 @@ def load_baseline(work: CompressWork, context: Context, threads: int) -> Baselin
     artifact = fetch(
         work.model,
         directory,
+        kinds={"model"},
         only=_wanted,
         progress=lambda done, all_: report.progress("fetching", 2 * done / all_),
     )

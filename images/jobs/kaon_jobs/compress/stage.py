@@ -40,6 +40,7 @@ from kaon_jobs.compress.selection import Contender, Passing, choose, nearest, pa
 from kaon_jobs.compress.trials import TrialStore
 from kaon_jobs.compress.workbench import Question as Asked
 from kaon_jobs.compress.workbench import Workbench
+from kaon_jobs.content import with_content
 from kaon_jobs.context import Context, now
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.evaluate.measure import serving_size
@@ -77,12 +78,13 @@ class Outcome:
 
 def run(job: JobSpec, work: CompressWork, context: Context) -> Result:
     """Makes the artifact (kind compressed-model, or verdict) and returns the Result to report."""
-    if job.output is None:
+    job = with_content(job, context)
+    if job.artifact is None or job.output is None:
         raise StageFailure("InvalidSpec", "a compress job needs `output`: where its artifact goes")
     threads = min(work.target.threads, cpu_limit())
     baseline = load_baseline(work, context, threads)
     trials = TrialStore(
-        open_store(job.output.uri.rstrip("/").rsplit("/", 1)[0], job.output.secret),
+        open_store(job.output.uri, job.output.secret),
         {
             "model": work.model.digest,
             "dataset": work.dataset.digest,
@@ -124,7 +126,6 @@ def run(job: JobSpec, work: CompressWork, context: Context) -> Result:
         kind="verdict" if card is None else "compressed-model",
         attempt=context.attempt,
         result=result,
-        inputs={"model": work.model.digest, "dataset": work.dataset.digest},
         model=card,
         progress=lambda done, total: context.reporter.progress("publishing", 95 + 5 * done / total),
     )

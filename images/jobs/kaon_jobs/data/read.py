@@ -17,12 +17,12 @@ from kaon.contract.jobspec import DatasetSource, DatasetWork
 from kaon_jobs.data.columnar import read_parquet
 from kaon_jobs.data.delimited import read_delimited
 from kaon_jobs.data.encoding import Found, find_encoding, lines, pieces
+from kaon_jobs.data.fetch import FetchedSource
 from kaon_jobs.data.files import DataFile, identify, opened, reading
 from kaon_jobs.data.jsontext import read_array, read_jsonl
 from kaon_jobs.data.rows import EXAMPLES, Columns, FileRows, Reading, Table
 from kaon_jobs.data.values import one_spelling
-from kaon_jobs.errors import ObjectNotFound, StageFailure
-from kaon_jobs.store import Entry, folder_digest, open_store, safe_path, split_uri
+from kaon_jobs.errors import StageFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,12 @@ class ReadSource:
 
 
 def read_sources(
-    work: DatasetWork, scratch: Path, progress: Callable[[str, float], None]
+    work: DatasetWork, fetched: Sequence[FetchedSource], progress: Callable[[str, float], None]
 ) -> tuple[Table, list[ReadSource]]:
-    """All rows of all sources, in order. Bytes other than a pinned digest's are refused before they are parsed.
+    """All rows of all sources, in order.
 
     Args:
+        fetched: the files of each source, on this disk.
         progress: hears which source is read, and the share (0 to 1) of sources done.
     """
     columns = Columns(work.columns.features[0].name, work.columns.label.name, work.columns.label.classes)
@@ -56,16 +57,9 @@ def read_sources(
             "ColumnRepeated", f"The column {columns.text!r} is both the text and the label in spec.schema. Name two."
         )
     table, found = Table(), []
-    for index, source in enumerate(work.sources):
+    for index, (source, there) in enumerate(zip(work.sources, fetched, strict=True)):
         progress(source.uri, index / len(work.sources))
-        files, digest = _fetch(source, scratch / str(index))
-        if source.digest is not None and source.digest != digest:
-            raise StageFailure(
-                "SourceDigestMismatch",
-                f"{source.uri} is not what is pinned: expected {source.digest}, found {digest}. "
-                "Pin the new digest if the new bytes are meant.",
-            )
-        found.append(_read_source(work, source, digest, files, columns, table))
+        found.append(_read_source(work, source, there.digest, there.files, columns, table))
     _check_unreadable(found, len(table), work.clean.unreadable_rows)
     changed = one_spelling(table.labels, columns.classes)
     if changed:
@@ -162,28 +156,3 @@ def _check_unreadable(sources: Sequence[ReadSource], readable: int, rule: Unread
             f"{unreadable:,} of {total:,} rows cannot be read, and spec.clean.unreadableRows.max allows a share of "
             f"{rule.max:g}. The first: {first}. Mend these rows, or raise the limit.",
         )
-
-
-def _fetch(source: DatasetSource, scratch: Path) -> tuple[list[tuple[str, Path]], str]:
-    folder, name = split_uri(source.uri)
-    parent = open_store(folder, source.secret)
-    try:
-        sha256 = parent.download(name, scratch / safe_path(name))
-        return [(source.uri, scratch / safe_path(name))], f"sha256:{sha256}"
-    except ObjectNotFound:
-        (scratch / safe_path(name)).unlink(missing_ok=True)
-    store = parent.child(name)
-    # Markers such as _SUCCESS and hidden files are not data.
-    entries = [] if source.uri.startswith("http") else [entry for entry in store.entries() if _is_data(entry)]
-    if not entries:
-        raise StageFailure(
-            "SourceNotFound",
-            f"There is neither a file nor a folder with files at {source.uri}. Upload it, or correct the uri.",
-        )
-    digests = {entry.path: store.download(entry.path, scratch / safe_path(entry.path)) for entry in entries}
-    files = [(f"{store.uri}/{entry.path}", scratch / safe_path(entry.path)) for entry in entries]
-    return files, folder_digest(digests)
-
-
-def _is_data(entry: Entry) -> bool:
-    return entry.size > 0 and not any(part.startswith((".", "_")) for part in entry.path.split("/"))

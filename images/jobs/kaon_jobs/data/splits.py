@@ -51,7 +51,7 @@ def fetch_dataset(
     source: InputArtifact, target: Path, splits: tuple[SplitName, ...] = SPLITS, progress: Progress | None = None
 ) -> Artifact:
     """Copies the splits of a dataset artifact into a directory, verified."""
-    return fetch(source, target, only=[split_file(split) for split in splits], progress=progress)
+    return fetch(source, target, kinds={"dataset"}, only=[split_file(split) for split in splits], progress=progress)
 
 
 def classes_of(manifest: Manifest) -> list[str]:
@@ -61,7 +61,7 @@ def classes_of(manifest: Manifest) -> list[str]:
         StageFailure: the artifact is not a dataset.
     """
     if manifest.kind != "dataset" or manifest.result.dataset is None:
-        raise StageFailure("NotADataset", f"the artifact of input {manifest.input_digest} is a {manifest.kind}")
+        raise StageFailure("NotADataset", f"the artifact of the address {manifest.address} is a {manifest.kind}")
     return manifest.result.dataset.classes
 
 

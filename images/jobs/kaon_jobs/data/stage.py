@@ -13,11 +13,13 @@ from kaon.api.dataset import DataQuality, Rows
 from kaon.api.report import DatasetResult, Result
 from kaon.contract.jobspec import DatasetWork, JobSpec
 from kaon_jobs.artifact import publish
+from kaon_jobs.content import with_content
 from kaon_jobs.context import Context, now
 from kaon_jobs.data.card import Found, card_json, report_html
 from kaon_jobs.data.causes import check_left, explaining
 from kaon_jobs.data.clean import Cleaned, clean, drop_leaked
 from kaon_jobs.data.divide import Divided, divide
+from kaon_jobs.data.fetch import fetch_sources
 from kaon_jobs.data.read import ReadSource, read_sources
 from kaon_jobs.data.rows import Table
 from kaon_jobs.data.splits import SPLITS, split_file
@@ -29,11 +31,11 @@ MAX_CLASS_LENGTH = 256
 
 def run(job: JobSpec, work: DatasetWork, context: Context) -> Result:
     """Makes the dataset artifact and returns the Result to report."""
+    job = with_content(job, context)
     report = context.reporter
-    report.progress("reading", 0)
-    table, sources = read_sources(
-        work, context.workdir / "raw", lambda uri, share: report.progress("reading", 60 * share)
-    )
+    fetched = context.sources or fetch_sources(work, context)
+    report.progress("reading", 20)
+    table, sources = read_sources(work, fetched, lambda uri, share: report.progress("reading", 20 + 40 * share))
     report.progress("cleaning", 60, metrics={"rowsRead": len(table)})
     cleaned = clean(table, work.clean)
     check_left(table, cleaned)

@@ -7,7 +7,8 @@ import json
 from kaon.api.report import Result, TrainingResult
 from kaon.contract.jobspec import EvaluateWork, JobSpec
 from kaon.contract.manifest import Manifest
-from kaon_jobs.artifact import fetch, publish
+from kaon_jobs.artifact import MODELS, fetch, publish
+from kaon_jobs.content import with_content
 from kaon_jobs.context import Context, now
 from kaon_jobs.data.splits import classes_of, fetch_dataset, read_split
 from kaon_jobs.errors import StageFailure
@@ -20,10 +21,11 @@ from kaon_jobs.train.report_page import report_page
 
 def run(job: JobSpec, work: EvaluateWork, context: Context) -> Result:
     """Makes a verdict artifact (evaluation, predictions, report) and returns the Result to report."""
+    job = with_content(job, context)
     report = context.reporter
     report.progress("fetching", 0)
     model_dir, data_dir = context.workdir / "model", context.workdir / "dataset"
-    fetch(work.model, model_dir, only=serving_files)
+    fetch(work.model, model_dir, kinds=MODELS, only=serving_files)
     dataset = fetch_dataset(work.dataset, data_dir, (work.split,))
     rows, labels = read_split(data_dir, work.split), classes_of(dataset.manifest)
     if not len(rows):
@@ -60,8 +62,7 @@ def run(job: JobSpec, work: EvaluateWork, context: Context) -> Result:
         completion_time=now(),
         training=TrainingResult(evaluation=evaluation, dataset_digest=work.dataset.digest),
     )
-    inputs = {"model": work.model.digest, "dataset": work.dataset.digest}
-    return publish(job, out, kind="verdict", attempt=context.attempt, result=result, inputs=inputs)
+    return publish(job, out, kind="verdict", attempt=context.attempt, result=result)
 
 
 def serving_files(manifest: Manifest) -> list[str]:
@@ -71,5 +72,7 @@ def serving_files(manifest: Manifest) -> list[str]:
         StageFailure: the artifact holds no model.
     """
     if manifest.model is None:
-        raise StageFailure("NotAModel", f"the artifact of input {manifest.input_digest} is a {manifest.kind}, no model")
+        raise StageFailure(
+            "NotAModel", f"the artifact of the address {manifest.address} is a {manifest.kind}, no model"
+        )
     return manifest.model.serving_files

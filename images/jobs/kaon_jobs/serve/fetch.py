@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
+from kaon.contract.digest import digest_of
 from kaon.contract.jobspec import FetchWork, JobSpec
 from kaon.contract.manifest import TEXT_TASK, Manifest, ModelCard
 from kaon_jobs import artifact
@@ -32,14 +33,30 @@ def run(job: JobSpec, work: FetchWork, context: Context) -> None:
     # The container may be started again in the same pod, over what an earlier attempt left.
     for leftover in target.iterdir():
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-    found = artifact.fetch(work.model, files, only=_serving_files)
+    found = artifact.fetch(work.model, files, kinds={work.kind}, only=lambda manifest: _serving_files(manifest, work))
     lay_out(work, _card(found.manifest), files, target)
     shutil.rmtree(files)
     log.info("%s (%s) is verified and laid out for %s", found.uri, found.digest, work.server)
 
 
-def _serving_files(manifest: Manifest) -> Collection[str]:
+def _serving_files(manifest: Manifest, work: FetchWork) -> Collection[str]:
+    _check_evidence(manifest, work)
     return _card(manifest).serving_files
+
+
+def _check_evidence(manifest: Manifest, work: FetchWork) -> None:
+    """Holds the evaluation that the gates judged against the one that was signed with the model."""
+    if work.evaluation is None:
+        return
+    result = manifest.result
+    figures = result.compression.evaluation if result.compression else result.training and result.training.evaluation
+    signed = digest_of(figures.wire()) if figures else "none"
+    if signed != work.evaluation:
+        raise StageFailure(
+            "EvidenceMismatch",
+            f"the gates judged the evaluation {work.evaluation}, and the artifact {work.model.digest} was signed with "
+            f"{signed}. Somebody has changed the status of the resource that made it; set spec.rerun there.",
+        )
 
 
 def _card(manifest: Manifest) -> ModelCard:

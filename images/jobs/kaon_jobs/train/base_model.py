@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,60 +18,16 @@ import torch
 from torch.nn.modules.module import register_module_module_registration_hook
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
-from kaon.contract.jobspec import TrainWork
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.positions import longest_input, ordinary_token
-from kaon_jobs.store import Progress, folder_digest, open_store, safe_path
-from kaon_jobs.train.folder import MAX_WEIGHT_BYTES, WEIGHTS_FILE, check_names, too_large, weight_sizes
+from kaon_jobs.train.folder import MAX_WEIGHT_BYTES, WEIGHTS_FILE, too_large, weight_sizes
 from kaon_jobs.train.recipe_fields import set_dropout
 from kaon_jobs.train.refusing import refusing
 
-_UNUSED = (".bin", ".h5", ".msgpack", ".onnx", ".ot", ".pt", ".pth", ".gguf", ".tflite", ".md")
 _NAMED = 4
 """Weights that a message names."""
 MODULES_FOR_A_TENSOR = 20
 """The most modules for each tensor of the weights; models of any family have two or three."""
-
-
-@dataclass(frozen=True, slots=True)
-class BaseModel:
-    """A base model's folder on this disk, and the digest of what was read of it."""
-
-    directory: Path
-    digest: str
-
-
-def fetch_base_model(work: TrainWork, target: Path, progress: Progress | None = None) -> BaseModel:
-    """Copies the base model's folder.
-
-    With a pinned digest every file is read and counts; otherwise weights in formats that are never loaded stay where
-    they are.
-
-    Raises:
-        StageFailure: ModelNotFound, ModelUnreadable, ModelTooLarge or ModelDigestMismatch.
-    """
-    store = open_store(work.model.base, work.model_secret)
-    entries = store.entries()
-    check_names(entries, store.uri)
-    pinned = work.model.digest
-    wanted = [entry for entry in entries if pinned is not None or not entry.path.endswith(_UNUSED)]
-    total, done, digests = sum(entry.size for entry in wanted), 0, {}
-
-    def seen(length: int) -> None:
-        nonlocal done
-        done += length
-        if progress is not None:
-            progress(done, total)
-
-    for entry in wanted:
-        digests[entry.path] = store.download(entry.path, target / safe_path(entry.path), seen)
-    digest = folder_digest(digests)
-    if pinned is not None and pinned != digest:
-        raise StageFailure(
-            "ModelDigestMismatch",
-            f"{store.uri} is not what is pinned: expected {pinned}, found {digest}; pin the new digest if it is meant",
-        )
-    return BaseModel(target, digest)
 
 
 def load_config(directory: Path, uri: str) -> PreTrainedConfig:

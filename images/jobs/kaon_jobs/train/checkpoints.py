@@ -1,7 +1,7 @@
-"""Checkpoints in the store: `<output>/checkpoints/<step>/<attempt>/…`, and `kaon.json` beside the attempt, put last.
+"""Checkpoints in the store: `<artifact>/checkpoints/<step>/<attempt>/…`, and a signed record beside it, put last.
 
-A checkpoint without its manifest, or with other bytes than the manifest names, is none. Uploads run in a thread, one
-at a time. Touches the store and the trainer's output directory.
+A checkpoint without its record, with a record that nobody trusted has signed, or with other bytes than the record
+names, is none. Uploads run in a thread, one at a time. Touches the store and the trainer's output directory.
 """
 
 from __future__ import annotations
@@ -12,24 +12,28 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from kaon.api.base import ApiModel
 from kaon.api.common import Checkpoint
 from kaon.contract.digest import canonical_json
-from kaon.contract.manifest import MANIFEST_NAME, ArtifactFile
+from kaon.contract.manifest import ArtifactFile
 from kaon_jobs.context import now
-from kaon_jobs.errors import ObjectNotFound, StageFailure, StoreUnreachable
+from kaon_jobs.errors import ArtifactCorrupted, ObjectNotFound, StageFailure, StoreUnreachable
 from kaon_jobs.store import Store, safe_path, sha256_file
+from kaon_jobs.trust import seal, unseal
 
 log = logging.getLogger(__name__)
 
 FOLDER = "checkpoints"
+RECORD = "checkpoint.json"
+RECORD_TYPE = "application/vnd.kaon.dev.checkpoint.v1+json"
 
 
-class CheckpointManifest(ApiModel):
-    """The content of a checkpoint's kaon.json."""
+class CheckpointRecord(ApiModel):
+    """What is signed of a checkpoint."""
 
+    address: str = Field(description="Of the artifact that it is on the way to.")
     step: int
     attempt: str
     files: list[ArtifactFile]
@@ -38,8 +42,11 @@ class CheckpointManifest(ApiModel):
 class Checkpoints:
     """The checkpoints of one stage's output folder."""
 
-    def __init__(self, output: Store, attempt: str, keep: int, told: Callable[[Checkpoint], None]) -> None:
+    def __init__(
+        self, output: Store, address: str, attempt: str, keep: int, told: Callable[[Checkpoint], None]
+    ) -> None:
         self._store = output.child(FOLDER)
+        self._address = address
         self._attempt = attempt
         self._keep = keep
         self._told = told
@@ -74,8 +81,8 @@ class Checkpoints:
             try:
                 if self._download(step, target):
                     return step
-            except (ObjectNotFound, ValidationError) as error:
-                log.warning("the checkpoint of step %d is not complete, trying an older one: %s", step, error)
+            except (ObjectNotFound, ValidationError, ArtifactCorrupted) as error:
+                log.warning("the checkpoint of step %d is of no use, trying an older one: %s", step, error)
         return None
 
     def clear(self) -> None:
@@ -92,8 +99,8 @@ class Checkpoints:
             ]
             for file in files:
                 self._store.upload(f"{step}/{self._attempt}/{file.path}", directory / file.path)
-            manifest = CheckpointManifest(step=step, attempt=self._attempt, files=files)
-            self._store.write(f"{step}/{MANIFEST_NAME}", canonical_json(manifest.wire()))
+            record = CheckpointRecord(address=self._address, step=step, attempt=self._attempt, files=files)
+            self._store.write(f"{step}/{RECORD}", seal(RECORD_TYPE, canonical_json(record.wire())))
             self._told(Checkpoint(step=step, uri=f"{self._store.uri}/{step}", time=now()))
             self._delete([old for old in sorted(self._steps()) if old <= step][: -self._keep])
         except Exception as error:
@@ -103,10 +110,14 @@ class Checkpoints:
             shutil.rmtree(directory, ignore_errors=True)
 
     def _download(self, step: int, target: Path) -> bool:
-        manifest = CheckpointManifest.model_validate_json(self._store.read(f"{step}/{MANIFEST_NAME}"))
-        for file in manifest.files:
+        where = f"{self._store.uri}/{step}/{RECORD}"
+        record = CheckpointRecord.model_validate_json(unseal(RECORD_TYPE, self._store.read(f"{step}/{RECORD}"), where))
+        if (record.address, record.step) != (self._address, step):
+            raise ArtifactCorrupted(f"{where} is of another training or step: {record.address}, step {record.step}")
+        safe_path(record.attempt)
+        for file in record.files:
             local = target / safe_path(file.path)
-            actual = self._store.download(f"{step}/{manifest.attempt}/{file.path}", local)
+            actual = self._store.download(f"{step}/{record.attempt}/{file.path}", local)
             if actual != file.sha256:
                 log.warning(
                     "the checkpoint of step %d is damaged, trying an older one: %s should have sha256 %s, it has %s",
@@ -119,15 +130,15 @@ class Checkpoints:
         return True
 
     def _steps(self) -> list[int]:
-        """Steps with a manifest."""
+        """Steps with a record."""
         names = [entry.path.split("/") for entry in self._store.entries()]
-        return [int(name[0]) for name in names if len(name) == 2 and name[1] == MANIFEST_NAME and name[0].isdigit()]
+        return [int(name[0]) for name in names if len(name) == 2 and name[1] == RECORD and name[0].isdigit()]
 
     def _delete(self, steps: list[int]) -> None:
         for step in steps:
             try:
-                # The manifest first: from then on it is no checkpoint, however far this gets.
-                self._store.delete([f"{step}/{MANIFEST_NAME}"])
+                # The record first: from then on it is no checkpoint, however far this gets.
+                self._store.delete([f"{step}/{RECORD}"])
                 self._store.delete([f"{step}/{entry.path}" for entry in self._store.entries(str(step))])
             except StageFailure as error:
                 log.warning("the old checkpoint of step %d stays in the store: %s", step, error.message)

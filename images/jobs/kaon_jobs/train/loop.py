@@ -112,10 +112,15 @@ def fit(
     recipe: Recipe,
     policy: CheckpointPolicy,
     output: Store,
+    address: str,
     context: Context,
     percents: tuple[float, float],
 ) -> Fitted:
     """Trains the model in place, from the newest checkpoint in the store if there is one.
+
+    Args:
+        output: the artifact's own folder.
+        address: the artifact's, which every checkpoint is signed for.
 
     Raises:
         Terminated: SIGTERM came; a checkpoint of this very step is in the store.
@@ -131,7 +136,7 @@ def fit(
     rows = encode(tokenizer, train, recipe.max_sequence_length)
     held_out = encode(tokenizer, validation, recipe.max_sequence_length)
     sampler = GroupedByLength([len(row["input_ids"]) for row in rows], recipe.batch_size, recipe.seed)
-    checkpoints = Checkpoints(output, context.attempt, policy.keep, context.reporter.checkpoint)
+    checkpoints = Checkpoints(output, address, context.attempt, policy.keep, context.reporter.checkpoint)
     best = BestWeights(recipe.early_stopping, directory) if recipe.early_stopping is not None else None
     trainer = _Trainer(
         model=model,

@@ -13,9 +13,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
 from kaon.api.report import Result, TrainingResult
-from kaon.contract.jobspec import JobSpec, StoreAccess, TrainWork
+from kaon.contract.jobspec import JobSpec, TrainWork
 from kaon.contract.manifest import ModelCard, Signature, TensorSpec
 from kaon_jobs.artifact import publish
+from kaon_jobs.content import with_content
 from kaon_jobs.context import Context, now
 from kaon_jobs.data.splits import Rows, classes_of, fetch_dataset, read_split
 from kaon_jobs.edges import edge_texts
@@ -27,9 +28,10 @@ from kaon_jobs.onnx_model import CARD_FILE, MODEL_FILE
 from kaon_jobs.onnx_text import TOKENIZER_FILE, OnnxTextClassifier
 from kaon_jobs.predictions import predictions_file, write_predictions
 from kaon_jobs.store import open_store
-from kaon_jobs.train.base_model import BaseModel, check_length, fetch_base_model, load_config, load_model
+from kaon_jobs.train.base_model import check_length, load_config, load_model
 from kaon_jobs.train.checkpoints import Checkpoints
 from kaon_jobs.train.export import Parity, check_parity, export_onnx, write_tokenizer
+from kaon_jobs.train.fetch import BaseModel, fetch_base_model
 from kaon_jobs.train.folder import check_files
 from kaon_jobs.train.loop import Fitted, fit
 from kaon_jobs.train.rehearsal import rehearse
@@ -50,7 +52,8 @@ THREADS = 2
 
 def run(job: JobSpec, work: TrainWork, context: Context) -> Result:
     """Makes the model's artifact and returns the Result to report."""
-    if job.output is None:
+    job = with_content(job, context)
+    if job.artifact is None:
         raise StageFailure("InvalidSpec", "a train job needs `output`: where its artifact goes")
     report, recipe = context.reporter, work.recipe
     # A fresh head is announced as missing weights, and bars do not belong in a pod's log.
@@ -65,16 +68,14 @@ def run(job: JobSpec, work: TrainWork, context: Context) -> Result:
     train, validation, test = (
         read_split(context.workdir / "dataset", split) for split in ("train", "validation", "test")
     )
-    base = fetch_base_model(
-        work, context.workdir / "base", lambda done, total: report.progress("fetching", 4 * done / total)
-    )
+    base = context.base_model or fetch_base_model(work, context)
 
     card = _card(work, labels)
     tokenizer, model, coverage = prepare(base.directory, work, labels, [*train.inputs, *test.inputs])
     report.progress("rehearsing", 4)
     rehearse(model, tokenizer, train.inputs, recipe, card, context.workdir / "rehearsal", work.model.base)
-    output = open_store(job.output.uri, job.output.secret)
-    fitted = fit(model, tokenizer, train, validation, recipe, work.checkpoint, output, context, (5, 85))
+    output = open_store(job.artifact.uri, job.artifact.secret)
+    fitted = fit(model, tokenizer, train, validation, recipe, work.checkpoint, output, job.address, context, (5, 85))
 
     report.progress("exporting", 86)
     out = context.workdir / "model"
@@ -119,10 +120,9 @@ def run(job: JobSpec, work: TrainWork, context: Context) -> Result:
         kind="model",
         attempt=context.attempt,
         result=result,
-        inputs={"dataset": work.dataset.digest, "baseModel": base.digest},
         model=card,
     )
-    forget_checkpoints(job.output, context)
+    forget_checkpoints(job, context)
     return published
 
 
@@ -148,11 +148,12 @@ def prepare(
     return tokenizer, model, coverage
 
 
-def forget_checkpoints(output: StoreAccess, context: Context) -> None:
+def forget_checkpoints(job: JobSpec, context: Context) -> None:
     """Deletes the checkpoints of a finished training: nothing is ever resumed from them again."""
-    store = open_store(output.uri, output.secret)
+    assert job.artifact is not None  # a training that has published has one
+    store = open_store(job.artifact.uri, job.artifact.secret)
     try:
-        Checkpoints(store, context.attempt, 1, context.reporter.checkpoint).clear()
+        Checkpoints(store, job.address, context.attempt, 1, context.reporter.checkpoint).clear()
     except StageFailure as failure:
         log.warning("checkpoints stay in the store: %s", failure.message)
 

@@ -15,6 +15,7 @@ from kaon.contract.digest import digest_of
 from kaon.contract.jobspec import DatasetWork, JobSpec
 from kaon_jobs.context import Context
 from kaon_jobs.data import stage
+from kaon_jobs.data.fetch import fetch_sources
 from kaon_jobs.data.read import ReadSource, read_sources
 from kaon_jobs.data.rows import Table
 from kaon_jobs.report import Reporter
@@ -57,7 +58,8 @@ def read(tmp_path: Path) -> Read:
 
     def reading(*sources: Any, **changes: Any) -> tuple[Table, list[ReadSource]]:
         work = DatasetWork.model_validate(work_over(tmp_path, sources, **changes))
-        return read_sources(work, tmp_path / ".raw", lambda uri, share: None)
+        context = Context(Reporter(None, None), tmp_path / ".scratch", "attempt-1")
+        return read_sources(work, fetch_sources(work, context), lambda uri, share: None)
 
     return reading
 
@@ -82,7 +84,13 @@ def make(tmp_path: Path) -> Callable[..., Made]:
         digest = digest_of({"sources": list(map(str, sources)), "changes": changes})
         work_spec = work_over(tmp_path, sources, **changes)
         job = JobSpec.model_validate(
-            {"provenance": PROVENANCE, "inputDigest": digest, "output": output, "work": work_spec}
+            {
+                "provenance": PROVENANCE,
+                "inputDigest": digest,
+                "declaration": digest,
+                "output": output,
+                "work": work_spec,
+            }
         )
         workdir = tmp_path / ".work"
         workdir.mkdir()

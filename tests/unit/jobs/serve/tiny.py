@@ -16,6 +16,8 @@ from kaon.api.report import Result
 from kaon.contract.digest import canonical_json
 from kaon.contract.jobspec import FetchWork, InputArtifact, JobSpec, Provenance
 from kaon.contract.manifest import ArtifactFile, GoldenExample, Manifest, ModelCard, Signature
+from kaon_jobs.modelsigning import sign
+from kaon_jobs.trust import signing_key
 
 LABELS = ["acq", "earn", "trade"]
 WORDS = ["[PAD]", "[UNK]", "profit", "shares", "tariff", "the", "company", "dollar"]
@@ -81,8 +83,9 @@ def card(folder: Path, *, golden: bool = True) -> ModelCard:
     )
 
 
-def publish(store: Path, *, golden: bool = True) -> InputArtifact:
+def publish(root: Path, *, golden: bool = True) -> InputArtifact:
     """An artifact as a training run leaves it."""
+    store = root / ("1" * 64)
     write_model(store / "attempt-1")
     files = [
         ArtifactFile(
@@ -92,7 +95,7 @@ def publish(store: Path, *, golden: bool = True) -> InputArtifact:
     ]
     manifest = Manifest(
         kind="model",
-        input_digest="sha256:" + "1" * 64,
+        address="sha256:" + "1" * 64,
         attempt="attempt-1",
         files=files,
         provenance=PROVENANCE,
@@ -101,12 +104,20 @@ def publish(store: Path, *, golden: bool = True) -> InputArtifact:
     )
     data = canonical_json(manifest.wire())
     (store / "kaon.json").write_bytes(data)
+    (store / "attempt-1" / "kaon.sig").write_bytes(sign(manifest, data, signing_key()))
     return InputArtifact(uri=f"file:///mnt{store}", digest=f"sha256:{hashlib.sha256(data).hexdigest()}")
 
 
 def job(source: InputArtifact, target: Path, server: str) -> JobSpec:
     """The JobSpec of a server's init container."""
-    told = {"stage": "fetch", "model": source.wire(), "server": server, "modelName": "m", "targetDir": str(target)}
+    told = {
+        "stage": "fetch",
+        "model": source.wire(),
+        "kind": "model",
+        "server": server,
+        "modelName": "m",
+        "targetDir": str(target),
+    }
     work = FetchWork.model_validate({**told, "threads": 1, "maxBatchSize": 4, "maxDelayMs": 1.5})
     return JobSpec(provenance=PROVENANCE, input_digest=source.digest, work=work)
 

@@ -1,0 +1,65 @@
+"""Copies a Dataset's sources from their stores, and says what their bytes are. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kaon.contract.jobspec import DatasetSource, DatasetWork
+from kaon_jobs.context import Context
+from kaon_jobs.errors import ObjectNotFound, StageFailure
+from kaon_jobs.store import Entry, folder_digest, open_store, safe_path, split_uri
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedSource:
+    """A source's files on this disk, each with its URI, and the digest of their bytes."""
+
+    files: Sequence[tuple[str, Path]]
+    digest: str
+
+
+def fetch_sources(work: DatasetWork, context: Context) -> list[FetchedSource]:
+    """All sources, in order. Bytes other than a pinned digest's are refused before they are parsed.
+
+    Raises:
+        StageFailure: SourceNotFound or SourceDigestMismatch.
+    """
+    found = []
+    for index, source in enumerate(work.sources):
+        context.reporter.progress("fetching", 20 * index / len(work.sources))
+        fetched = _fetch(source, context.workdir / "raw" / str(index))
+        if source.digest is not None and source.digest != fetched.digest:
+            raise StageFailure(
+                "SourceDigestMismatch",
+                f"{source.uri} is not what is pinned: expected {source.digest}, found {fetched.digest}. "
+                "Pin the new digest if the new bytes are meant.",
+            )
+        found.append(fetched)
+    return found
+
+
+def _fetch(source: DatasetSource, scratch: Path) -> FetchedSource:
+    folder, name = split_uri(source.uri)
+    parent = open_store(folder, source.secret)
+    try:
+        sha256 = parent.download(name, scratch / safe_path(name))
+        return FetchedSource(((source.uri, scratch / safe_path(name)),), f"sha256:{sha256}")
+    except ObjectNotFound:
+        (scratch / safe_path(name)).unlink(missing_ok=True)
+    store = parent.child(name)
+    # Markers such as _SUCCESS and hidden files are not data.
+    entries = [] if source.uri.startswith("http") else [entry for entry in store.entries() if _is_data(entry)]
+    if not entries:
+        raise StageFailure(
+            "SourceNotFound",
+            f"There is neither a file nor a folder with files at {source.uri}. Upload it, or correct the uri.",
+        )
+    digests = {entry.path: store.download(entry.path, scratch / safe_path(entry.path)) for entry in entries}
+    files = tuple((f"{store.uri}/{entry.path}", scratch / safe_path(entry.path)) for entry in entries)
+    return FetchedSource(files, folder_digest(digests))
+
+
+def _is_data(entry: Entry) -> bool:
+    return entry.size > 0 and not any(part.startswith((".", "_")) for part in entry.path.split("/"))

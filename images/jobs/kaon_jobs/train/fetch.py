@@ -1,0 +1,55 @@
+"""Copies a base model's folder from the store, and says what its bytes are. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kaon.contract.jobspec import TrainWork
+from kaon_jobs.context import Context
+from kaon_jobs.errors import StageFailure
+from kaon_jobs.store import folder_digest, open_store, safe_path
+from kaon_jobs.train.folder import check_names
+
+_UNUSED = (".bin", ".h5", ".msgpack", ".onnx", ".ot", ".pt", ".pth", ".gguf", ".tflite", ".md")
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """A base model's folder on this disk, and the digest of what was read of it."""
+
+    directory: Path
+    digest: str
+
+
+def fetch_base_model(work: TrainWork, context: Context) -> BaseModel:
+    """Copies the base model's folder.
+
+    With a pinned digest every file is read and counts; otherwise weights in formats that are never loaded stay where
+    they are.
+
+    Raises:
+        StageFailure: ModelNotFound, ModelUnreadable, ModelTooLarge or ModelDigestMismatch.
+    """
+    target = context.workdir / "base"
+    store = open_store(work.model.base, work.model_secret)
+    entries = store.entries()
+    check_names(entries, store.uri)
+    pinned = work.model.digest
+    wanted = [entry for entry in entries if pinned is not None or not entry.path.endswith(_UNUSED)]
+    total, done, digests = sum(entry.size for entry in wanted), 0, {}
+
+    def seen(length: int) -> None:
+        nonlocal done
+        done += length
+        context.reporter.progress("fetching", 4 * done / total)
+
+    for entry in wanted:
+        digests[entry.path] = store.download(entry.path, target / safe_path(entry.path), seen)
+    digest = folder_digest(digests)
+    if pinned is not None and pinned != digest:
+        raise StageFailure(
+            "ModelDigestMismatch",
+            f"{store.uri} is not what is pinned: expected {pinned}, found {digest}; pin the new digest if it is meant",
+        )
+    return BaseModel(target, digest)
