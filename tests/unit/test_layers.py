@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "kaon.contract": {"kaon.api"},
     "kaon.resources": {"kaon.api", "kaon.contract"},
     "kaon.controllers": {"kaon.api", "kaon.contract", "kaon.resources"},
-    "kaon.engine": {"kaon.api", "kaon.controllers", "kaon.resources"},
+    "kaon.engine": {"kaon.api", "kaon.contract", "kaon.controllers", "kaon.resources"},
     "kaon.cli": {"kaon.api"},
     "kaon_jobs": {"kaon.api", "kaon.contract"},
 }

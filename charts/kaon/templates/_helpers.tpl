@@ -15,6 +15,11 @@
 {{- end }}
 {{- end }}
 
+{{/* The Secret with the root key. */}}
+{{- define "kaon.rootKey" -}}
+{{- default (printf "%s-root-key" (include "kaon.fullname" .)) .Values.trust.rootKeySecret }}
+{{- end }}
+
 {{/* Labels of every object. They never reach what the operator makes: see docs/architecture. */}}
 {{- define "kaon.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
@@ -101,6 +106,10 @@ capabilities:
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
+# The keys of the namespace's trust domain, kaon-signing. Made, never read.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create]
 # The identity of stage pods, kaon-job. It can be bound to the role of that name and to nothing else.
 - apiGroups: [""]
   resources: [serviceaccounts]

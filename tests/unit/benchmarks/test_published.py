@@ -40,7 +40,7 @@ def test_the_artifacts_hold_the_rows_and_the_network_answers_them(
     made: tuple[Path, kaon_auto.Trained, Result], tmp_path: Path
 ) -> None:
     _, (model, data), _ = made
-    fetch(model, tmp_path / "model")
+    fetch(model, tmp_path / "model", kinds={"model"})
     fetch_dataset(data, tmp_path / "data")
     test = read_split(tmp_path / "data", "test")
     assert len(test) == 171 and test.inputs[0].shape == (30,)

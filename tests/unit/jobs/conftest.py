@@ -77,6 +77,8 @@ class Shop:
                 "inputDigest": digest,
                 "declaration": digest,
                 "output": {"uri": f"{self.store}/{plural}"},
+                # Nothing but artifacts goes into these.
+                **({"content": {}} if work["stage"] in ("compress", "evaluate") else {}),
                 "work": work,
             }
         )

@@ -15,6 +15,7 @@ import pytest
 from kaon.api.report import Result
 from kaon.contract.jobspec import JobSpec
 from kaon_jobs import main
+from kaon_jobs.content import with_content
 from kaon_jobs.context import Context, attempt_id
 from kaon_jobs.errors import StageFailure, Terminated
 from kaon_jobs.report import Reporter
@@ -48,8 +49,9 @@ def test_a_finished_artifact_is_reported_again_within_moments(
 def test_a_reused_artifact_costs_what_finding_it_took(
     shop: Any, trained: Result, dataset: Result, tmp_path: Path
 ) -> None:
-    job = shop.job("trainingruns", shop.train_work(dataset))
-    found = main._finished(job, Context(Reporter(None, None), tmp_path, "two"))
+    context = Context(Reporter(None, None), tmp_path, "two")
+    job = with_content(shop.job("trainingruns", shop.train_work(dataset)), context)
+    found = main._finished(job, context)
     assert found is not None and found.reused
     assert found.training == trained.training and found.artifact == trained.artifact
     assert found.cost.wall_seconds < trained.cost.wall_seconds

@@ -163,7 +163,7 @@ def test_the_manifest_is_put_once_and_the_second_attempt_adopts_the_first(s3: S3
     assert second.artifact == first.artifact and second.reused and not first.reused
     output: Any = job("twice").artifact
     paths = [entry.path for entry in open_store(output.uri, "good").entries()]
-    assert paths == ["kaon.json", "one/model.onnx"]
+    assert paths == ["kaon.json", "one/kaon.sig", "one/model.onnx"]
 
 
 def test_one_byte_changed_in_the_bucket_is_refused(s3: S3, tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_one_byte_changed_in_the_bucket_is_refused(s3: S3, tmp_path: Path) -> No
     path.write_bytes(b"weighty")
     source = InputArtifact(uri=published.artifact.uri, digest=published.artifact.digest, secret="good")
     with pytest.raises(ArtifactCorrupted, match=r"one/model\.onnx is not what the manifest names"):
-        artifact.fetch(source, tmp_path / "target")
+        artifact.fetch(source, tmp_path / "target", kinds={"model"})
 
 
 def test_a_refused_key_names_the_uri_and_the_secret_and_its_keys_but_no_value(s3: S3) -> None:

@@ -81,7 +81,7 @@ def test_the_artifact_holds_the_model_its_weights_and_its_evidence(trained: Resu
 
 def test_golden_examples_are_answered_again_by_the_exported_model(trained: Result, tmp_path: Path) -> None:
     assert trained.artifact is not None
-    artifact = fetch(InputArtifact(uri=trained.artifact.uri, digest=trained.artifact.digest), tmp_path)
+    artifact = fetch(InputArtifact(uri=trained.artifact.uri, digest=trained.artifact.digest), tmp_path, kinds={"model"})
     assert artifact.manifest.model is not None
     golden = artifact.manifest.model.golden
     assert len(golden) >= 8 and {example.label for example in golden} == {"bird", "fish", "tree"}

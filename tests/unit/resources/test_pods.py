@@ -58,7 +58,9 @@ def test_what_a_stage_is_told_cannot_be_rewritten_by_a_variable(text: str) -> No
     told = JobSpec(
         provenance=Provenance(kind="", namespace="", name="", uid="", generation=1, kaon_version="", image=""),
         input_digest=DIGEST,
-        work=FetchWork(model=InputArtifact(uri=text, digest=DIGEST), server="triton", model_name=text, target_dir="/"),
+        work=FetchWork(
+            model=InputArtifact(uri=text, digest=DIGEST), kind="model", server="triton", model_name=text, target_dir="/"
+        ),
     )
     made = job(OWNER, spec, told, Images("jobs", "", "", ""), name="x", secrets=frozenset())
     seen = as_the_pod_sees_it(made["spec"]["template"]["spec"]["containers"][0]["env"])["KAON_JOB_SPEC"]

@@ -16,5 +16,5 @@ def source(trained: Result, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a trained model, tiny and real."""
     assert trained.artifact is not None
     directory = tmp_path_factory.mktemp("model")
-    fetch(InputArtifact(uri=trained.artifact.uri, digest=trained.artifact.digest), directory)
+    fetch(InputArtifact(uri=trained.artifact.uri, digest=trained.artifact.digest), directory, kinds={"model"})
     return directory

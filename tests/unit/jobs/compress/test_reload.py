@@ -20,7 +20,7 @@ TEXTS = ["one text", "another\nof two lines", "", "ein dritter, mit Umlauten: ä
 @pytest.fixture
 def model(trained: Result, tmp_path: Path) -> OnnxTextClassifier:
     assert trained.artifact is not None
-    fetch(InputArtifact(uri=trained.artifact.uri, digest=trained.artifact.digest), tmp_path / "model")
+    fetch(InputArtifact(uri=trained.artifact.uri, digest=trained.artifact.digest), tmp_path / "model", kinds={"model"})
     return OnnxTextClassifier(tmp_path / "model", 1)
 
 

@@ -74,7 +74,7 @@ def test_an_accepted_model_is_an_artifact_with_lineage_evidence_and_golden_examp
     assert found.speedup is not None and found.speedup.low <= found.speedup.value <= found.speedup.high
     assert found.source_digest == (trained.artifact and trained.artifact.digest)
 
-    artifact = find(job.model_copy(update={"content": {}}))
+    artifact = find(job)
     assert artifact is not None and artifact.manifest.kind == "compressed-model"
     assert trained.artifact is not None and dataset.artifact is not None
     assert artifact.manifest.inputs == {"model": trained.artifact.digest, "dataset": dataset.artifact.digest}
@@ -123,7 +123,7 @@ def test_models_of_trials_are_gone_once_the_artifact_is_there_and_what_was_found
     accepted: tuple[Any, Result, Path],
 ) -> None:
     job, _, _ = accepted
-    trials = Path(job.output.uri.removeprefix("file:///mnt")).parent / "trials"
+    trials = Path(job.artifact.uri.removeprefix("file:///mnt")).parent / "trials"
     names = {path.name for path in trials.rglob("*") if path.is_file()}
     assert "trial.json" in names
     assert not {name for name in names if name.endswith((".onnx", ".safetensors"))}
@@ -136,7 +136,7 @@ def test_an_edited_budget_is_judged_by_the_trials_that_were_made_for_the_model(
     context.workdir.mkdir()
     job, result = _run(shop, context, _work(trained, dataset, budget={**BUDGET, "maxAccuracyDrop": 0.06}))
     assert result.compression is not None and result.compression.verdict == "Accepted"
-    folder = Path(job.output.uri.removeprefix("file:///mnt")) / "attempt-1"
+    folder = Path(job.artifact.uri.removeprefix("file:///mnt")) / "attempt-1"
     assert all(trial["reused"] for trial in json.loads((folder / "report.json").read_text())["trials"])
 
 
@@ -147,7 +147,7 @@ def test_steps_have_figures_each_and_are_judged_as_they_are(
     job, result = _run(shop, context, _work(trained, dataset, strategy="steps", steps=steps))
     assert result.compression is not None and result.compression.verdict == "Accepted"
     assert result.compression.chosen == "fusion+int8-static(32 rows)"
-    folder = Path(job.output.uri.removeprefix("file:///mnt")) / "attempt-1"
+    folder = Path(job.artifact.uri.removeprefix("file:///mnt")) / "attempt-1"
     document = json.loads((folder / "report.json").read_text())
     assert [trial["name"] for trial in document["trials"]] == ["fusion", "fusion+int8-static(32 rows)"]
     assert all("accuracyDrop" in trial and "speedup" in trial for trial in document["trials"])
@@ -174,7 +174,7 @@ def test_a_budget_beyond_the_bound_is_infeasible_before_anything_is_trained_and_
     assert not any(item.meets_budget for item in found.candidates)
     assert not any("distill" in name for name in names), "found out before anything is trained"
     assert found.baseline.accuracy is not None and found.evaluation is None
-    artifact = find(job.model_copy(update={"content": {}}))
+    artifact = find(job)
     assert artifact is not None and artifact.manifest.kind == "verdict"
     assert {file.path for file in artifact.manifest.files} == {"report.json", "report.html"}
     assert artifact.result(reused=True).artifact is None
@@ -192,7 +192,7 @@ def test_a_slower_model_is_not_accepted_when_the_objective_is_latency(
     assert (found.verdict == "Accepted") == (found.speedup.low >= 1)
     if found.verdict != "Accepted":
         assert result.artifact is None and re.search("slower than|not shown to be faster", found.message)
-        artifact = find(job.model_copy(update={"content": {}}))
+        artifact = find(job)
         assert artifact is not None and "predictions-test.parquet" in {file.path for file in artifact.manifest.files}
 
 
@@ -215,14 +215,14 @@ def test_a_test_split_that_the_model_was_trained_on_is_refused_with_the_rows(
 ) -> None:
     assert trained.artifact is not None and dataset.artifact is not None
     data, files = tmp_path / "data", tmp_path / "files"
-    whole = fetch(InputArtifact(uri=dataset.artifact.uri, digest=dataset.artifact.digest), data)
+    whole = fetch(InputArtifact(uri=dataset.artifact.uri, digest=dataset.artifact.digest), data, kinds={"dataset"})
     test, train = (pq.read_table(data / f"{split}.parquet") for split in ("test", "train"))
     texts = [str(test["text"][5]).upper(), *train["text"].to_pylist()[1:]]
     pq.write_table(train.set_column(train.schema.get_field_index("text"), "text", [texts]), data / "train.parquet")
     job = shop.job("datasets", shop.dataset_work(), token=str(data))
     leaking = publish(job, data, kind="dataset", attempt="attempt-1", result=whole.manifest.result, inputs={})
     assert leaking.artifact is not None
-    model = fetch(InputArtifact(uri=trained.artifact.uri, digest=trained.artifact.digest), files)
+    model = fetch(InputArtifact(uri=trained.artifact.uri, digest=trained.artifact.digest), files, kinds={"model"})
     of_it = publish(
         shop.job("trainingruns", shop.train_work(leaking), token=str(files)),
         files,
@@ -243,7 +243,7 @@ def _changed(
 ) -> Result:
     """An artifact like the trained model's, recorded evaluation and golden examples included, with other weights."""
     assert trained.artifact is not None
-    artifact = fetch(InputArtifact(uri=trained.artifact.uri, digest=trained.artifact.digest), scratch)
+    artifact = fetch(InputArtifact(uri=trained.artifact.uri, digest=trained.artifact.digest), scratch, kinds={"model"})
     model = onnx.load(scratch / "model.onnx")
     table = next(tensor for tensor in model.graph.initializer if tensor_name in tensor.name)
     values = onnx.numpy_helper.to_array(table).copy()
@@ -295,7 +295,7 @@ def test_when_int8_costs_too_much_the_nodes_that_suffer_are_found_and_left_in_fu
     found = result.compression
     assert found is not None and found.verdict == "Accepted", found.message
     assert found.chosen is not None and "exclude" in found.chosen
-    folder = Path(job.output.uri.removeprefix("file:///mnt")) / "attempt-1"
+    folder = Path(job.artifact.uri.removeprefix("file:///mnt")) / "attempt-1"
     document = json.loads((folder / "report.json").read_text())
     assert [trial["standing"] for trial in document["trials"]] == ["breaks", "breaks", "breaks", "keeps"]
     divergences = [item["divergence"] for item in document["sensitivity"]]
@@ -306,7 +306,7 @@ def test_a_pod_that_is_stopped_repeats_no_finished_trial(
     shop: Any, trained: Result, dataset: Result, kaon_job: Callable[..., subprocess.Popen[str]]
 ) -> None:
     job = shop.job("compressionjobs", _work(trained, dataset, search={"maxTrials": 3, "seed": 77}), "resume")
-    folder = Path(job.output.uri.removeprefix("file:///mnt"))
+    folder = Path(job.artifact.uri.removeprefix("file:///mnt"))
     before = set(folder.parent.glob("trials/*/*/trial.json"))
 
     def finished() -> set[Path]:
@@ -328,7 +328,7 @@ def test_a_pod_that_is_stopped_repeats_no_finished_trial(
     output, _ = second.communicate(timeout=400)
     assert second.returncode == 0, output
     assert output.count("finished by an earlier attempt") == len(kept)
-    artifact = find(job.model_copy(update={"content": {}}))
+    artifact = find(job)
     assert artifact is not None
     document = json.loads((folder / artifact.manifest.attempt / "report.json").read_text())
     assert sum(trial["reused"] for trial in document["trials"]) == len(kept)

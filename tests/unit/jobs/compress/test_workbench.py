@@ -45,7 +45,7 @@ def bench(trained: Result, dataset: Result, tmp_path: Path, applied: list[str]) 
     """Workbenches of attempts that share a store and nothing else."""
     assert trained.artifact is not None and dataset.artifact is not None
     source, data = tmp_path / "source", tmp_path / "data"
-    fetch(InputArtifact(uri=trained.artifact.uri, digest=trained.artifact.digest), source)
+    fetch(InputArtifact(uri=trained.artifact.uri, digest=trained.artifact.digest), source, kinds={"model"})
     fetch_dataset(InputArtifact(uri=dataset.artifact.uri, digest=dataset.artifact.digest), data)
     rows, validation = read_split(data, "train"), read_split(data, "validation")
 

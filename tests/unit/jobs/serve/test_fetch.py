@@ -76,7 +76,7 @@ def test_a_file_with_other_bytes_ends_with_64_and_both_digests(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Path, said: list[str]
 ) -> None:
     source = tiny.publish(tmp_path / "artifact")
-    model = tmp_path / "artifact" / "attempt-1" / "model.onnx"
+    model = tmp_path / "artifact" / ("1" * 64) / "attempt-1" / "model.onnx"
     recorded = hashlib.sha256(model.read_bytes()).hexdigest()
     data = bytearray(model.read_bytes())
     data[10] ^= 1
@@ -92,7 +92,7 @@ def test_a_manifest_with_other_bytes_ends_with_64(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Path, said: list[str]
 ) -> None:
     source = tiny.publish(tmp_path / "artifact")
-    manifest = tmp_path / "artifact" / "kaon.json"
+    manifest = tmp_path / "artifact" / ("1" * 64) / "kaon.json"
     manifest.write_text(manifest.read_text().replace("attempt-1", "attempt-2"))
     assert fetch(monkeypatch, source, target, "triton") == 64
     assert said[0].startswith("ArtifactCorrupted: ") and source.digest in said[0]
