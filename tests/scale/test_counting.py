@@ -18,10 +18,27 @@ apiserver_request_total{code="200",group="coordination.k8s.io",resource="leases"
 apiserver_request_total{code="200",group="",resource="",subresource="/readyz",verb="GET"} 11
 apiserver_request_terminations_total{code="200",resource="pods",subresource="",verb="POST"} 3
 """
+READ = {"uri": "s3://kaon/n/x", "digest": "sha256:" + "d" * 64}
 WORK = {
-    "dataset": {"stage": "dataset"},
-    "train": {"stage": "train", "dataset": {"digest": "sha256:" + "d" * 64}},
-    "compress": {"stage": "compress", "model": {"digest": "sha256:" + "e" * 64}},
+    "dataset": {
+        **{
+            "stage": "dataset",
+            "task": "text-classification",
+            "sources": [],
+            "format": "auto",
+            "clean": {},
+            "split": {},
+        },
+        "schema": {"features": [{"name": "text"}], "label": {"name": "label"}},
+    },
+    "train": {
+        **{"stage": "train", "task": "text-classification", "dataset": READ, "model": {"base": "s3://models/m"}},
+        **{"recipe": {}, "checkpoint": {}},
+    },
+    "compress": {
+        **{"stage": "compress", "model": READ, "dataset": READ, "budget": {"maxAccuracyDrop": 0.01}},
+        **{"objective": "size", "strategy": "auto", "search": {}, "target": {}},
+    },
 }
 
 
@@ -53,7 +70,11 @@ def test_controllers_of_the_controller_manager_are_told_apart() -> None:
 
 def test_every_stage_reports_a_valid_result_whose_artifact_follows_from_the_inputs() -> None:
     for stage, work in WORK.items():
-        told = {"work": work, "inputDigest": "sha256:" + "a" * 64, "output": {"uri": f"s3://kaon/{stage}/a"}}
+        who = {"kind": stage, "namespace": "n", "name": "a", "uid": "u", "generation": 1}
+        told = {
+            **{"work": work, "inputDigest": "sha256:" + "a" * 64, "output": {"uri": f"s3://kaon/n/{stage}"}},
+            "provenance": {**who, "kaonVersion": "0", "image": "i"},
+        }
         said = ReportStatus.model_validate(finished(told, "pod"))
         assert said.result is not None and said.result.artifact is not None
         assert said.result.artifact.digest == artifact_digest(told["inputDigest"])

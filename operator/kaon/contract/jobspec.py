@@ -16,7 +16,7 @@ from kaon.api.dataset import Clean, DataSchema, Source, Split
 from kaon.api.trainingrun import BaseModelSource, CheckpointPolicy, Recipe
 from kaon.contract.address import address_of, artifact_uri
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 EXIT_WRONG_INPUT = 64
 EXIT_TERMINATED = 143
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from kaon.api import conditions as c
 from kaon.api.common import StageSpec
 from kaon.api.report import ReportStatus, Result
-from kaon.contract.address import address_of, artifact_uri, stage_folder
+from kaon.contract.address import VERSION, address_of, artifact_uri, stage_folder
 from kaon.contract.attestation import RESULT_TYPE, attested
 from kaon.contract.digest import digest_of, short
 from kaon.contract.jobspec import SIGNING_SECRET, JobSpec, Provenance, StoreAccess
@@ -125,7 +125,7 @@ class _Run:
 
     @cached_property
     def declaration(self) -> str:
-        return digest_of({"kind": self.stage.kind, **self.inputs.declared})
+        return digest_of({"addressing": VERSION, "kind": self.stage.kind, **self.inputs.declared})
 
     @cached_property
     def digest(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from harness import Kubectl, OperatorProcess, eventually
+from simulation.trust import signed, told
 
 from localcluster import Cluster
 
@@ -117,7 +118,9 @@ def with_data(gpu_cluster: Cluster, gpu_kubectl: Kubectl) -> Iterator[Kubectl]:
         operator.wait_ready()
         gpu_kubectl.apply(*NODES, RUNTIME_CLASS, DATASET)
         report = eventually(lambda: gpu_kubectl.list("reports", NAMESPACE), "a Report of the Dataset")[0]
-        gpu_kubectl.patch_status("reports", report["metadata"]["name"], NAMESPACE, {"result": DATASET_RESULT})
+        name = report["metadata"]["name"]
+        job = eventually(lambda: gpu_kubectl.get("job", name, NAMESPACE), "the Job of the Dataset")
+        gpu_kubectl.patch_status("reports", name, NAMESPACE, signed(told(job), DATASET_RESULT))
         gpu_kubectl("wait", "dataset/data", "-n", NAMESPACE, "--for=condition=Ready", "--timeout=20s")
         yield gpu_kubectl
     finally:

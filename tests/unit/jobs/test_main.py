@@ -106,7 +106,7 @@ def test_a_spec_that_cannot_be_read_is_wrong_input(
 def test_a_spec_of_another_contract_or_stage_is_refused(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     job: JobSpec = shop.job("datasets", shop.dataset_work())
     monkeypatch.setenv("KAON_JOB_SPEC", job.model_copy(update={"contract": 99}).model_dump_json(by_alias=True))
-    with pytest.raises(StageFailure, match="speaks contract 99, this image 1") as caught:
+    with pytest.raises(StageFailure, match="speaks contract 99, this image 2") as caught:
         main.load_spec("dataset", None)
     assert caught.value.reason == "ContractMismatch"
     monkeypatch.setenv("KAON_JOB_SPEC", job.model_dump_json(by_alias=True))
