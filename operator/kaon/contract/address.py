@@ -11,9 +11,8 @@ from collections.abc import Mapping
 
 from kaon.contract.digest import digest_of
 
-
 VERSION = 2
-"""Part of every declaration's digest. Artifacts of version 1 were addressed by the declaration alone, and not signed."""
+"""Part of every declaration's digest. Artifacts of version 1 were addressed by the declaration alone and not signed."""
 
 
 def address_of(declaration: str, content: Mapping[str, str]) -> str:
