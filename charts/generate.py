@@ -111,13 +111,15 @@ README = """\
 
 ```sh
 helm install kaon charts/kaon --namespace kaon-system --create-namespace \\
-  --set storage.uri=s3://bucket/prefix --set storage.secretName=kaon-store
+  --set storage.uri=s3://bucket/prefix --set storage.secretName=kaon-store --set storage.credentials=PerNamespace
 helm test kaon --namespace kaon-system
 ```
 
 - **Storage.** The Secret named by `storage.secretName` must exist in each namespace with pipelines; its keys are the
-  store's options (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`, `AWS_REGION` …). To try Kaon out
-  without a store: `--set store.enabled=true --set 'store.namespaces={{team-a,team-b}}'`.
+  store's options (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`, `AWS_REGION` …), and `ca.crt` with
+  the authority of its certificate where that is your own. `storage.credentials` says whether it opens only the folder
+  of its namespace. To try Kaon out without a store:
+  `--set store.enabled=true --set 'store.namespaces={{team-a,team-b}}'`; each namespace then gets a key of its own.
 - **Only some namespaces.** `watchNamespaces` needs no ClusterRole: the operator gets a Role in each of them. The
   chart's other cluster-scoped objects are the CRDs (`crds.enabled`) and the admission policy (`reportPolicy.enabled`);
   without the right to create these, turn both off and let an administrator apply `crds/`.

@@ -45,7 +45,7 @@ class RealData:
         return self.folder / "minilm-l6"
 
     def uploads(self) -> dict[str, Path]:
-        """Object key in the store's bucket -> local file: where examples/r8 expects them."""
+        """Path in the namespace's folder of the store -> local file: where examples/r8 expects them."""
         files = {f"raw/r8/{split}.csv": self.r8 / f"{split}.csv" for split in R8_ROWS}
         files |= {f"models/minilm-l6/{name}": self.minilm / name for name in WEIGHT_FILES}
         return files

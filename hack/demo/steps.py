@@ -30,8 +30,11 @@ RELEASE = "kaon"
 OPERATOR = "kaon-operator"
 SYSTEM_NAMESPACE = "kaon-system"
 STORE_SERVICE = STORE_SECRET = "kaon-store"
+ROOT_SECRET = "kaon-store-root"
 STORE_PORT = 7070
 BUCKET = "kaon"
+EXAMPLE_NAMESPACE = "team-a"
+"""The namespace whose folder of the store the examples read from."""
 
 
 class StepError(Exception):
@@ -107,32 +110,35 @@ def wait_for_secret(cluster: Cluster, namespace: str, seconds: float = 60) -> No
 def upload(
     cluster: Cluster, namespace: str, files: Mapping[str, Path], release_namespace: str = SYSTEM_NAMESPACE
 ) -> tuple[int, int]:
-    """Puts files into the embedded store's bucket under their keys; (uploaded, already there with the same bytes).
+    """Puts files into a namespace's folder of the embedded store; (uploaded, already there with the same bytes).
 
     The credentials are read from the namespace's Secret and go nowhere else.
     """
     with store_client(cluster, namespace, release_namespace) as store:
-        new = [key for key, file in files.items() if not _same(store, key, file)]
+        keys = {f"{namespace}/{name}": file for name, file in files.items()}
+        new = [key for key, file in keys.items() if not _same(store, key, file)]
         for key in new:
-            store.put(key, files[key])
+            store.put(key, keys[key])
     return len(new), len(files) - len(new)
 
 
 @contextmanager
-def store_client(cluster: Cluster, namespace: str, release_namespace: str = SYSTEM_NAMESPACE) -> Iterator[Any]:
-    """The embedded store's bucket, through a port-forward, with the credentials of a namespace."""
+def store_client(cluster: Cluster, namespace: str | None, release_namespace: str = SYSTEM_NAMESPACE) -> Iterator[Any]:
+    """The embedded store's bucket, through a port-forward, with the credentials of a namespace; None: the root's."""
     from obstore.store import S3Store
 
-    secret = json.loads(kubectl(cluster, "-n", namespace, "get", "secret", STORE_SECRET, "-o", "json"))
+    where = (namespace, STORE_SECRET) if namespace else (release_namespace, ROOT_SECRET)
+    secret = json.loads(kubectl(cluster, "-n", where[0], "get", "secret", where[1], "-o", "json"))
     options = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY") if namespace else ("ROOT_ACCESS_KEY", "ROOT_SECRET_KEY")
     with port_forward(cluster, release_namespace, f"service/{STORE_SERVICE}", STORE_PORT) as port:
         yield S3Store(
             BUCKET,
-            endpoint=f"http://127.0.0.1:{port}",
-            access_key_id=options["AWS_ACCESS_KEY_ID"],
-            secret_access_key=options["AWS_SECRET_ACCESS_KEY"],
+            endpoint=f"https://127.0.0.1:{port}",
+            access_key_id=options[names[0]],
+            secret_access_key=options[names[1]],
             region=options.get("AWS_REGION", "us-east-1"),
-            client_options={"allow_http": True, "timeout": "300s"},
+            client_options={"root_certificate": options["ca.crt"], "timeout": "300s"},
         )
 
 
@@ -156,9 +162,25 @@ def port_forward(cluster: Cluster, namespace: str, target: str, port: int) -> It
 
 
 def apply(cluster: Cluster, namespace: str, path: Path) -> list[str]:
-    """kubectl apply of a file or folder; the names of what it holds."""
-    said = kubectl(cluster, "apply", "--namespace", namespace, "--filename", str(path), "--output", "name")
+    """kubectl apply of an example; the names of what it holds."""
+    said = kubectl(
+        cluster,
+        "apply",
+        "--namespace",
+        namespace,
+        "--filename",
+        "-",
+        "--output",
+        "name",
+        stdin=example(path, namespace),
+    )
     return said.split()
+
+
+def example(folder: Path, namespace: str) -> str:
+    """The manifests of an example, reading from the folder of this namespace."""
+    texts = (file.read_text() for file in sorted(folder.glob("*.yaml")))
+    return "---\n".join(texts).replace(f"s3://{BUCKET}/{EXAMPLE_NAMESPACE}/", f"s3://{BUCKET}/{namespace}/")
 
 
 def watch(cluster: Cluster, namespace: str, expected: int, timeout: float, console: Any = None) -> int:

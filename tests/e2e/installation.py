@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import tinymodel
 from demo import data, steps
-from kube import Kube, Object, run
+from kube import Kube, Object, listed, run
 
 from localcluster import Cluster, paths
 
@@ -123,9 +123,10 @@ class Installation:
 
     # -- the store --------------------------------------------------------------------------------------------------
 
-    def upload(self, files: Mapping[str, Path]) -> None:
-        """Puts files into the bucket under their keys."""
-        steps.upload(self.cluster, NAMESPACES[0], files, SYSTEM)
+    def upload(self, files: Mapping[str, Path], *namespaces: str) -> None:
+        """Puts files into the folder of each namespace, with its own key."""
+        for namespace in namespaces:
+            steps.upload(self.cluster, namespace, files, SYSTEM)
 
     def upload_tiny(self) -> None:
         """The tiny model and its data."""
@@ -136,15 +137,15 @@ class Installation:
             with (here / "data/empty.csv").open("w") as empty:
                 csv.writer(empty).writerow(["text", "label"])
             files = {f"models/tiny/{path.name}": path for path in (here / "model").iterdir()}
-            self.upload(files | {f"raw/tiny/{path.name}": path for path in (here / "data").iterdir()})
+            self.upload(files | {f"raw/tiny/{path.name}": path for path in (here / "data").iterdir()}, *NAMESPACES)
 
-    def upload_r8(self) -> None:
+    def upload_r8(self, namespace: str) -> None:
         """Reuters R8 and MiniLM-L6."""
-        self.upload(data.fetch(paths.cache_root()).uploads())
+        self.upload(data.fetch(paths.cache_root()).uploads(), namespace)
 
     def read(self, uri: str) -> bytes:
-        """An object of the bucket."""
-        with steps.store_client(self.cluster, NAMESPACES[0], SYSTEM) as store:
+        """An object of the bucket, read with the root's key."""
+        with steps.store_client(self.cluster, None, SYSTEM) as store:
             return bytes(store.get(_key(uri)).bytes())
 
     def file_uri(self, artifact_uri: str, name: str) -> str:
@@ -157,7 +158,7 @@ class Installation:
         uri = self.file_uri(artifact_uri, name)
         content = bytearray(self.read(uri))
         content[len(content) // 2] ^= 0xFF
-        with steps.store_client(self.cluster, NAMESPACES[0], SYSTEM) as store:
+        with steps.store_client(self.cluster, None, SYSTEM) as store:
             store.put(_key(uri), bytes(content))
 
     def table(self, artifact_uri: str, name: str) -> list[Object]:
@@ -223,7 +224,7 @@ class Installation:
 
     def diff(self, objects: Sequence[Object], namespace: str) -> str:
         """kubectl diff."""
-        content = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+        content = listed(objects, namespace)
         return self.kube("diff", "-n", namespace, "-f", "-", stdin=content, check=False)
 
 

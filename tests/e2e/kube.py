@@ -29,6 +29,12 @@ def run(command: list[str], *, stdin: str | None = None, check: bool = True, tim
     return done.stdout if check else done.stdout + done.stderr
 
 
+def listed(objects: Iterable[Object], namespace: str | None) -> str:
+    """A List of objects; those that read from the store's folder NAMESPACE read from this namespace's."""
+    content = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+    return content.replace("s3://kaon/NAMESPACE/", f"s3://kaon/{namespace}/") if namespace else content
+
+
 @dataclass(frozen=True)
 class Kube:
     """One cluster."""
@@ -42,7 +48,7 @@ class Kube:
 
     def apply(self, objects: Iterable[Object], *flags: str, namespace: str | None = None, check: bool = True) -> str:
         """kubectl apply of objects."""
-        content = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+        content = listed(objects, namespace)
         where = ["-n", namespace] if namespace else []
         return self("apply", *where, "-f", "-", *flags, stdin=content, check=check)
 

@@ -22,8 +22,8 @@ def dataset(name: str = "tiny", **spec: object) -> Object:
         {
             "task": "text-classification",
             "sources": [
-                {"uri": "s3://kaon/raw/tiny/train.csv", "split": "train"},
-                {"uri": "s3://kaon/raw/tiny/test.csv", "split": "test"},
+                {"uri": "s3://kaon/NAMESPACE/raw/tiny/train.csv", "split": "train"},
+                {"uri": "s3://kaon/NAMESPACE/raw/tiny/test.csv", "split": "test"},
             ],
             "schema": {"features": [{"name": "text"}], "label": {"name": "label"}},
             **spec,
@@ -38,7 +38,7 @@ def training(name: str = "tiny", **spec: object) -> Object:
         name,
         {
             "datasetRef": {"name": "tiny"},
-            "model": {"base": "s3://kaon/models/tiny"},
+            "model": {"base": "s3://kaon/NAMESPACE/models/tiny"},
             "recipe": TINY_RECIPE,
             **spec,
         },

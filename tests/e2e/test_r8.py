@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from demo import steps
 from installation import Installation
 from kube import Object
 
@@ -16,8 +17,8 @@ pytestmark = pytest.mark.timeout(4500)
 @pytest.fixture(scope="module")
 def r8(kaon: Installation) -> dict[str, Object]:
     """The four resources of examples/r8, Ready."""
-    kaon.upload_r8()
-    kaon.kube("apply", "-n", NAMESPACE, "-f", str(kaon.root / "examples/r8"))
+    kaon.upload_r8(NAMESPACE)
+    kaon.kube("apply", "-n", NAMESPACE, "-f", "-", stdin=steps.example(kaon.root / "examples/r8", NAMESPACE))
     limits = {"dataset": 180, "trainingrun": 1800, "compressionjob": 1800, "modeldeployment": 300}
     return {kind: kaon.kube.until_ready(kind, "reuters-r8", NAMESPACE, timeout=limits[kind]) for kind in KINDS}
 
@@ -64,5 +65,6 @@ def test_answers_through_the_router_equal_the_evaluations_own_predictions(
 
 
 def test_kubectl_diff_of_the_example_is_empty(kaon: Installation, r8: dict[str, Object]) -> None:
-    kaon.kube("apply", "-n", NAMESPACE, "-f", str(kaon.root / "examples/r8"))
-    assert kaon.kube("diff", "-n", NAMESPACE, "-f", str(kaon.root / "examples/r8"), check=False) == ""
+    manifests = steps.example(kaon.root / "examples/r8", NAMESPACE)
+    kaon.kube("apply", "-n", NAMESPACE, "-f", "-", stdin=manifests)
+    assert kaon.kube("diff", "-n", NAMESPACE, "-f", "-", stdin=manifests, check=False) == ""

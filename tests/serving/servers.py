@@ -28,6 +28,7 @@ from tests.unit.jobs.serve import tiny
 from kaon.api.modeldeployment import Route
 from kaon.contract.jobspec import FetchWork
 from kaon.resources.router_config import Backend, static_config
+from kaon.resources.router_pressure import DEFAULT_MEMORY_BYTES
 from kaon.resources.serving_ports import ROUTER_ADMIN_PORT, ROUTER_METRICS_PORT, ROUTER_PORT, TRAFFIC_PORT
 from kaon_jobs.serve import layout, probe
 
@@ -141,6 +142,7 @@ class Router:
     port: int
     admin: int
     pid: int
+    metrics: int
 
     def counters(self, *names: str) -> dict[str, int]:
         """The sums of the counters whose names end so."""
@@ -159,10 +161,12 @@ def router(
     max_batch_size: int = 8,
     route: Route | None = None,
     checked: bool = True,
+    memory: int = DEFAULT_MEMORY_BYTES,
+    workers: int = 1,
 ) -> Iterator[Router]:
     """The router of a model as the operator configures it, in front of one server.
 
-    checked: False leaves the check of requests out, to measure what it costs.
+    checked: False leaves the check of requests out, to measure what it costs. memory: the container's limit in bytes.
     """
     envoy = shutil.which("envoy", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     if envoy is None:
@@ -175,7 +179,7 @@ def router(
         ROUTER_ADMIN_PORT: admin,
     }
     # TorchServe and the router have the same port; each is in a pod of its own.
-    config = static_config(MODEL, route or Route(), [backend])
+    config = static_config(MODEL, route or Route(), [backend], memory)
     listeners, clusters = config["static_resources"]["listeners"], config["static_resources"]["clusters"]
     moved: dict[str, Any] = {
         **_moved({key: value for key, value in config.items() if key != "static_resources"}, ports),
@@ -192,10 +196,10 @@ def router(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "envoy.json").write_text(json.dumps(moved))
     # Process 1 in the image is Envoy itself; the wheel's command is a wrapper that starts it.
-    command = [envoy, "-c", str(folder / "envoy.json"), "--disable-hot-restart", "--concurrency", "1"]
+    command = [envoy, "-c", str(folder / "envoy.json"), "--disable-hot-restart", "--concurrency", str(workers)]
     with process([*command, "--log-level", "warning"], folder / "log", {}) as pid:
         wait(f"http://127.0.0.1:{traffic}/-/ready", folder / "log", None)
-        yield Router(traffic, admin, pid)
+        yield Router(traffic, admin, pid, metrics)
 
 
 def _moved(value: Any, ports: Mapping[int, int]) -> Any:

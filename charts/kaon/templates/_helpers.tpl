@@ -72,7 +72,22 @@ capabilities:
 
 {{- define "kaon.storageUri" -}}
 {{- if .Values.storage.uri }}{{ .Values.storage.uri }}
-{{- else if .Values.store.enabled }}s3://{{ .Values.store.bucket }}/artifacts
+{{- else if .Values.store.enabled }}s3://{{ .Values.store.bucket }}
+{{- end }}
+{{- end }}
+
+{{/* JSON list of the namespaces that the embedded store serves: the release's own first. */}}
+{{- define "kaon.storeNamespaces" -}}
+{{- prepend .Values.store.namespaces .Release.Namespace | uniq | toJson }}
+{{- end }}
+
+{{/*
+More than one namespace over a store of one's own: whose Secret opens what is not seen from here, so somebody has to say
+it. The embedded store gives each namespace a key that opens its own folder.
+*/}}
+{{- define "kaon.checkStorage" -}}
+{{- if and .Values.storage.uri (ne (len .Values.watchNamespaces) 1) (not .Values.storage.credentials) }}
+{{- fail "storage.credentials: several namespaces write to storage.uri. Set PerNamespace when each namespace's Secret opens only its own folder (storage.uri/NAMESPACE/), or Shared when you accept that every namespace can read, change and delete the artifacts of the others." }}
 {{- end }}
 {{- end }}
 

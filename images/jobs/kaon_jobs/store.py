@@ -257,7 +257,8 @@ def open_store(uri: str, secret: str | None) -> Store:
     bucket, _, prefix = rest.strip("/").partition("/")
     options = _options(uri, scheme, secret) if secret is not None and scheme in _PREFIX else {}
     hidden = tuple(value for key, value in options.items() if len(value) >= 6 and _sensitive(key))
-    config: Any = {"config": options, "client_options": _CLIENT, "retry_config": _RETRIES}
+    client: Any = _CLIENT | _authority(secret) if secret is not None else _CLIENT
+    config: Any = {"config": options, "client_options": client, "retry_config": _RETRIES}
     backend: Any
     root: Path | None = None
     try:
@@ -271,7 +272,7 @@ def open_store(uri: str, secret: str | None) -> Store:
             root, prefix = Path(os.environ.get(CLAIMS_VARIABLE, CLAIMS_DIR)), _path_in_claims(uri)
             backend = LocalStore(root)
         elif scheme in ("http", "https") and "?" not in uri:
-            client: Any = {**_CLIENT, "allow_http": scheme == "http"}
+            client = {**_CLIENT, "allow_http": scheme == "http"}
             backend = HTTPStore.from_url(f"{scheme}://{bucket}/", client_options=client, retry_config=_RETRIES)
         else:
             # A query may be a signature, which is a credential: it is neither used nor repeated.
@@ -329,6 +330,12 @@ def _options(uri: str, scheme: str, secret: str) -> dict[str, str]:
     if not options:
         raise StoreAccessDenied(f"cannot open {uri}: the Secret {secret} has none of the keys {_WANTED[scheme]}")
     return options
+
+
+def _authority(secret: str) -> dict[str, str]:
+    """The client's option for a store whose certificate the authority in the Secret's key `ca.crt` signed."""
+    file = Path(os.environ.get(SECRETS_VARIABLE, SECRETS_DIR)) / secret / "ca.crt"
+    return {"root_certificate": file.read_text()} if file.is_file() else {}
 
 
 def _path_in_claims(uri: str) -> str:

@@ -13,6 +13,12 @@ from typing import Any
 from kaon.api.modeldeployment import Route
 from kaon.contract.digest import digest_of, short
 from kaon.resources.base import Object
+from kaon.resources.router_pressure import (
+    BUFFER_BYTES,
+    DEFAULT_MEMORY_BYTES,
+    connection_bounds,
+    overload_manager,
+)
 from kaon.resources.router_requests import checked, limits, local_replies, request_filter, unchecked
 from kaon.resources.serving_ports import (
     DNS_REFRESH_SECONDS,
@@ -29,7 +35,6 @@ ROUTES = "model"
 PURPOSE_HEADER = "x-kaon-request"
 """Asks TorchServe's handler for what TorchServe has no path for. A client's own is removed."""
 LATENCY_BUCKETS_MS = (0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 600_000)
-MAX_CONNECTIONS = 20_000
 
 _TYPE = "type.googleapis.com/envoy"
 _HCM = f"{_TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -51,17 +56,19 @@ class Backend:
     """Texts that one request may hold."""
 
 
-def router_files(model: str, route: Route, backends: Sequence[Backend]) -> dict[str, Object]:
-    """File name -> content. The weights of `backends` must sum to 100."""
+def router_files(
+    model: str, route: Route, backends: Sequence[Backend], memory: int = DEFAULT_MEMORY_BYTES
+) -> dict[str, Object]:
+    """File name -> content. The weights of `backends` must sum to 100; `memory` is the container's limit in bytes."""
     return {
-        "bootstrap.json": bootstrap(model),
-        "lds.json": _file(f"{_TYPE}.config.listener.v3.Listener", [_traffic_listener(), _ops_listener()]),
+        "bootstrap.json": bootstrap(model, route, memory),
+        "lds.json": _file(f"{_TYPE}.config.listener.v3.Listener", [_traffic_listener(route), _ops_listener(route)]),
         "cds.json": _file(f"{_TYPE}.config.cluster.v3.Cluster", [_cluster(backend) for backend in backends]),
         "rds.json": _file(f"{_TYPE}.config.route.v3.RouteConfiguration", [_routes(model, route, backends)]),
     }
 
 
-def bootstrap(model: str) -> Object:
+def bootstrap(model: str, route: Route, memory: int) -> Object:
     """The part that is read once, at start."""
     return {
         "node": {"id": "router", "cluster": model},
@@ -71,25 +78,14 @@ def bootstrap(model: str) -> Object:
         "stats_config": {
             "histogram_bucket_settings": [{"match": {"prefix": "cluster."}, "buckets": list(LATENCY_BUCKETS_MS)}]
         },
-        "overload_manager": {
-            "resource_monitors": [
-                {
-                    "name": "envoy.resource_monitors.global_downstream_max_connections",
-                    "typed_config": {
-                        "@type": f"{_TYPE}.extensions.resource_monitors.downstream_connections.v3."
-                        "DownstreamConnectionsConfig",
-                        "max_active_downstream_connections": MAX_CONNECTIONS,
-                    },
-                }
-            ]
-        },
+        "overload_manager": overload_manager(memory, route),
     }
 
 
-def static_config(model: str, route: Route, backends: Sequence[Backend]) -> Object:
+def static_config(model: str, route: Route, backends: Sequence[Backend], memory: int = DEFAULT_MEMORY_BYTES) -> Object:
     """Everything as one bootstrap, for `envoy --mode validate`, which does not read the other files."""
-    fixed = bootstrap(model)
-    listeners = [_traffic_listener(_routes(model, route, backends)), _ops_listener()]
+    fixed = bootstrap(model, route, memory)
+    listeners = [_traffic_listener(route, _routes(model, route, backends)), _ops_listener(route)]
     clusters = [_admin_cluster(), *(_cluster(backend) for backend in backends)]
     return {**fixed, "dynamic_resources": {}, "static_resources": {"listeners": listeners, "clusters": clusters}}
 
@@ -116,10 +112,15 @@ def _seconds(value: float) -> str:
 def _listener(name: str, port: int, manager: Object) -> Object:
     typed = {"@type": _HCM, "stat_prefix": name, **manager}
     chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": typed}]}
-    return {"name": name, "address": _address("0.0.0.0", port), "filter_chains": [chain]}
+    return {
+        "name": name,
+        "address": _address("0.0.0.0", port),
+        "per_connection_buffer_limit_bytes": BUFFER_BYTES,
+        "filter_chains": [chain],
+    }
 
 
-def _traffic_listener(inline_routes: Object | None = None) -> Object:
+def _traffic_listener(route: Route, inline_routes: Object | None = None) -> Object:
     routes: Object = {"rds": {"route_config_name": ROUTES, "config_source": _source("rds.json")}}
     if inline_routes is not None:
         routes = {"route_config": inline_routes}
@@ -134,9 +135,7 @@ def _traffic_listener(inline_routes: Object | None = None) -> Object:
             # Feedback and logs are joined by this id, so that a caller's own is kept, and it is always told.
             "preserve_external_request_id": True,
             "always_set_request_id_in_response": True,
-            "normalize_path": True,
-            "merge_slashes": True,
-            "request_headers_timeout": "10s",
+            **connection_bounds(route),
             "access_log": [_error_log()],
             "http_filters": [
                 {
@@ -179,21 +178,24 @@ def _error_log() -> Object:
     }
 
 
-def _ops_listener() -> Object:
+def _ops_listener(route: Route) -> Object:
     """What is scraped and probed: two paths of the admin interface, and no other."""
     readable = [
         {"match": {"path": path, "headers": [_method("GET")]}, "route": {"cluster": "admin"}}
         for path in ("/stats/prometheus", "/ready")
     ]
     host = {"name": "ops", "domains": ["*"], "routes": readable}
-    return _listener(
+    listener = _listener(
         "ops",
         ROUTER_METRICS_PORT,
         {
+            **connection_bounds(route),
             "route_config": {"name": "ops", "virtual_hosts": [host]},
             "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": _ROUTER}}],
         },
     )
+    # Under pressure it is probed and scraped all the same.
+    return {**listener, "ignore_global_conn_limit": True, "bypass_overload_manager": True}
 
 
 def _admin_cluster() -> Object:
@@ -220,6 +222,7 @@ def _cluster(backend: Backend) -> Object:
             },
         },
         "connect_timeout": "2s",
+        "per_connection_buffer_limit_bytes": BUFFER_BYTES,
         "lb_policy": "LEAST_REQUEST",
         "load_assignment": _endpoints(backend.revision, backend.host, TRAFFIC_PORT[backend.server]),
         "circuit_breakers": {

@@ -12,6 +12,7 @@ from kaon.resources import labels
 from kaon.resources.base import Images, Object
 from kaon.resources.pods import child_labels, environment, pod_spec, resources_of
 from kaon.resources.router_config import CONFIG_DIR, READY_PATH, Backend, bootstrap, router_files
+from kaon.resources.router_pressure import WORKERS, memory_of
 from kaon.resources.serving_deployment import spread
 from kaon.resources.serving_ports import (
     ROUTER_METRICS,
@@ -51,7 +52,8 @@ def router_config_map(
     retiring: the revision that the traffic was taken from a short while ago.
     """
     stable = max(backends, key=lambda backend: backend.weight)
-    files = router_files(obj["metadata"]["name"], spec.route, backends)
+    memory = memory_of(resources_of(spec.router, DEFAULT_REQUESTS))
+    files = router_files(obj["metadata"]["name"], spec.route, backends, memory)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -82,6 +84,7 @@ def router_deployment(obj: Object, spec: ModelDeploymentSpec, images: Images, di
     """The Deployment of Envoy. Its root is read-only, and nothing else is writable either."""
     model, template = obj["metadata"]["name"], spec.router
     drain = SETTLE_SECONDS + math.ceil(spec.route.timeout_seconds)
+    resources = resources_of(template, DEFAULT_REQUESTS)
     container: Object = {
         "name": "envoy",
         "image": images.router,
@@ -91,14 +94,14 @@ def router_deployment(obj: Object, spec: ModelDeploymentSpec, images: Images, di
             f"{CONFIG_DIR}/bootstrap.json",
             "--disable-hot-restart",
             "--concurrency",
-            "2",
+            str(WORKERS),
             "--log-level",
             "warning",
             "--file-flush-interval-msec",
             "1000",
         ],
         "env": environment(template, {}),
-        "resources": resources_of(template, DEFAULT_REQUESTS),
+        "resources": resources,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "ports": [
             {"name": "http", "containerPort": ROUTER_PORT, "protocol": "TCP"},
@@ -122,7 +125,7 @@ def router_deployment(obj: Object, spec: ModelDeploymentSpec, images: Images, di
         service_account=None,
         grace_seconds=drain + 10,
     )
-    annotations = {BOOTSTRAP_ANNOTATION: short(digest_of(bootstrap(model)))}
+    annotations = {BOOTSTRAP_ANNOTATION: short(digest_of(bootstrap(model, spec.route, memory_of(resources))))}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

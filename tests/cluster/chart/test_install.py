@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ def test_an_install_is_admitted_under_restricted_and_an_uninstall_leaves_nothing
     cluster_objects: Any,
     kubeconfig_of: Any,
     crds_gone: Any,
+    tmp_path: Path,
 ) -> None:
     before = cluster_objects()
     features = "store.enabled=true,networkPolicy.enabled=true,operator.replicas=2,metrics.dashboard.enabled=true"
@@ -45,22 +48,31 @@ def test_an_install_is_admitted_under_restricted_and_an_uninstall_leaves_nothing
     while len(pods := kube("get", "pods", "-n", system, "-o", "name").split()) < 3:
         assert time.monotonic() < deadline, f"pods were refused: {pods}\n" + kube("get", "events", "-n", system)
         time.sleep(0.5)
-    store_credentials(kubeconfig_of("kaon-store", system), system, team)
+    prepare_store(kubeconfig_of("kaon-store", system), tmp_path, system, team)
+    assert secret_of(kube, team)["ca.crt"] == secret_of(kube, system, "kaon-store-root")["ca.crt"]
     helm("uninstall", "kaon", "-n", system, cluster=bare_cluster)
     crds_gone()
     assert until_gone(cluster_objects, before) == set()
 
 
-def store_credentials(kubeconfig: Path, system: str, team: str) -> None:
+def prepare_store(kubeconfig: Path, folder: Path, system: str, *tenants: str, generation: int = 1) -> None:
     """What the init container of the store does, with its own identity."""
     from kubernetes import config
 
-    from kaon.storeinit import Cluster as Secrets
-    from kaon.storeinit import provide
+    from kaon.storeinit import __main__ as init
+    from kaon.storeinit.cluster import Cluster as Secrets
 
     config.load_kube_config(str(kubeconfig))
-    provide(Secrets("kaon-store"), "http://kaon-store:7070", [system, team])
-    assert Secrets("kaon-store").read(team) == Secrets("kaon-store").read(system)
+    arguments = ["--root-secret=kaon-store-root", "--client-secret=kaon-store", f"--home={system}"]
+    arguments += [f"--endpoint=https://kaon-store.{system}.svc.cluster.local:7070", f"--generation={generation}"]
+    arguments += [f"--bucket-folder={folder / 'kaon'}", f"--server-folder={folder / 'server'}"]
+    options = init.parser().parse_args([*arguments, *(f"--tenant={name}" for name in (system, *tenants))])
+    init.prepare(options, Secrets("kaon-store-root"), Secrets("kaon-store"), datetime.now(UTC))
+
+
+def secret_of(kube: Any, namespace: str, name: str = "kaon-store") -> dict[str, str]:
+    data = json.loads(kube("get", "secret", name, "-n", namespace, "-o", "json"))["data"]
+    return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
 
 def test_an_upgrade_changes_what_it_is_told_and_nothing_else(
@@ -124,7 +136,42 @@ def test_plain_manifests_apply_and_their_removal_leaves_nothing(
     assert until_gone(cluster_objects, before) == set()
 
 
-def test_the_store_changes_no_secret_that_is_there_and_may_read_no_other(
+def test_each_namespace_gets_a_key_of_its_own_and_the_roots_stays_at_home(
+    helm: Any, bare_cluster: Cluster, kube: Any, system: str, team: str, kubeconfig_of: Any, tmp_path: Path,
+    crds_gone: Any,
+) -> None:  # fmt: skip
+    settings = ("--set", "store.enabled=true")
+    helm("install", "kaon", CHART, "-n", system, *GONE, *settings, cluster=bare_cluster)
+    prepare_store(kubeconfig_of("kaon-store", system), tmp_path, system)
+    root = secret_of(kube, system, "kaon-store-root")
+    # A namespace that is added later.
+    added = ("--set", f"store.enabled=true,store.namespaces={{{team}}}")
+    helm("upgrade", "kaon", CHART, "-n", system, *GONE, *added, cluster=bare_cluster)
+    identity = kubeconfig_of("kaon-store", system)
+    prepare_store(identity, tmp_path, system, team)
+    first = secret_of(kube, team)
+    assert first["AWS_SECRET_ACCESS_KEY"] not in {
+        root["ROOT_SECRET_KEY"],
+        secret_of(kube, system)["AWS_SECRET_ACCESS_KEY"],
+    }
+    assert root["ROOT_SECRET_KEY"] not in json.dumps(first) and root["tls.key"] not in json.dumps(first)
+    assert kube("get", "secrets", "-n", team, "-o", "name").split() == ["secret/kaon-store"]
+    # Other keys, over a Secret that somebody changed.
+    kube("patch", "secret", "kaon-store", "-n", team, "-p", '{"stringData": {"AWS_ENDPOINT_URL": "https://evil"}}')
+    prepare_store(identity, tmp_path, system, team, generation=2)
+    second = secret_of(kube, team)
+    assert second["AWS_SECRET_ACCESS_KEY"] != first["AWS_SECRET_ACCESS_KEY"]
+    assert second["AWS_ENDPOINT_URL"] == first["AWS_ENDPOINT_URL"]
+    assert secret_of(kube, system, "kaon-store-root") == root
+    # A namespace that leaves loses its Secret with its Role.
+    helm("upgrade", "kaon", CHART, "-n", system, *GONE, *settings, cluster=bare_cluster)
+    left = until_gone(lambda: set(kube("get", "secrets", "-n", team, "-o", "name").split()), set())
+    assert left == set()
+    helm("uninstall", "kaon", "-n", system, cluster=bare_cluster)
+    crds_gone()
+
+
+def test_the_store_changes_no_secret_of_somebody_else_and_may_read_no_other(
     helm: Any,
     bare_cluster: Cluster,
     kube: Any,
@@ -132,28 +179,23 @@ def test_the_store_changes_no_secret_that_is_there_and_may_read_no_other(
     team: str,
     kubeconfig_of: Any,
     caplog: Any,
+    tmp_path: Path,
     crds_gone: Any,
 ) -> None:
-    from kubernetes import config
-
-    from kaon.storeinit import Cluster as Secrets
-    from kaon.storeinit import provide
-
     kube("create", "secret", "generic", "kaon-store", "-n", team, "--from-literal=AWS_ACCESS_KEY_ID=mine")
     kube("create", "secret", "generic", "another", "-n", team, "--from-literal=key=value")
     settings = ("--set", f"store.enabled=true,store.namespaces={{{team}}}")
     helm("install", "kaon", CHART, "-n", system, *GONE, *settings, cluster=bare_cluster)
     identity = kubeconfig_of("kaon-store", system)
-    config.load_kube_config(str(identity))
     for _ in range(2):
-        provide(Secrets("kaon-store"), "http://kaon-store:7070", [system, team])
-    assert Secrets("kaon-store").read(team) == {"AWS_ACCESS_KEY_ID": "mine"}
-    made = Secrets("kaon-store").read(system)
-    assert made is not None and made["AWS_ENDPOINT_URL"] == "http://kaon-store:7070"
-    assert f"the Secret in {team} is not this store's" in caplog.text
+        prepare_store(identity, tmp_path, system, team)
+    assert secret_of(kube, team) == {"AWS_ACCESS_KEY_ID": "mine"}
+    made = secret_of(kube, system)
+    assert f"in {team} is not this store's" in caplog.text
     assert made["AWS_SECRET_ACCESS_KEY"] not in caplog.text
     as_store = f"--kubeconfig={identity}"
     assert "Forbidden" in kube("get", "secret", "another", "-n", team, as_store, check=False)
+    assert "Forbidden" in kube("get", "secret", "kaon-store-root", "-n", team, as_store, check=False)
     assert "Forbidden" in kube("delete", "secret", "kaon-store", "-n", team, as_store, check=False)
     helm("uninstall", "kaon", "-n", system, cluster=bare_cluster)
     crds_gone()

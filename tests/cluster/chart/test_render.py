@@ -107,14 +107,40 @@ def test_the_operator_understands_every_flag_that_the_chart_gives_it(render: Any
     told = options.parse(operator_arguments(objects), {})
     assert told.namespaces == ("a", "b")
     assert told.image_pull_secrets == ("one", "two")
-    assert (told.storage_uri, told.storage_secret) == ("s3://kaon/artifacts", "kaon-store")
+    assert (told.storage_uri, told.storage_secret) == ("s3://kaon", "kaon-store")
     assert (told.leader_elect, told.lease_namespace, told.lease_name) == (True, "kaon-system", "kaon-operator")
 
 
 def test_a_store_of_ones_own_goes_before_the_embedded_one(render: Any) -> None:
-    told = options.parse(operator_arguments(render("store.enabled=true", "storage.uri=gs://b/p")), {})
+    told = options.parse(
+        operator_arguments(render("store.enabled=true", "storage.uri=gs://b/p", "storage.credentials=PerNamespace")), {}
+    )
     assert told.storage_uri == "gs://b/p"
     assert options.parse(operator_arguments(render()), {}).storage_uri == ""
+
+
+def test_several_namespaces_over_a_store_of_ones_own_need_a_word_on_their_credentials(helm: Any) -> None:
+    def said(*settings: str) -> str:
+        flags = [flag for setting in settings for flag in ("--set", setting)]
+        return str(helm("template", str(ROOT / "charts" / "kaon"), "--kube-version", "1.35", *flags, check=False))
+
+    for watched in ("crds.keep=true", "watchNamespaces={team-a,team-b}"):
+        refused = said("storage.uri=s3://b/p", watched)
+        assert "storage.credentials" in refused and "PerNamespace" in refused and "Shared" in refused
+        for word in ("PerNamespace", "Shared"):
+            assert "--storage-uri=s3://b/p" in said("storage.uri=s3://b/p", watched, f"storage.credentials={word}")
+    assert "--storage-uri=s3://b/p" in said("storage.uri=s3://b/p", "watchNamespaces={team-a}")
+
+
+def test_the_stores_root_key_is_named_in_its_own_namespace_alone(render: Any) -> None:
+    objects = render("store.enabled=true", "store.namespaces={team-a,team-b}")
+    naming = {(obj["kind"], obj["metadata"]["namespace"]) for obj in objects if "kaon-store-root" in str(obj)}
+    assert naming == {("Deployment", "kaon-system"), ("Role", "kaon-system")}
+    pod = find(objects, "Deployment", "kaon-store")["spec"]["template"]["spec"]
+    assert [arg for arg in pod["initContainers"][0]["args"] if arg.startswith("--tenant")] == [
+        *("--tenant=kaon-system", "--tenant=team-a", "--tenant=team-b")
+    ]
+    assert all(probe["httpGet"]["scheme"] == "HTTPS" for name, probe in pod["containers"][0].items() if "Probe" in name)
 
 
 def test_data_are_kept_at_uninstall_unless_told_otherwise(render: Any) -> None:
@@ -140,6 +166,8 @@ def test_data_are_kept_at_uninstall_unless_told_otherwise(render: Any) -> None:
         ("images.jobs.digest=sha256:123", "digest"),
         ("watchNamespaces={Team_A}", "watchNamespaces"),
         ("storage.uri=bucket", "uri"),
+        ("storage.credentials=Whatever", "credentials"),
+        ("store.keyGeneration=0", "keyGeneration"),
         ("store.bucket=Not_a_bucket", "bucket"),
     ],
 )
