@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from kaon.api import conditions as c
+from kaon.api.text import bounded
 from kaon.controllers.base import Controller, EventRecord, Key, Object, Observed, OperatorConfig, Plan
 from kaon.controllers.conditions import State, refused
 from kaon.engine import metrics
@@ -117,9 +118,8 @@ class Reconciler:
             if not error.passing:
                 await self._tell_trouble(obj, entry.version, plan, _taken(error.key))
             raise
-        due = self._applier.status_due(obj, plan.status)
+        due = await self._write_status(obj, entry.version, plan.status)
         if due == 0.0:
-            await self._applier.status(obj, entry.version, plan.status)
             self._tell(key, obj, plan)
         # What was written is an observation too. Most often another event brings the key back before this does.
         look_again = LOOK_AGAIN_SECONDS if wrote or due == 0.0 else None
@@ -144,8 +144,18 @@ class Reconciler:
         """Whoever wrote a spec that leads to an impossible object reads so in its status, not only in an Event."""
         generation = obj["metadata"].get("generation", 0)
         status = refused(plan.status, obj.get("status", {}), state, generation, datetime.now(UTC))
-        if self._applier.status_due(obj, status) == 0.0:
+        await self._write_status(obj, version, status)
+
+    async def _write_status(self, obj: Object, version: int, status: Object) -> float | None:
+        """Write a planned status if it is due (0), with every sentence in its bounds. Returns when it is due.
+
+        One that is too long for its field would be refused as a whole, and the resource would never tell more.
+        """
+        status = bounded(status)
+        due = self._applier.status_due(obj, status)
+        if due == 0.0:
             await self._applier.status(obj, version, status)
+        return due
 
     def _tell(self, key: Key, obj: Object, plan: Plan) -> None:
         before = obj.get("status", {})
