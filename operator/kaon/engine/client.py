@@ -114,6 +114,10 @@ class Client:
         """Create an object in the collection `path`."""
         return await self._write("POST", path, {"fieldManager": FIELD_MANAGER}, manifest, JSON)
 
+    async def try_create(self, path: str, manifest: Object) -> Object:
+        """Whether an object could be created in the collection `path`: nothing is stored."""
+        return await self._request("POST", path, {"dryRun": "All"}, manifest)
+
     async def apply(self, path: str, manifest: Object) -> Object:
         """Server-side apply, taking over fields that another manager holds."""
         return await self._write("PATCH", path, {"fieldManager": FIELD_MANAGER, "force": "true"}, manifest, APPLY)

@@ -27,6 +27,7 @@ from kaon.engine.kinds import Kinds
 from kaon.engine.lease import Lease
 from kaon.engine.options import lease_namespace, operator_config
 from kaon.engine.ownwrites import OwnWrites
+from kaon.engine.policies import Policies
 from kaon.engine.queue import WorkQueue, backoff
 from kaon.engine.reconcile import Reconciler
 from kaon.engine.resources import CHILDREN, RESOURCES, Resource
@@ -56,6 +57,7 @@ class Operator:
         self._watches = Watches(self._lister, CHILDREN)
         self._kopf = CustomResources(client, self._cache, self._kinds, self._own, self._custom, namespaces)
         self._recorder = Recorder(client)
+        self._policies = Policies(client, options.require_policies, namespaces or (lease_namespace(options),))
         self._reconciler = Reconciler(
             by_kind,
             operator_config(options),
@@ -102,6 +104,7 @@ class Operator:
             self._start("watches", self._watches.failed()),
             self._start("discovery", self._discover()),
             self._start("resync", self._resync()),
+            self._start("policies", self._policies.watch()),
             self._start("leader", self._lead()),
         ]
         stop = self._start("stop", self._wait_for_signal())
@@ -136,6 +139,7 @@ class Operator:
 
     async def _lead(self) -> None:
         """Sync, become the leader, work. Ends only by being cancelled, or the whole process by a lost lease."""
+        await self._policies.until_in_force()
         await self._sync()
         log.info("caches are synced", extra={"resources": sum(len(self._cache.keys(r.kind)) for r in self._custom)})
         if self._options.leader_elect:
@@ -230,6 +234,8 @@ class Operator:
         return not self._options.leader_elect or self._lease.held()
 
     def _not_ready(self) -> str:
+        if missing := self._policies.missing():
+            return missing
         if not self._synced:
             return f"not listed yet: {', '.join(self._watches.waiting_for()) or 'custom resources'}"
         unwatched = self._kinds.unwatched()

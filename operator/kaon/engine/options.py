@@ -9,6 +9,7 @@ from typing import Any
 
 from kaon import __version__
 from kaon.controllers.base import Images, OperatorConfig
+from kaon.engine.policies import POLICIES
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -32,6 +33,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse.
     option("cluster-domain", "cluster.local", "domain of the cluster's Services")
     option("retire-after-seconds", "90", "how long a replaced revision keeps running", type=float)
     option("namespaces", "", "comma-separated: only these, by a Role in each; empty: all, by a ClusterRole", type=_csv)
+    option("require-policies", "", "admission policies that must be in force: reports, operator", type=_policies)
     option("lease-namespace", "", "namespace of the leader's Lease; default: the operator's own")
     option("lease-name", "kaon-operator", "name of the leader's Lease")
     option("metrics-port", "8080", "port of /metrics; 0: none", type=int)
@@ -75,6 +77,14 @@ def lease_namespace(options: argparse.Namespace) -> str:
     if NAMESPACE_FILE.is_file():
         return NAMESPACE_FILE.read_text().strip()
     return options.namespaces[0] if options.namespaces else "default"
+
+
+def _policies(text: str) -> tuple[str, ...]:
+    names = _csv(text)
+    unknown = sorted(set(names) - POLICIES.keys())
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no such policy: {', '.join(unknown)}; there are {', '.join(POLICIES)}")
+    return names
 
 
 def _csv(text: str) -> tuple[str, ...]:
