@@ -31,12 +31,13 @@ from kaon.engine.policies import Policies
 from kaon.engine.queue import WorkQueue, backoff
 from kaon.engine.reconcile import Reconciler
 from kaon.engine.resources import CHILDREN, RESOURCES, Resource
-from kaon.engine.watch import Lister, Watches
+from kaon.engine.watch import AWAY_SECONDS, Lister, Watches
 
 log = logging.getLogger("kaon.operator")
 
 DISCOVERY_SECONDS = 60.0
-RELIST_SECONDS = 1.0
+RELIST_SECONDS = 0.1
+SYNC_SECONDS = 0.05
 GRACE_SECONDS = 5.0
 
 
@@ -160,16 +161,11 @@ class Operator:
             await asyncio.wait(workers, timeout=GRACE_SECONDS)
 
     async def _sync(self) -> None:
+        """Wait until everything was listed: the custom resources once kopf has told from where it watches them."""
         await self._watches.synced()
-        failures = 0
-        while not self._synced:
-            try:
-                await self._list_custom(self._custom)
-                self._synced = True
-            except ApiError as error:
-                failures += 1
-                log.warning("the custom resources are not listed yet", extra={"cause": str(error)})
-                await asyncio.sleep(backoff(failures))
+        while not all(self._kinds.is_settled(kind.kind) for kind in self._custom):  # noqa: ASYNC110
+            await asyncio.sleep(SYNC_SECONDS)
+        self._synced = True
 
     async def _list_custom(self, resources: Iterable[Resource]) -> None:
         for resource in resources:
@@ -199,23 +195,27 @@ class Operator:
                 self._queue.add(key)
 
     async def _resync(self) -> None:
-        """Now and then list everything and take the difference in; after kopf listed a kind again, that kind."""
+        """List a kind after kopf has begun to watch it, and now and then everything; take the difference in."""
+        failures = 0
         while True:
             asked = await self._wait_for_relist(self._options.resync_seconds * random.uniform(0.9, 1.1))
             try:
                 await self._list_custom(asked or self._custom)
                 if not asked:
                     await self._watches.resync()
+                failures = 0
             except ApiError as error:
-                log.warning("the resync failed; it is tried again", extra={"cause": str(error)})
+                failures += 1
+                delay = backoff(failures, most=AWAY_SECONDS)
+                log.warning("a list failed", extra={"cause": str(error), "retry_in": round(delay, 1)})
                 for resource in asked:
                     self._ask_for_resync(resource)
+                await asyncio.sleep(delay)
             self._cache.sweep()
 
     def _ask_for_resync(self, resource: Resource) -> None:
-        if self._synced:
-            self._relist[resource.kind] = resource
-            self._relisted.set()
+        self._relist[resource.kind] = resource
+        self._relisted.set()
 
     async def _wait_for_relist(self, seconds: float) -> list[Resource]:
         try:
@@ -223,7 +223,7 @@ class Operator:
                 await self._relisted.wait()
         except TimeoutError:
             return []
-        await asyncio.sleep(RELIST_SECONDS)  # the rest of the same list
+        await asyncio.sleep(RELIST_SECONDS)  # other scopes and kinds, at the start
         self._relisted.clear()
         asked, self._relist = list(self._relist.values()), {}
         return asked
@@ -251,6 +251,9 @@ class Operator:
         metrics.QUEUE_DEPTH.set(len(self._queue))
         metrics.QUEUE_OLDEST.set(self._queue.oldest())
         metrics.UNSEEN.set(self._own.unseen())
+        metrics.CACHE_BYTES.set(self._cache.room.kept_bytes)
+        metrics.CACHE_LEFT_OUT.set(self._cache.room.left_out)
+        metrics.CACHE_FULL.set(self._cache.room.full)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
