@@ -82,7 +82,7 @@ class Entry:
 
 
 def slim(obj: Object) -> Object:
-    """The object, or the manifest of one, without what nobody reads. `obj` itself is left alone."""
+    """The object, or the manifest of one, without what nobody reads. `obj` itself is left alone, and may be slim."""
     if obj["kind"] == "Pod":
         return _slim_pod(obj)
     found: Object = {name: obj[name] for name in _KEPT if name in obj}
@@ -92,7 +92,8 @@ def slim(obj: Object) -> Object:
         found["spec"] = {name: value for name, value in obj.get("spec", {}).items() if name in _JOB_SPEC}
     if obj["kind"] == "ConfigMap":
         # Up to a mebibyte, which is only ever compared as a whole.
-        found["data"] = _hash([obj.get("data") or {}, obj.get("binaryData") or {}])
+        data = obj.get("data") or {}
+        found["data"] = data if isinstance(data, str) else _hash([data, obj.get("binaryData") or {}])
     return found
 
 
