@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from harness import Kubectl, OperatorProcess, eventually
 from hostile.world import IMAGES, SYSTEM, World
 from security.attempts import Object, Team
+
+from kaon.engine import policies
 
 LABELS = {"app.kubernetes.io/managed-by": "kaon"}
 POLICIES = {"reports": "kaon-own-report", "operator": "kaon-own-token"}
@@ -79,12 +81,13 @@ def thief(chart_world: World, operator: OperatorProcess) -> Kubectl:
 
 
 @pytest.fixture(scope="module")
-def almighty(chart_world: World, thief: Kubectl) -> Kubectl:
+def almighty(chart_world: World, thief: Kubectl) -> Iterator[Kubectl]:
     """The same, after somebody has bound the account to every right there is: only the policy is left."""
     account = f"--serviceaccount={SYSTEM}:kaon-operator"
     chart_world.kubectl("create", "clusterrolebinding", "too-much", "--clusterrole=cluster-admin", account)
     eventually(lambda: "yes" in thief("auth", "can-i", "create", "secrets", check=False), "the right to everything")
-    return thief
+    yield thief
+    chart_world.kubectl("delete", "clusterrolebinding", "too-much")
 
 
 def create(kubectl: Kubectl, team: Team, obj: Object) -> str:
@@ -182,11 +185,15 @@ def test_an_operator_says_that_both_policies_are_in_force(operator: OperatorProc
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_without_a_policys_binding_an_operator_does_not_begin_to_work(
-    chart_world: World, name: str, make_team: Callable[[], Team]
+    chart_world: World, thief: Kubectl, name: str
 ) -> None:
     kubectl, policy = chart_world.kubectl, POLICIES[name]
     binding = json.loads(kubectl("get", "validatingadmissionpolicybinding", policy, "-o", "json"))
+    probe = json.dumps(policies.POLICIES[name].probe)
+    ask = ("create", "--dry-run=server", "-n", SYSTEM, "-f", "-")
+    assert policies.POLICIES[name].refusal in thief(*ask, stdin=probe, check=False)
     kubectl("delete", "validatingadmissionpolicybinding", policy)
+    eventually(lambda: "created" in thief(*ask, stdin=probe, check=False), "the API server to enforce it no more")
     flags = ("--no-leader-elect", "--namespaces", SYSTEM, "--require-policies", name)
     started = OperatorProcess(chart_world.identity, list(flags), ["-m", "kaon.engine.main"], {})
     try:
