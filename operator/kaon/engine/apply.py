@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from kaon.api import conditions as c
 from kaon.controllers.base import Child, Key, Object, Plan, key_of
@@ -32,6 +33,7 @@ STATUS_SECONDS = 2.0
 """Between two writes of a resource's status while nothing in it is news."""
 WORD_SECONDS = 0.1
 """Between two such writes of any resources: however many there are, their Jobs and results come first."""
+NOTHING: Mapping[Key, Object] = MappingProxyType({})
 _FOR_EYES = frozenset({"phase", "progress", "startTime", "attempts"})
 
 
@@ -74,16 +76,17 @@ class Applier:
         """When the turn of a resource comes whose status has changed, but has no news."""
         self._next_word = 0.0
 
-    async def children(self, owner: Object, plan: Plan) -> bool:
+    async def children(self, owner: Object, plan: Plan, read: Mapping[Key, Object] = NOTHING) -> bool:
         """Children in the plan's order, then prune. Says whether anything was written.
 
+        `read`: what was just read of those that the cache has left out.
         The first error ends it, OutdatedError among them: later children may need earlier ones.
         """
         uid = owner["metadata"]["uid"]
         wrote = False
         for child in plan.children:
             with self._doubting(key_of(owner), key_of(child.manifest)):
-                wrote |= await self._child(owner, uid, child)
+                wrote |= await self._child(owner, uid, child, read)
         planned = {key_of(child.manifest) for child in plan.children}
         for key, entry in self._cache.children(key_of(owner), uid).items():
             if key not in planned and RESOURCES[key.kind].managed and not entry.deleting:
@@ -192,7 +195,7 @@ class Applier:
         self._give_turn_back(key)
         self._doubts.pop(key, None)
 
-    async def _child(self, owner: Object, uid: str, child: Child) -> bool:
+    async def _child(self, owner: Object, uid: str, child: Child, read: Mapping[Key, Object]) -> bool:
         key = key_of(child.manifest)
         entry = self._cache.entry(key)
         if child.owned and entry is not None and entry.owner_uid != uid:
@@ -204,7 +207,7 @@ class Applier:
             if entry is None and child.owned:
                 await self._see(key, owner)
                 entry = self._cache.entry(key)
-            return await self._apply(key, _finished(child, owner), entry, key_of(owner))
+            return await self._apply(key, _finished(child, owner), entry, read.get(key), key_of(owner))
         if entry is None:
             await self._create(key, _finished(child, owner), owner if child.owned else None, key_of(owner))
         return entry is None
@@ -223,12 +226,13 @@ class Applier:
             raise
         _check_owner(key, found, owner)
 
-    async def _apply(self, key: Key, manifest: Object, entry: Entry | None, author: Key) -> bool:
+    async def _apply(self, key: Key, manifest: Object, entry: Entry | None, read: Object | None, author: Key) -> bool:
         wanted = manifest_hash(manifest)
         manifest["metadata"].setdefault("annotations", {})[APPLIED] = wanted
         compared = slim(manifest)
+        observed = entry.obj if entry is not None and entry.data is not None else read
         if entry is not None and (
-            (entry.data is not None and contains(entry.obj, compared))
+            (observed is not None and contains(observed, compared))
             or self._settled.get(key) == _Settled(wanted, _version(entry))
         ):
             return False

@@ -31,6 +31,7 @@ from kaon.engine.policies import Policies
 from kaon.engine.queue import WorkQueue, backoff
 from kaon.engine.reconcile import Reconciler
 from kaon.engine.resources import CHILDREN, RESOURCES, Resource
+from kaon.engine.room import Room
 from kaon.engine.watch import AWAY_SECONDS, Lister, Watches
 
 log = logging.getLogger("kaon.operator")
@@ -50,7 +51,7 @@ class Operator:
         self._options = options
         self._client = client
         self._queue = WorkQueue()
-        self._cache = Cache(by_kind, self._queue.add)
+        self._cache = Cache(by_kind, self._queue.add, Room(int(options.namespace_cache_mib * 2**20)))
         self._custom = [RESOURCES[kind] for kind in by_kind]
         self._kinds = Kinds()
         self._own = OwnWrites(self._queue.add, by_namespace=bool(namespaces))

@@ -39,6 +39,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse.
     option("metrics-port", "8080", "port of /metrics; 0: none", type=int)
     option("health-port", "8081", "port of /healthz and /readyz; 0: none", type=int)
     option("workers", "32", "resources reconciled at the same time", type=int)
+    option("namespace-cache-mib", "32", "MiB of each namespace's objects that are kept in memory", type=float)
     option("resync-seconds", "600", "how often everything is listed again", type=float)
     option("log-format", "json", "form of the log", choices=("json", "text"))
     option("log-level", "info", "lowest level that is logged", choices=("debug", "info", "warning", "error"))

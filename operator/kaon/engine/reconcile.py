@@ -7,7 +7,6 @@ a later try.
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from kaon.engine.ownwrites import OwnWrites
 from kaon.engine.queue import WorkQueue
 from kaon.engine.resources import RESOURCES
 from kaon.engine.slim import Entry
+from kaon.engine.turns import Turns
 
 log = logging.getLogger("kaon.reconcile")
 
@@ -34,8 +34,8 @@ CONFLICT_SECONDS = 0.5
 LOOK_AGAIN_SECONDS = 1.0
 READ_BYTES = 8 * 2**20
 """Of the children of one resource that the cache has left out."""
-READING_SECONDS = (0.05, 0.15)
-"""Until a resource is tried again that has to wait while another reads what was left out: only one may at a time."""
+READING_SECONDS = 60.0
+"""Until a resource that waits for its turn to read what was left out is tried again, unless its turn comes before."""
 _LATER = frozenset({0, 408, 409, 429})
 """Answers that say "not now"; so does every 5xx."""
 
@@ -50,6 +50,8 @@ class _Seen:
 
     observed: Observed
     version: int
+    read: Mapping[Key, Object]
+    """What the cache had left out."""
 
 
 class Reconciler:
@@ -74,7 +76,7 @@ class Reconciler:
         self._own = own
         self._recorder = recorder
         self._capabilities = capabilities
-        self._reading = False
+        self._turns = Turns()
 
     async def work(self) -> None:
         """Take keys for ever."""
@@ -95,7 +97,7 @@ class Reconciler:
             outcome = self._occupied(key, error)
         except _PostponedError:
             outcome = "postponed"
-            self._queue.later(key, random.uniform(*READING_SECONDS))
+            self._queue.later(key, READING_SECONDS)
         except OutdatedError:
             outcome = "conflict"
             self._queue.done(key, 0.0)
@@ -114,6 +116,8 @@ class Reconciler:
         else:
             outcome = "ok"
             self._queue.done(key, again_after)
+        if (following := self._turns.following()) is not None:
+            self._queue.add(following)
         metrics.RECONCILE_SECONDS.labels(key.kind, outcome).observe(time.perf_counter() - started)
 
     async def _reconcile(self, key: Key) -> float | None:
@@ -127,13 +131,12 @@ class Reconciler:
             return None  # its children follow by their owner references
         if not self._left_out(key, entry):
             return await self._act(key, entry)
-        if self._reading:
+        if not self._turns.take(key):
             raise _PostponedError
-        self._reading = True
         try:
             return await self._act(key, entry)
         finally:
-            self._reading = False
+            self._turns.give()
 
     async def _act(self, key: Key, entry: Entry) -> float | None:
         """Plan, write, tell. Returns when to look again."""
@@ -151,7 +154,7 @@ class Reconciler:
             plan = controller.plan(seen.observed)
         obj = seen.observed.obj
         try:
-            wrote = await self._applier.children(obj, plan)
+            wrote = await self._applier.children(obj, plan, seen.read)
         except ApiError as error:
             if error.refusal:
                 await self._tell_trouble(obj, seen.version, plan, _refusal(error))
@@ -194,7 +197,7 @@ class Reconciler:
             config=self._config,
             capabilities=self._capabilities(),
         )
-        return _Seen(observed, version)
+        return _Seen(observed, version, read)
 
     def _left_out(self, key: Key, entry: Entry) -> list[tuple[Key, Entry]]:
         """What a plan needs and the cache has not kept, smallest first; of children only as much as may be read.
