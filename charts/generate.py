@@ -121,7 +121,8 @@ helm test kaon --namespace kaon-system
   of its namespace. To try Kaon out without a store:
   `--set store.enabled=true --set 'store.namespaces={{team-a,team-b}}'`; each namespace then gets a key of its own.
 - **Only some namespaces.** `watchNamespaces` needs no ClusterRole: the operator gets a Role in each of them. The
-  chart's other cluster-scoped objects are the CRDs (`crds.enabled`) and the admission policy (`reportPolicy.enabled`);
+  chart's other cluster-scoped objects are the CRDs (`crds.enabled`) and the admission policies (`reportPolicy.enabled`,
+  `operatorPolicy.enabled`);
   without the right to create these, turn both off and let an administrator apply `crds/`.
 - **Uninstall.** `helm uninstall` keeps what holds data: the CRDs with every pipeline (`crds.keep`), and the embedded
   store's volume (`store.persistence.keep`). With both `false` nothing is left.

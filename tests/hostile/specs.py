@@ -166,7 +166,7 @@ def huge(kind: Kind, name: str, rng: random.Random) -> Draft:
     elif way == "spaces":
         return {"what": "four megabytes of white space", "body": b" " * 4_000_000 + json_of(obj)}
     elif way == "everything":
-        return {"what": "every field at its largest", "body": json_of(object_of(kind, name, _largest(kind, rng)))}
+        return {"what": "every field at its largest", "body": json_of(object_of(kind, name, largest(kind, rng)))}
     elif way == "classes" and kind.name == "Dataset":
         obj["spec"]["schema"]["label"]["classes"] = [f"{number:04}" + "数" * 252 for number in range(1000)]
     elif way == "label":
@@ -177,7 +177,8 @@ def huge(kind: Kind, name: str, rng: random.Random) -> Draft:
     return {"what": way, "body": json_of(obj)}
 
 
-def _largest(kind: Kind, rng: random.Random) -> Object:
+def largest(kind: Kind, rng: random.Random) -> Object:
+    """A valid spec with every field, and every free text at its largest."""
     spec = draw_spec(kind.name, kind.spec, rng, often=1.0)
     named = ("persistentVolumeClaim", "mountPath", "runtimeClassName", "priorityClassName", "delimiter")
     for site in list(sites(spec, kind.spec, ("spec",))):

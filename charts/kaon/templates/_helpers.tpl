@@ -45,6 +45,14 @@ app.kubernetes.io/component: {{ .component }}
 {{- with $image.digest }}@{{ . }}{{ end }}
 {{- end }}
 
+{{/* The admission policies that the operator waits for. */}}
+{{- define "kaon.policies" -}}
+{{- $names := list }}
+{{- if .Values.reportPolicy.enabled }}{{ $names = append $names "reports" }}{{ end }}
+{{- if .Values.operatorPolicy.enabled }}{{ $names = append $names "operator" }}{{ end }}
+{{- join "," $names }}
+{{- end }}
+
 {{- define "kaon.pullSecrets" -}}
 {{- with .Values.images.pullSecrets }}
 imagePullSecrets:

@@ -19,6 +19,7 @@ from types import FrameType
 from pydantic import ValidationError
 
 from kaon.api.report import Result, StageError
+from kaon.api.text import told
 from kaon.contract.attestation import attest
 from kaon.contract.jobspec import (
     CONTRACT_VERSION,
@@ -186,12 +187,11 @@ def _stopped(reporter: Reporter) -> int:
 
 
 def _failed(reporter: Reporter | None, failure: StageFailure) -> int:
-    log.error("%s: %s", failure.reason, failure.message)
-    write_termination_message(f"{failure.reason}: {failure.message}")
+    message = told(failure.message)
+    log.error("%s: %s", failure.reason, message)
+    write_termination_message(f"{failure.reason}: {message}")
     if reporter is not None:
-        reporter.error(
-            StageError(reason=failure.reason, message=failure.message[:4096], retriable=failure.retriable, time=now())
-        )
+        reporter.error(StageError(reason=failure.reason, message=message, retriable=failure.retriable, time=now()))
     return 1 if failure.retriable else EXIT_WRONG_INPUT
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from kaon.api.base import ApiModel
+from kaon.api.base import ApiModel, Rules
 from kaon.api.podtemplate import PodTemplate
-from kaon.api.types import STORE_URI, Count, Digest, Figure, LocalReference, Seconds
+from kaon.api.types import STORE_URI, Count, Digest, Figure, LocalReference, Message, Reason, Seconds, bare_uri
 
 
 class Storage(ApiModel):
     """Where the stage's artifact goes."""
+
+    cel_rules: ClassVar[Rules] = dict([bare_uri("uri", lambda self: self.uri)])
 
     uri: str = Field(
         max_length=1024,
@@ -54,8 +56,8 @@ class Condition(ApiModel):
 
     type: str = Field(max_length=316)
     status: Literal["True", "False", "Unknown"]
-    reason: str = Field(max_length=1024)
-    message: str = Field(max_length=32768)
+    reason: Reason
+    message: Message
     observed_generation: Count = 0
     last_transition_time: str = Field(json_schema_extra={"format": "date-time"})
 
@@ -91,10 +93,10 @@ class Outcome(ApiModel):
     """One finished run of a stage, or one revision of a deployment."""
 
     time: str = Field(json_schema_extra={"format": "date-time"})
-    outcome: str = Field(max_length=64)
+    outcome: Reason
     input_digest: str = Field(max_length=71)
     artifact_digest: str | None = Field(default=None, max_length=71)
-    message: str = Field(default="", max_length=1024)
+    message: Message = ""
 
 
 class Checkpoint(ApiModel):

@@ -9,13 +9,15 @@ from pydantic import Field
 
 from kaon.api.base import ApiModel, Rule, Rules
 from kaon.api.common import StageSpec, StageStatus
-from kaon.api.types import SOURCE_URI, Count, Digest, Figure, LocalReference, Ratio
+from kaon.api.types import SOURCE_URI, Count, Digest, Figure, LocalReference, Ratio, bare_uri
 
 KIND = "Dataset"
 
 
 class Source(ApiModel):
     """One file, or one folder of files, of raw data."""
+
+    cel_rules: ClassVar[Rules] = dict([bare_uri("uri", lambda self: self.uri)])
 
     uri: str = Field(
         max_length=1024,

@@ -9,7 +9,7 @@ from pydantic import Field
 from kaon.api.base import ApiModel
 from kaon.api.common import StageSpec, StageStatus
 from kaon.api.podtemplate import PodTemplate
-from kaon.api.types import Count, Digest, Figure, Name
+from kaon.api.types import Count, Digest, Figure, Message, Name
 
 KIND = "ModelDeployment"
 
@@ -99,7 +99,7 @@ class GateResult(ApiModel):
 
     name: str = Field(max_length=64)
     passed: bool
-    message: str = Field(max_length=512)
+    message: Message
 
 
 class ModelDeploymentStatus(StageStatus):

@@ -11,7 +11,7 @@ from kaon.api.common import ArtifactStatus, Checkpoint, Cost, Progress
 from kaon.api.compressionjob import Candidate, Interval, Undecided, Verdict
 from kaon.api.dataset import DataQuality, Rows
 from kaon.api.evaluation import Evaluation
-from kaon.api.types import Count, Digest, Figure
+from kaon.api.types import REASON_LENGTH, Count, Digest, Figure, Message
 
 KIND = "Report"
 
@@ -43,9 +43,7 @@ class CompressionResult(ApiModel):
     """What a compression stage reached: the verdict with its evidence."""
 
     verdict: Verdict
-    message: str = Field(
-        max_length=2048, description="One sentence for a person; names the budget and the nearest candidate."
-    )
+    message: Message = Field(description="One sentence for a person; names the budget and the nearest candidate.")
     baseline: Evaluation
     evaluation: Evaluation | None = None
     chosen: str | None = Field(default=None, max_length=256)
@@ -79,8 +77,8 @@ class Result(ApiModel):
 class StageError(ApiModel):
     """Why an attempt ended badly: the cause and the way out."""
 
-    reason: str = Field(max_length=128, pattern=r"^[A-Za-z][A-Za-z0-9]*$")
-    message: str = Field(max_length=4096)
+    reason: str = Field(max_length=REASON_LENGTH, pattern=r"^[A-Za-z][A-Za-z0-9]*$")
+    message: Message
     retriable: bool
     time: str = Field(json_schema_extra={"format": "date-time"})
 

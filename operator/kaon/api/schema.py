@@ -41,6 +41,15 @@ NAME_RULES: Final = (
     ),
 )
 
+REPORT_RULES: Final = (
+    # At the root: a rule further down is not asked when what it stands at is taken away.
+    Rule(
+        "!has(oldSelf.status) || !has(oldSelf.status.result) || (has(self.status) && self.status == oldSelf.status)",
+        "a Report that holds a result is finished: nothing of its status can be changed or removed",
+    ),
+    Rule("self.spec == oldSelf.spec", "the spec of a Report says whose it is and cannot be changed"),
+)
+
 Column = dict[str, Any]
 
 
@@ -173,7 +182,7 @@ KINDS: Final = (
             AGE,
         ),
         categories=(),
-        rules=(),
+        rules=REPORT_RULES,
     ),
 )
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from kaon.api.base import ApiModel
+from kaon.api.base import ApiModel, Rules
 from kaon.api.common import Checkpoint, StageSpec, StageStatus
 from kaon.api.evaluation import Display, Evaluation, Minimum
-from kaon.api.types import LARGEST, STORE_URI, Count, Digest, LocalReference
+from kaon.api.types import LARGEST, STORE_URI, Count, Digest, LocalReference, bare_uri
 
 KIND = "TrainingRun"
 
 
 class BaseModelSource(ApiModel):
     """Where the weights come from."""
+
+    cel_rules: ClassVar[Rules] = dict([bare_uri("base", lambda self: self.base)])
 
     base: str = Field(
         max_length=1024,

@@ -7,12 +7,12 @@ Unicode and the other as ASCII.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Annotated
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from kaon.api.base import ApiModel
+from kaon.api.base import ApiModel, Rule
 
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
@@ -49,6 +49,12 @@ Quantity = Annotated[
         }
     ),
 ]
+REASON_LENGTH = 128
+MESSAGE_LENGTH = 4096
+Reason = Annotated[str, Field(max_length=REASON_LENGTH)]
+"""A cause for programs: the same bound in a Report, a condition and a history, since it goes from one to the next."""
+Message = Annotated[str, Field(max_length=MESSAGE_LENGTH)]
+"""A sentence for people, likewise. `kaon.api.text` cuts a longer one."""
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
@@ -60,6 +66,18 @@ class LocalReference(ApiModel):
     """An object of the same namespace, by name."""
 
     name: Name = Field(description="Name of an object in the same namespace.")
+
+
+_USER_INFO = "^[A-Za-z0-9+.-]+://[^/]*@"
+
+
+def bare_uri(field: str, value: Callable[[Any], str]) -> tuple[Rule, Callable[[Any], bool]]:
+    """A rule: the URI `field` names a place, and nobody who may open it. `value` gets the same of a parsed model."""
+    rule = Rule(
+        f"!self.{field}.matches('{_USER_INFO}')",
+        f"{field} must hold no user name and no password before '@': put them into the Secret that secretRef names",
+    )
+    return rule, lambda self: re.search(_USER_INFO, value(self)) is None
 
 
 def keys_rule(field: str) -> str:

@@ -48,7 +48,7 @@ class Observed:
     obj: Object
     """The resource itself, as stored."""
     children: Mapping[Key, Object]
-    """Objects whose controller owner reference is this resource's UID, and the shared ones (Child.owned false)."""
+    """Objects whose controller owner reference is this resource's UID."""
     pods: Sequence[Object]
     """Pods labelled with this resource's UID (they belong to its Jobs and Deployments)."""
     references: Mapping[Key, Object]
@@ -90,3 +90,5 @@ class Controller:
     kind: str
     plan: Callable[[Observed], Plan]
     references: Callable[[Object], frozenset[Key]]
+    shares: frozenset[tuple[str, str]] = frozenset()
+    """Kind and name of what its resources share in each namespace (Child.owned false)."""

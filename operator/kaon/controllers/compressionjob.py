@@ -21,6 +21,7 @@ from kaon.controllers.stage import (
 )
 from kaon.controllers.stage_plan import plan_stage
 from kaon.controllers.upstream import artifact_of, secret_of
+from kaon.resources.access import SHARED
 
 REASONS = {"Rejected": "BudgetNotMet", "Inconclusive": "BudgetInconclusive", "Infeasible": "BudgetInfeasible"}
 REPORTED = (
@@ -96,4 +97,4 @@ def references(obj: Object) -> frozenset[Key]:
     )
 
 
-CONTROLLER = Controller(KIND, plan, references)
+CONTROLLER = Controller(KIND, plan, references, shares=SHARED)

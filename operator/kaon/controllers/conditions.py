@@ -73,7 +73,7 @@ def conditions_of(state: State, previous: Object, generation: int, now: datetime
                 "type": kind,
                 "status": status,
                 "reason": claim.reason,
-                "message": claim.message[:32768],
+                "message": claim.message,
                 "observedGeneration": generation,
                 "lastTransitionTime": timestamp(now) if changed or old is None else old["lastTransitionTime"],
             }

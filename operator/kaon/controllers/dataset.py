@@ -13,6 +13,7 @@ from kaon.controllers.conditions import State
 from kaon.controllers.gates import Gate, failures
 from kaon.controllers.stage import Ready, Stage, Verdict, claims, declared, failed, succeeded
 from kaon.controllers.stage_plan import plan_stage
+from kaon.resources.access import SHARED
 
 # The gate is judged on the counts of the finished stage: editing it runs nothing again.
 JUDGED_HERE = frozenset({"quality"})
@@ -99,4 +100,4 @@ def references(obj: Object) -> frozenset[Key]:
     return frozenset()
 
 
-CONTROLLER = Controller(KIND, plan, references)
+CONTROLLER = Controller(KIND, plan, references, shares=SHARED)

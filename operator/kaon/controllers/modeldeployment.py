@@ -181,7 +181,7 @@ class _Rollout:
             "outcome": outcome,
             "inputDigest": input_digest,
             "artifactDigest": artifact_digest,
-            "message": message[:1024],
+            "message": message,
         }
 
     def _stable_before(self) -> str | None:

@@ -26,6 +26,7 @@ from kaon.controllers.stage import (
 )
 from kaon.controllers.stage_plan import plan_stage
 from kaon.controllers.upstream import artifact_of, secret_of
+from kaon.resources.access import SHARED
 
 # The gate is judged on the finished evaluation, and checkpoints do not change where training ends.
 NOT_IN_ADDRESS = frozenset({"evaluation", "checkpoint", "datasetRef"})
@@ -109,4 +110,4 @@ def references(obj: Object) -> frozenset[Key]:
     return frozenset({Key("Dataset", obj["metadata"]["namespace"], name)} if name else set())
 
 
-CONTROLLER = Controller(KIND, plan, references)
+CONTROLLER = Controller(KIND, plan, references, shares=SHARED)

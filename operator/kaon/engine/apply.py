@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from kaon.api import conditions as c
 from kaon.controllers.base import Child, Key, Object, Plan, key_of
@@ -22,6 +23,7 @@ from kaon.engine.diff import APPLIED, contains, manifest_hash
 from kaon.engine.logs import about
 from kaon.engine.ownwrites import OwnWrites
 from kaon.engine.resources import RESOURCES
+from kaon.engine.slim import Entry, slim
 from kaon.resources.labels import MANAGED_BY, MANAGER
 
 log = logging.getLogger("kaon.apply")
@@ -33,6 +35,7 @@ WORD_SECONDS = 0.1
 """Between two such writes of any resources: however many there are, their Jobs and results come first."""
 PROVIDE_SECONDS = 60.0
 """A Secret that somebody has deleted is made again after so long at the latest, while stages need it."""
+NOTHING: Mapping[Key, Object] = MappingProxyType({})
 _FOR_EYES = frozenset({"phase", "progress", "startTime", "attempts"})
 
 
@@ -77,21 +80,22 @@ class Applier:
         self._provided: dict[Key, float] = {}
         """When an object that may not be read was last seen to be there."""
 
-    async def children(self, owner: Object, plan: Plan) -> bool:
+    async def children(self, owner: Object, plan: Plan, read: Mapping[Key, Object] = NOTHING) -> bool:
         """Children in the plan's order, then prune. Says whether anything was written.
 
+        `read`: what was just read of those that the cache has left out.
         The first error ends it, OutdatedError among them: later children may need earlier ones.
         """
         uid = owner["metadata"]["uid"]
         wrote = False
         for child in plan.children:
             with self._doubting(key_of(owner), key_of(child.manifest)):
-                wrote |= await self._child(owner, uid, child)
+                wrote |= await self._child(owner, uid, child, read)
         planned = {key_of(child.manifest) for child in plan.children}
-        for key, found in self._cache.children(key_of(owner), uid).items():
-            if key not in planned and RESOURCES[key.kind].managed and "deletionTimestamp" not in found["metadata"]:
+        for key, entry in self._cache.children(key_of(owner), uid).items():
+            if key not in planned and RESOURCES[key.kind].managed and not entry.deleting:
                 with self._doubting(key_of(owner), key):
-                    await self._delete(key, found, key_of(owner))
+                    await self._delete(key, entry.uid, key_of(owner))
                 wrote = True
         return wrote
 
@@ -125,6 +129,15 @@ class Applier:
             # A stranger's is seen again by whoever comes upon its name; no watch would ever take it away.
             if found["metadata"].get("labels", {}).get(MANAGED_BY) == MANAGER:
                 self._cache.put(found, author=owner)
+
+    async def read(self, key: Key) -> tuple[Object, int] | None:
+        """An object as the cache would keep it, and its version. By a list: every kind may be listed."""
+        resource = RESOURCES[key.kind]
+        found = await self._client.get(resource.path(key.namespace), fieldSelector=f"metadata.name={key.name}")
+        for item in found.get("items") or ():
+            obj = {**item, "kind": resource.kind, "apiVersion": resource.api_version}
+            return slim(obj), int(item["metadata"]["resourceVersion"])
+        return None
 
     def status_due(self, owner: Object, status: Object) -> float | None:
         """Seconds until a status should be written: 0 when it has news; None when nothing differs.
@@ -186,10 +199,11 @@ class Applier:
         self._give_turn_back(key)
         self._doubts.pop(key, None)
 
-    async def _child(self, owner: Object, uid: str, child: Child) -> bool:
+    async def _child(self, owner: Object, uid: str, child: Child, read: Mapping[Key, Object]) -> bool:
         key = key_of(child.manifest)
         entry = self._cache.entry(key)
         if child.owned and entry is not None and entry.owner_uid != uid:
+            self._cache.meet(key)
             raise OccupiedError(key, entry.owner == key_of(owner))
         if child.mode == "keep":
             return False
@@ -199,7 +213,7 @@ class Applier:
             if entry is None and child.owned:
                 await self._see(key, owner)
                 entry = self._cache.entry(key)
-            return await self._apply(key, _finished(child, owner), entry.obj if entry else None, key_of(owner))
+            return await self._apply(key, _finished(child, owner), entry, read.get(key), key_of(owner))
         if entry is None:
             await self._create(key, _finished(child, owner), owner if child.owned else None, key_of(owner))
         return entry is None
@@ -232,17 +246,24 @@ class Applier:
             raise
         _check_owner(key, found, owner)
 
-    async def _apply(self, key: Key, manifest: Object, observed: Object | None, author: Key) -> bool:
+    async def _apply(self, key: Key, manifest: Object, entry: Entry | None, read: Object | None, author: Key) -> bool:
         wanted = manifest_hash(manifest)
         manifest["metadata"].setdefault("annotations", {})[APPLIED] = wanted
-        if observed is not None and (
-            contains(observed, manifest) or self._settled.get(key) == _Settled(wanted, _version(observed))
+        compared = slim(manifest)
+        observed = entry.obj if entry is not None and entry.data is not None else read
+        if entry is not None and (
+            (observed is not None and contains(observed, compared))
+            or self._settled.get(key) == _Settled(wanted, _version(entry))
         ):
             return False
         answer = await self._client.apply(RESOURCES[key.kind].path(key.namespace, key.name), manifest)
         log.info("applied", extra=about(key, owner=author.name))
-        self._settle(key, wanted, contains(answer, manifest), _version(answer))
         self._took(answer, author)
+        made = self._cache.entry(key)
+        if made is not None:
+            # What is not kept cannot be compared: it counts as it is now, until it is seen to change.
+            equal = made.data is not None and contains(made.obj, compared)
+            self._settle(key, wanted, equal, _version(made))
         return True
 
     async def _create(self, key: Key, manifest: Object, owner: Object | None, author: Key) -> None:
@@ -266,8 +287,7 @@ class Applier:
         self._cache.put(answer, author)
         self._own.wrote(author, answer)
 
-    async def _delete(self, key: Key, found: Object, author: Key) -> None:
-        uid = found["metadata"]["uid"]
+    async def _delete(self, key: Key, uid: str, author: Key) -> None:
         try:
             answer = await self._client.delete(RESOURCES[key.kind].path(key.namespace, key.name), uid)
         except ApiError as error:
@@ -323,7 +343,6 @@ def _news(status: Object) -> Object:
     return {name: value for name, value in status.items() if name not in _FOR_EYES} | {"conditions": conditions}
 
 
-def _version(observed: Object) -> str:
+def _version(entry: Entry) -> str:
     """What changes when somebody edits the object, and not when its status does."""
-    generation = observed["metadata"].get("generation")
-    return str(generation) if generation is not None else manifest_hash(observed)
+    return str(entry.generation) if entry.generation is not None else entry.mark.hex()

@@ -63,6 +63,10 @@ class ApiError(Exception):
         return self.status in _REFUSALS and not self.namespace_ends
 
 
+class AnswerTooLargeError(Exception):
+    """An answer has more bytes than were asked for at most."""
+
+
 class WriteRefusedError(Exception):
     """This process may not write: it is not, or no longer, the leader."""
 
@@ -110,9 +114,29 @@ class Client:
         """Read an object or a collection."""
         return await self._request("GET", path, query)
 
+    async def page(self, path: str, most_bytes: int | None, **query: Any) -> tuple[Object, int]:
+        """Read a part of a collection: it, and its size in bytes.
+
+        Raises:
+            AnswerTooLargeError: it has more than `most_bytes`. The rest was not read.
+        """
+        size = 0
+
+        def count(more: int) -> None:
+            nonlocal size
+            size += more
+            if most_bytes is not None and size > most_bytes:
+                raise AnswerTooLargeError
+
+        return await self._request("GET", path, query, count=count), size
+
     async def create(self, path: str, manifest: Object) -> Object:
         """Create an object in the collection `path`."""
         return await self._write("POST", path, {"fieldManager": FIELD_MANAGER}, manifest, JSON)
+
+    async def try_create(self, path: str, manifest: Object) -> Object:
+        """Whether an object could be created in the collection `path`: nothing is stored."""
+        return await self._request("POST", path, {"dryRun": "All"}, manifest)
 
     async def apply(self, path: str, manifest: Object) -> Object:
         """Server-side apply, taking over fields that another manager holds."""
@@ -165,10 +189,19 @@ class Client:
         body: Object | None = None,
         media: str = JSON,
         seconds: float = REQUEST_SECONDS,
+        count: Callable[[int], None] = lambda more: None,
     ) -> Object:
+        """The answer to a request. `count` is told of its bytes as they come, and may raise what ends it."""
         try:
             response = await self._send(verb, path, query, body, media, aiohttp.ClientTimeout(total=seconds))
-            data = await response.read()
+            try:
+                chunks = []
+                async for chunk in response.content.iter_any():
+                    count(len(chunk))
+                    chunks.append(chunk)
+                data = b"".join(chunks)
+            finally:
+                response.release()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise ApiError(verb, path, 0, {"message": f"{type(error).__name__}: {error}"}) from error
         found = _parse(data)

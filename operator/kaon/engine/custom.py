@@ -1,9 +1,11 @@
 """kopf, reduced to what it is here for: watching the custom resources and resuming after a restart.
 
 One `on.event` handler a kind puts the object into the cache, which wakes whom it concerns. No create or update
-handlers, timers or daemons: they would put finalizers and annotations on users' objects. After a 410 kopf lists again
-but reports no deletions, and after the kind itself was deleted neither; so each list of kopf's asks for one here, which
-finds what is gone.
+handlers, timers or daemons: they would put finalizers and annotations on users' objects.
+
+kopf lists a kind before it watches it: when it begins, and again after a 410. It reports no deletions then, and reads
+pages of a fixed number of objects, however large. So what it lists is kept from it, but for the version from which it
+watches on; and each list of kopf's asks for one here (watch.py), which comes after it and finds also what is gone.
 
 Each kind has a kopf of its own, in a thread with an event loop of its own. An answer that kopf does not expect (404
 because the kind was deleted, 410 when a watch opens, an error in the middle of one) ends all of kopf, and with it every
@@ -35,7 +37,7 @@ from kaon.engine.queue import backoff
 from kaon.engine.requests import Requests
 from kaon.engine.resources import Resource
 from kaon.engine.round import Round
-from kaon.engine.watch import AWAY_SECONDS, PAGE
+from kaon.engine.watch import AWAY_SECONDS
 
 log = logging.getLogger("kaon.kopf")
 
@@ -248,6 +250,7 @@ class CustomResources:
             headers=info.as_http_headers(),
             proxy=configuration.proxy,
             trace_configs=[requests.trace()],
+            response_class=requests.response_class(),
         )
         expiration = datetime.now(UTC) + timedelta(seconds=TOKEN_SECONDS) if token else None
         return kopf.AiohttpSession(server=info.server, aiohttp_session=session, expiration=expiration)
@@ -259,7 +262,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.peering.standalone = True
     settings.scanning.disabled = True  # no list of CRDs or namespaces: the same code runs with a Role alone
     settings.watching.server_timeout = 600
-    settings.watching.chunk_size = PAGE
+    settings.watching.chunk_size = 1  # of a list that it does not get to see
     settings.networking.request_timeout = 30
     settings.queueing.worker_limit = None
     settings.queueing.idle_timeout = IDLE_SECONDS

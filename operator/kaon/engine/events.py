@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import uuid
 from datetime import UTC, datetime
 
+from kaon.api.text import told
+from kaon.api.types import REASON_LENGTH
 from kaon.controllers.base import EventRecord, Key, Object, key_of
 from kaon.engine.client import ApiError, Client, WriteRefusedError
 from kaon.engine.logs import about
@@ -25,16 +28,17 @@ class Recorder:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._told: dict[tuple[str, str, str], None] = {}
+        self._told: dict[bytes, None] = {}
+        """Hashes: the sentences themselves may be long, and are anybody's."""
         self._waiting: asyncio.Queue[tuple[Key, Object]] = asyncio.Queue(WAITING)
 
     def record(self, about_obj: Object, event: EventRecord) -> None:
         """Record an event soon, unless it was already told."""
-        uid = about_obj["metadata"]["uid"]
-        told = (uid, event.reason, event.message)
-        if told in self._told:
+        words = "\0".join((about_obj["metadata"]["uid"], event.reason, event.message))
+        known = hashlib.blake2b(words.encode(errors="replace"), digest_size=16).digest()
+        if known in self._told:
             return
-        self._told[told] = None
+        self._told[known] = None
         if len(self._told) > REMEMBERED:
             del self._told[next(iter(self._told))]
         key = key_of(about_obj)
@@ -63,9 +67,10 @@ def _manifest(obj: Object, event: EventRecord) -> Object:
         "reportingController": COMPONENT,
         "reportingInstance": os.uname().nodename,
         "type": event.type,
-        "reason": event.reason,
+        "reason": told(event.reason, REASON_LENGTH),
         "action": "Reconcile",
-        "note": event.message.encode()[:NOTE_BYTES].decode(errors="ignore"),
+        # A note is bounded in bytes, a message in characters: what is left above the bound is cut off.
+        "note": told(event.message, NOTE_BYTES).encode()[:NOTE_BYTES].decode(errors="ignore"),
         "regarding": {
             "apiVersion": obj["apiVersion"],
             "kind": key.kind,

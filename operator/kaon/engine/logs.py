@@ -10,8 +10,11 @@ from typing import Any
 
 import orjson
 
+from kaon.api.text import told
 from kaon.controllers.base import Key
 
+FIELD_LENGTH = 16_384
+"""Characters of one field: an API server's answer may repeat a whole object."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -28,7 +31,9 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
             continue
         if isinstance(value, Key):
             found |= {"kind": value.kind, "namespace": value.namespace, "name": value.name}
-        elif isinstance(value, str | int | float | bool):
+        elif isinstance(value, str):
+            found[name] = told(value, FIELD_LENGTH)
+        elif isinstance(value, int | float | bool):
             found[name] = value
     return found
 

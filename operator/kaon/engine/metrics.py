@@ -58,6 +58,17 @@ STAGE_SECONDS = Histogram(
 STAGE_COST = Counter(
     "kaon_stage_cost_seconds", "CPU and GPU seconds of finished stages.", ["kind", "resource"], registry=REGISTRY
 )
+CACHE_BYTES = Gauge("kaon_cache_bytes", "Bytes of objects that are kept in memory.", registry=REGISTRY)
+CACHE_LEFT_OUT = Gauge(
+    "kaon_cache_left_out", "Objects that are read when they are needed, for want of room.", registry=REGISTRY
+)
+CACHE_FULL = Gauge("kaon_cache_full_namespaces", "Namespaces with such objects.", registry=REGISTRY)
+POLICY_IN_FORCE = Gauge(
+    "kaon_policy_in_force",
+    "1 while an admission policy of the chart refuses what it must. No sample for one that was turned off.",
+    ["policy"],
+    registry=REGISTRY,
+)
 LEADER = Gauge("kaon_leader", "1 where this process is the leader.", registry=REGISTRY)
 
 _COSTS = {"cpuSeconds": "cpu", "gpuSeconds": "gpu"}

@@ -27,15 +27,18 @@ from kaon.engine.kinds import Kinds
 from kaon.engine.lease import Lease
 from kaon.engine.options import lease_namespace, operator_config
 from kaon.engine.ownwrites import OwnWrites
+from kaon.engine.policies import Policies
 from kaon.engine.queue import WorkQueue, backoff
 from kaon.engine.reconcile import Reconciler
 from kaon.engine.resources import CHILDREN, RESOURCES, Resource
-from kaon.engine.watch import Lister, Watches
+from kaon.engine.room import Room
+from kaon.engine.watch import AWAY_SECONDS, Lister, Watches
 
 log = logging.getLogger("kaon.operator")
 
 DISCOVERY_SECONDS = 60.0
-RELIST_SECONDS = 1.0
+RELIST_SECONDS = 0.1
+SYNC_SECONDS = 0.05
 GRACE_SECONDS = 5.0
 
 
@@ -50,7 +53,7 @@ class Operator:
         self._options = options
         self._client = client
         self._queue = WorkQueue()
-        self._cache = Cache(by_kind, self._queue.add)
+        self._cache = Cache(by_kind, self._queue.add, Room(int(options.namespace_cache_mib * 2**20)))
         self._custom = [RESOURCES[kind] for kind in by_kind]
         self._kinds = Kinds()
         self._own = OwnWrites(self._queue.add, by_namespace=bool(namespaces))
@@ -58,6 +61,7 @@ class Operator:
         self._watches = Watches(self._lister, CHILDREN)
         self._kopf = CustomResources(client, self._cache, self._kinds, self._own, self._custom, namespaces)
         self._recorder = Recorder(client)
+        self._policies = Policies(client, options.require_policies, namespaces or (lease_namespace(options),))
         self._reconciler = Reconciler(
             by_kind,
             operator_config(options, root_key),
@@ -104,6 +108,7 @@ class Operator:
             self._start("watches", self._watches.failed()),
             self._start("discovery", self._discover()),
             self._start("resync", self._resync()),
+            self._start("policies", self._policies.watch()),
             self._start("leader", self._lead()),
         ]
         stop = self._start("stop", self._wait_for_signal())
@@ -138,6 +143,7 @@ class Operator:
 
     async def _lead(self) -> None:
         """Sync, become the leader, work. Ends only by being cancelled, or the whole process by a lost lease."""
+        await self._policies.until_in_force()
         await self._sync()
         log.info("caches are synced", extra={"resources": sum(len(self._cache.keys(r.kind)) for r in self._custom)})
         if self._options.leader_elect:
@@ -158,16 +164,11 @@ class Operator:
             await asyncio.wait(workers, timeout=GRACE_SECONDS)
 
     async def _sync(self) -> None:
+        """Wait until everything was listed: the custom resources once kopf has told from where it watches them."""
         await self._watches.synced()
-        failures = 0
-        while not self._synced:
-            try:
-                await self._list_custom(self._custom)
-                self._synced = True
-            except ApiError as error:
-                failures += 1
-                log.warning("the custom resources are not listed yet", extra={"cause": str(error)})
-                await asyncio.sleep(backoff(failures))
+        while not all(self._kinds.is_settled(kind.kind) for kind in self._custom):  # noqa: ASYNC110
+            await asyncio.sleep(SYNC_SECONDS)
+        self._synced = True
 
     async def _list_custom(self, resources: Iterable[Resource]) -> None:
         for resource in resources:
@@ -197,23 +198,27 @@ class Operator:
                 self._queue.add(key)
 
     async def _resync(self) -> None:
-        """Now and then list everything and take the difference in; after kopf listed a kind again, that kind."""
+        """List a kind after kopf has begun to watch it, and now and then everything; take the difference in."""
+        failures = 0
         while True:
             asked = await self._wait_for_relist(self._options.resync_seconds * random.uniform(0.9, 1.1))
             try:
                 await self._list_custom(asked or self._custom)
                 if not asked:
                     await self._watches.resync()
+                failures = 0
             except ApiError as error:
-                log.warning("the resync failed; it is tried again", extra={"cause": str(error)})
+                failures += 1
+                delay = backoff(failures, most=AWAY_SECONDS)
+                log.warning("a list failed", extra={"cause": str(error), "retry_in": round(delay, 1)})
                 for resource in asked:
                     self._ask_for_resync(resource)
+                await asyncio.sleep(delay)
             self._cache.sweep()
 
     def _ask_for_resync(self, resource: Resource) -> None:
-        if self._synced:
-            self._relist[resource.kind] = resource
-            self._relisted.set()
+        self._relist[resource.kind] = resource
+        self._relisted.set()
 
     async def _wait_for_relist(self, seconds: float) -> list[Resource]:
         try:
@@ -221,7 +226,7 @@ class Operator:
                 await self._relisted.wait()
         except TimeoutError:
             return []
-        await asyncio.sleep(RELIST_SECONDS)  # the rest of the same list
+        await asyncio.sleep(RELIST_SECONDS)  # other scopes and kinds, at the start
         self._relisted.clear()
         asked, self._relist = list(self._relist.values()), {}
         return asked
@@ -232,6 +237,8 @@ class Operator:
         return not self._options.leader_elect or self._lease.held()
 
     def _not_ready(self) -> str:
+        if missing := self._policies.missing():
+            return missing
         if not self._synced:
             return f"not listed yet: {', '.join(self._watches.waiting_for()) or 'custom resources'}"
         unwatched = self._kinds.unwatched()
@@ -247,6 +254,9 @@ class Operator:
         metrics.QUEUE_DEPTH.set(len(self._queue))
         metrics.QUEUE_OLDEST.set(self._queue.oldest())
         metrics.UNSEEN.set(self._own.unseen())
+        metrics.CACHE_BYTES.set(self._cache.room.kept_bytes)
+        metrics.CACHE_LEFT_OUT.set(self._cache.room.left_out)
+        metrics.CACHE_FULL.set(self._cache.room.full)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

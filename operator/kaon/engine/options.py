@@ -12,6 +12,7 @@ from kaon import __version__
 from kaon.api.types import DNS_LABEL
 from kaon.contract.trust import TrustDomains
 from kaon.controllers.base import Images, OperatorConfig
+from kaon.engine.policies import POLICIES
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -38,11 +39,13 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse.
     option("cluster-domain", "cluster.local", "domain of the cluster's Services")
     option("retire-after-seconds", "90", "how long a replaced revision keeps running", type=float)
     option("namespaces", "", "comma-separated: only these, by a Role in each; empty: all, by a ClusterRole", type=_csv)
+    option("require-policies", "", "admission policies that must be in force: reports, operator", type=_policies)
     option("lease-namespace", "", "namespace of the leader's Lease; default: the operator's own")
     option("lease-name", "kaon-operator", "name of the leader's Lease")
     option("metrics-port", "8080", "port of /metrics; 0: none", type=int)
     option("health-port", "8081", "port of /healthz and /readyz; 0: none", type=int)
     option("workers", "32", "resources reconciled at the same time", type=int)
+    option("namespace-cache-mib", "32", "MiB of each namespace's objects that are kept in memory", type=float)
     option("resync-seconds", "600", "how often everything is listed again", type=float)
     option("log-format", "json", "form of the log", choices=("json", "text"))
     option("log-level", "info", "lowest level that is logged", choices=("debug", "info", "warning", "error"))
@@ -99,6 +102,14 @@ def _domains(text: str) -> dict[str, str]:
             if found.setdefault(namespace, name) != name:
                 raise argparse.ArgumentTypeError(f"{namespace} is in the domains {found[namespace]} and {name}")
     return found
+
+
+def _policies(text: str) -> tuple[str, ...]:
+    names = _csv(text)
+    unknown = sorted(set(names) - POLICIES.keys())
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no such policy: {', '.join(unknown)}; there are {', '.join(POLICIES)}")
+    return names
 
 
 def _csv(text: str) -> tuple[str, ...]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from kaon.api import conditions as c
+from kaon.api.text import bounded
 from kaon.controllers.base import Controller, EventRecord, Key, Object, Observed, OperatorConfig, Plan
 from kaon.controllers.conditions import State, refused
 from kaon.engine import metrics
@@ -22,13 +24,34 @@ from kaon.engine.events import Recorder
 from kaon.engine.logs import about
 from kaon.engine.ownwrites import OwnWrites
 from kaon.engine.queue import WorkQueue
+from kaon.engine.resources import RESOURCES
+from kaon.engine.slim import Entry
+from kaon.engine.turns import Turns
 
 log = logging.getLogger("kaon.reconcile")
 
 CONFLICT_SECONDS = 0.5
 LOOK_AGAIN_SECONDS = 1.0
+READ_BYTES = 8 * 2**20
+"""Of the children of one resource that the cache has left out."""
+READING_SECONDS = 60.0
+"""Until a resource that waits for its turn to read what was left out is tried again, unless its turn comes before."""
 _LATER = frozenset({0, 408, 409, 429})
 """Answers that say "not now"; so does every 5xx."""
+
+
+class _PostponedError(Exception):
+    """Another resource is being read that the cache has left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a plan is made from, and the version of the resource itself in it."""
+
+    observed: Observed
+    version: int
+    read: Mapping[Key, Object]
+    """What the cache had left out."""
 
 
 class Reconciler:
@@ -53,6 +76,7 @@ class Reconciler:
         self._own = own
         self._recorder = recorder
         self._capabilities = capabilities
+        self._turns = Turns()
 
     async def work(self) -> None:
         """Take keys for ever."""
@@ -71,6 +95,9 @@ class Reconciler:
             again_after = await self._reconcile(key)
         except OccupiedError as error:
             outcome = self._occupied(key, error)
+        except _PostponedError:
+            outcome = "postponed"
+            self._queue.later(key, READING_SECONDS)
         except OutdatedError:
             outcome = "conflict"
             self._queue.done(key, 0.0)
@@ -89,6 +116,8 @@ class Reconciler:
         else:
             outcome = "ok"
             self._queue.done(key, again_after)
+        if (following := self._turns.following()) is not None:
+            self._queue.add(following)
         metrics.RECONCILE_SECONDS.labels(key.kind, outcome).observe(time.perf_counter() - started)
 
     async def _reconcile(self, key: Key) -> float | None:
@@ -98,54 +127,112 @@ class Reconciler:
             self._queue.forget(key)
             self._applier.forget(key)
             return None
-        obj = entry.obj
-        if "deletionTimestamp" in obj["metadata"]:
+        if entry.deleting:
             return None  # its children follow by their owner references
+        if not self._left_out(key, entry):
+            return await self._act(key, entry)
+        if not self._turns.take(key):
+            raise _PostponedError
+        try:
+            return await self._act(key, entry)
+        finally:
+            self._turns.give()
+
+    async def _act(self, key: Key, entry: Entry) -> float | None:
+        """Plan, write, tell. Returns when to look again."""
+        seen = await self._see(key, entry)
+        if seen is None:
+            return None  # it is gone; the watch is about to say so
         controller = self._controllers[key.kind]
-        plan = controller.plan(self._observe(key, obj))
+        plan = controller.plan(seen.observed)
         if plan.look_up:
             for unsure in sorted(plan.look_up):
                 await self._applier.look_up(key, unsure)
-            plan = controller.plan(self._observe(key, obj))
+            seen = await self._see(key, entry)
+            if seen is None:
+                return None
+            plan = controller.plan(seen.observed)
+        obj = seen.observed.obj
         try:
-            wrote = await self._applier.children(obj, plan)
+            wrote = await self._applier.children(obj, plan, seen.read)
         except ApiError as error:
             if error.refusal:
-                await self._tell_trouble(obj, entry.version, plan, _refusal(error))
+                await self._tell_trouble(obj, seen.version, plan, _refusal(error))
             raise
         except OccupiedError as error:
             if not error.passing:
-                await self._tell_trouble(obj, entry.version, plan, _taken(error.key))
+                await self._tell_trouble(obj, seen.version, plan, _taken(error.key))
             raise
-        due = self._applier.status_due(obj, plan.status)
+        due = await self._write_status(obj, seen.version, plan.status)
         if due == 0.0:
-            await self._applier.status(obj, entry.version, plan.status)
             self._tell(key, obj, plan)
         # What was written is an observation too. Most often another event brings the key back before this does.
         look_again = LOOK_AGAIN_SECONDS if wrote or due == 0.0 else None
         return min((wait for wait in (plan.requeue_after, due or None, look_again) if wait is not None), default=None)
 
-    def _observe(self, key: Key, obj: Object) -> Observed:
-        uid = obj["metadata"]["uid"]
-        cache = self._cache
-        references = {found: other for found in cache.references(key) if (other := cache.get(found)) is not None}
-        return Observed(
-            obj=obj,
-            children=cache.shared(key.namespace) | cache.children(key, uid),
-            pods=cache.pods(key, uid),
-            references=references,
+    async def _see(self, key: Key, entry: Entry) -> _Seen | None:
+        """All that a plan may know; None when the resource itself is gone. What the cache has left out is read."""
+        read: dict[Key, Object] = {}
+        version = entry.version
+        for wanted, known in self._left_out(key, entry):
+            found = await self._applier.read(wanted)
+            if found is not None and found[0]["metadata"]["uid"] == known.uid:
+                read[wanted] = found[0]
+                version = found[1] if wanted == key else version
+        if entry.data is None and key not in read:
+            return None
+        cache, uid = self._cache, entry.uid
+
+        def contents(entries: Mapping[Key, Entry]) -> dict[Key, Object]:
+            kept = {one: found.obj for one, found in entries.items() if found.data is not None}
+            return kept | {one: read[one] for one in entries if one in read}
+
+        observed = Observed(
+            obj=read[key] if entry.data is None else entry.obj,
+            children=contents(cache.children(key, uid)),
+            pods=list(contents(cache.pods(key, uid)).values()),
+            references=contents(cache.referred(key)),
             occupied=cache.occupied(key, uid),
             now=datetime.now(UTC),
             config=self._config,
             capabilities=self._capabilities(),
         )
+        return _Seen(observed, version, read)
+
+    def _left_out(self, key: Key, entry: Entry) -> list[tuple[Key, Entry]]:
+        """What a plan needs and the cache has not kept, smallest first; of children only as much as may be read.
+
+        A child that is left out of a plan's view is not lost: by its key it is still compared, or pruned.
+        """
+        cache = self._cache
+        own = [(key, entry)] if entry.data is None else []
+        own += [item for item in cache.referred(key).items() if item[1].data is None]
+        children = cache.children(key, entry.uid) | cache.pods(key, entry.uid)
+        small = sorted((found.size, one) for one, found in children.items() if found.data is None)
+        left = READ_BYTES
+        for size, one in small:
+            left -= size
+            if left < 0:
+                break
+            own.append((one, children[one]))
+        return own
 
     async def _tell_trouble(self, obj: Object, version: int, plan: Plan, state: State) -> None:
         """Whoever wrote a spec that leads to an impossible object reads so in its status, not only in an Event."""
         generation = obj["metadata"].get("generation", 0)
         status = refused(plan.status, obj.get("status", {}), state, generation, datetime.now(UTC))
-        if self._applier.status_due(obj, status) == 0.0:
+        await self._write_status(obj, version, status)
+
+    async def _write_status(self, obj: Object, version: int, status: Object) -> float | None:
+        """Write a planned status if it is due (0), with every sentence in its bounds. Returns when it is due.
+
+        One that is too long for its field would be refused as a whole, and the resource would never tell more.
+        """
+        status = bounded(status)
+        due = self._applier.status_due(obj, status)
+        if due == 0.0:
             await self._applier.status(obj, version, status)
+        return due
 
     def _tell(self, key: Key, obj: Object, plan: Plan) -> None:
         before = obj.get("status", {})
@@ -183,8 +270,10 @@ class Reconciler:
             return "retry"
         else:
             log.error("the API server refused it", extra=extra)
-        obj = self._cache.get(key)
-        if obj is not None:
+        entry = self._cache.entry(key)
+        if entry is not None:
+            about_it = {"namespace": key.namespace, "name": key.name, "uid": entry.uid}
+            obj = {"apiVersion": RESOURCES[key.kind].api_version, "kind": key.kind, "metadata": about_it}
             self._recorder.record(obj, EventRecord("Warning", "ApplyFailed", error.message or str(error)))
         return "refused"
 

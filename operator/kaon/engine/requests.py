@@ -1,7 +1,8 @@
 """What kopf asks the API server for, followed on its connections: whether it lists and watches a kind right now.
 
 kopf says neither when a watch is open nor that it has given a kind up: it looks at the discovery once, and what is not
-served at that moment it never watches. So its requests are the only witness. Decides nothing, changes no request.
+served at that moment it never watches. So its requests are the only witness. Changes no request; of the answer to a
+list it lets through the version alone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 
@@ -40,6 +42,21 @@ class Requests:
         trace.on_request_end.append(self._answered)
         trace.on_request_exception.append(self._failed)
         return trace
+
+    def response_class(self) -> type[aiohttp.ClientResponse]:
+        """The answers of a session, whose lists of the kind are empty."""
+        paths = frozenset(self._scopes)
+
+        class Answer(aiohttp.ClientResponse):
+            async def json(self, **options: Any) -> Any:
+                found = await super().json(**options)
+                listed = self.url.path in paths and "watch" not in self.url.query and self.status == 200
+                if not listed:
+                    return found
+                version = {"resourceVersion": found["metadata"]["resourceVersion"]}
+                return {**found, "metadata": version, "items": []}
+
+        return Answer
 
     async def _started(
         self, session: aiohttp.ClientSession, context: SimpleNamespace, told: aiohttp.TraceRequestStartParams

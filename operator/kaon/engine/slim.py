@@ -1,27 +1,45 @@
-"""What the cache keeps of an object: enough for plan() and for the comparison with what is wanted. Pure.
+"""What the cache keeps of an object: what plan() reads, and what is compared with what is wanted. Pure.
 
-Objects are kept as JSON bytes and parsed when they are looked at: a tenth of the memory of parsed ones, for ten
-microseconds a look.
+Everything here is a list of what is kept: whatever else an object may hold, users may fill it as they like. It is kept
+as JSON bytes, and parsed when it is looked at: a tenth of the memory of parsed objects, for ten microseconds a look.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from kaon.controllers.base import Key, Object
-from kaon.resources.labels import OWNER_KIND, OWNER_NAME, OWNER_UID
+from kaon.resources.labels import OWNER_KIND, OWNER_NAME, OWNER_UID, QUEUE_NAME
 
-LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_KEPT = ("apiVersion", "kind", "spec", "status", "automountServiceAccountToken", "roleRef", "subjects")
+_METADATA = ("name", "namespace", "uid", "generation", "creationTimestamp", "deletionTimestamp")
+_LABEL_PREFIXES = ("kaon.dev/", "app.kubernetes.io/")
+_LABELS = frozenset({QUEUE_NAME, "batch.kubernetes.io/job-name"})
+_ANNOTATION_PREFIXES = ("kaon.dev/",)
+_JOB_SPEC = ("suspend", "backoffLimit", "completions", "parallelism")
 _POD_STATUS = ("phase", "reason", "message", "conditions", "containerStatuses", "initContainerStatuses")
-_METADATA_DROPPED = ("managedFields", "resourceVersion", "selfLink")
 
 
 class Entry:
-    """One cached object."""
+    """One cached object. Where there is no room for it, it is read again whenever it is needed."""
 
-    __slots__ = ("controlled", "data", "owner", "owner_uid", "phase", "uid", "version")
+    __slots__ = (
+        "data",
+        "deleting",
+        "generation",
+        "mark",
+        "owner",
+        "owner_uid",
+        "phase",
+        "read",
+        "size",
+        "uid",
+        "version",
+    )
 
     def __init__(self, obj: Object) -> None:
         meta = obj["metadata"]
@@ -29,11 +47,18 @@ class Entry:
         self.version = int(meta["resourceVersion"])
         """Comparable within a kind (since Kubernetes 1.35 by contract, before by etcd's nature)."""
         # Copied: orjson leaves its bytes in the buffer it wrote them to, which is up to ten times as large.
-        self.data = bytes(memoryview(orjson.dumps(slim(obj), option=orjson.OPT_SORT_KEYS)))
+        self.data: bytes | None = bytes(memoryview(orjson.dumps(slim(obj), option=orjson.OPT_SORT_KEYS)))
+        self.size = len(self.data)
+        """Of the data, whether they are kept or not."""
+        self.mark = hashlib.blake2b(self.data, digest_size=16).digest()
+        """Changes when anything changes that plan() could see."""
+        self.generation: int | None = meta.get("generation")
+        self.read = True
+        """Whether a plan may ever look into it."""
+        self.deleting = "deletionTimestamp" in meta
         self.phase: str = (obj.get("status") or {}).get("phase") or "None"
-        controller = next((ref for ref in meta.get("ownerReferences", ()) if ref.get("controller")), None)
+        controller = _controller(meta)
         labels = meta.get("labels", {})
-        self.controlled = controller is not None
         self.owner: Key | None = None
         self.owner_uid = ""
         if obj["kind"] == "Pod" and OWNER_UID in labels:
@@ -46,36 +71,66 @@ class Entry:
 
     @property
     def obj(self) -> Object:
-        """The object, freshly parsed: whoever changes it changes a copy."""
+        """The object, freshly parsed: whoever changes it changes a copy. Only where the data are kept."""
+        assert self.data is not None
         found: Object = orjson.loads(self.data)
         return found
 
+    def drop(self) -> None:
+        """Keep no data."""
+        self.data = None
+
 
 def slim(obj: Object) -> Object:
-    """The object without what nobody reads. `obj` itself is left alone."""
+    """The object, or the manifest of one, without what nobody reads. `obj` itself is left alone, and may be slim."""
     if obj["kind"] == "Pod":
         return _slim_pod(obj)
-    found = {**obj, "metadata": _slim_metadata(obj["metadata"])}
+    found: Object = {name: obj[name] for name in _KEPT if name in obj}
+    found["metadata"] = _slim_metadata(obj["metadata"])
     if obj["kind"] == "Job":
-        # Immutable, and more than all the rest.
-        found["spec"] = {name: value for name, value in obj.get("spec", {}).items() if name != "template"}
+        # Its template is immutable, and more than all the rest.
+        found["spec"] = {name: value for name, value in obj.get("spec", {}).items() if name in _JOB_SPEC}
+    if obj["kind"] == "ConfigMap":
+        # Up to a mebibyte, which is only ever compared as a whole.
+        data = obj.get("data") or {}
+        found["data"] = data if isinstance(data, str) else _hash([data, obj.get("binaryData") or {}])
     return found
 
 
-def _slim_metadata(meta: dict[str, Any]) -> dict[str, Any]:
-    found = {name: value for name, value in meta.items() if name not in _METADATA_DROPPED}
-    if LAST_APPLIED in found.get("annotations", ()):
-        found["annotations"] = {name: value for name, value in found["annotations"].items() if name != LAST_APPLIED}
+def _slim_metadata(meta: Mapping[str, Any]) -> dict[str, Any]:
+    found = {name: meta[name] for name in _METADATA if name in meta}
+    if "labels" in meta:
+        found["labels"] = _slim_labels(meta["labels"] or {})
+    if "annotations" in meta:
+        annotations = meta["annotations"] or {}
+        found["annotations"] = {
+            name: text for name, text in annotations.items() if name.startswith(_ANNOTATION_PREFIXES)
+        }
+    controller = _controller(meta)
+    if controller is not None:
+        found["ownerReferences"] = [controller]
     return found
+
+
+def _slim_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in labels.items() if name in _LABELS or name.startswith(_LABEL_PREFIXES)}
+
+
+def _controller(meta: Mapping[str, Any]) -> Object | None:
+    return next((ref for ref in meta.get("ownerReferences") or () if ref.get("controller")), None)
+
+
+def _hash(value: Any) -> str:
+    return hashlib.blake2b(orjson.dumps(value, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
 
 
 def _slim_pod(pod: Object) -> Object:
     meta, spec, status = pod["metadata"], pod.get("spec", {}), pod.get("status", {})
-    kept = ("name", "namespace", "uid", "labels", "creationTimestamp", "deletionTimestamp")
+    found = _slim_metadata(meta)
     return {
         "apiVersion": pod.get("apiVersion", "v1"),
         "kind": "Pod",
-        "metadata": {name: meta[name] for name in kept if name in meta},
+        "metadata": {name: value for name, value in found.items() if name not in ("annotations", "ownerReferences")},
         "spec": {
             **({"nodeName": spec["nodeName"]} if "nodeName" in spec else {}),
             "containers": [

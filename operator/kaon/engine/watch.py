@@ -15,10 +15,10 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
-from kaon.controllers.base import Key, key_of
+from kaon.controllers.base import Key, Object, key_of
 from kaon.engine import metrics
 from kaon.engine.cache import Cache
-from kaon.engine.client import ApiError, Client
+from kaon.engine.client import AnswerTooLargeError, ApiError, Client
 from kaon.engine.kinds import Kinds
 from kaon.engine.ownwrites import OwnWrites
 from kaon.engine.queue import BACKOFF_MAX, backoff
@@ -30,6 +30,8 @@ log = logging.getLogger("kaon.watch")
 SELECTOR = f"{MANAGED_BY}={MANAGER}"
 PAGE = 100
 """Objects of one answer: parsed they take ten times the memory that is kept of them."""
+PAGE_BYTES = 4 * 2**20
+"""An answer that is larger is asked for again in smaller parts: a single object may have more than a mebibyte."""
 AWAY_SECONDS = 8.0
 """How long a watch waits at most before it looks whether an API server that could not be reached is back."""
 ABSENT_SECONDS = 1.0
@@ -48,13 +50,15 @@ class Lister:
         self.own = own
         self.scopes: tuple[str | None, ...] = namespaces or (None,)
         """The namespaces to look at; None: all of them in one request."""
+        self._limits: dict[str, int] = {}
+        """Objects of one answer, by kind."""
 
     async def list(self, resource: Resource, scope: str | None, selector: str = "") -> str:
         """Make the cache's view of a kind what the server has. Returns the version of the list."""
-        query: dict[str, Any] = {"limit": PAGE, **({"labelSelector": selector} if selector else {})}
+        query: dict[str, Any] = {"labelSelector": selector} if selector else {}
         listed: set[Key] = set()
         while True:
-            page = await self.client.get(resource.path(scope), **query)
+            page = await self._page(resource, scope, query)
             for item in page.get("items", ()):
                 item["kind"], item["apiVersion"] = resource.kind, resource.api_version
                 self.cache.put(item)
@@ -63,6 +67,7 @@ class Lister:
             if not following:
                 break
             query["continue"] = following
+            del page
         version: str = page["metadata"]["resourceVersion"]
         self.kinds.listed(resource.kind, scope)
         vanished = self.cache.retain(resource.kind, scope, listed, int(version))
@@ -70,6 +75,20 @@ class Lister:
         if vanished:
             log.info(f"{vanished} vanished {resource.plural} found by a list")
         return version
+
+    async def _page(self, resource: Resource, scope: str | None, query: dict[str, Any]) -> Object:
+        """One part of a list, of as many objects as their size allows."""
+        while True:
+            limit = self._limits.get(resource.kind, PAGE)
+            most = PAGE_BYTES if limit > 1 else None
+            try:
+                page, size = await self.client.page(resource.path(scope), most, limit=limit, **query)
+            except AnswerTooLargeError:
+                self._limits[resource.kind] = max(1, limit // 4)
+                continue
+            if size < PAGE_BYTES // 4:
+                self._limits[resource.kind] = min(PAGE, 2 * limit)
+            return page
 
 
 class Watch:

@@ -6,6 +6,8 @@ from kaon.resources import labels
 from kaon.resources.base import Child, Object
 
 JOB_IDENTITY = "kaon-job"
+SHARED = frozenset({("ServiceAccount", JOB_IDENTITY), ("RoleBinding", JOB_IDENTITY)})
+"""Kind and name of what follows: made once in a namespace, and owned by nobody."""
 
 
 def job_access(namespace: str) -> tuple[Child, Child]:

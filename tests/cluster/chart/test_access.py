@@ -255,12 +255,13 @@ def test_in_role_only_mode_the_operator_starts_stages_with_the_charts_own_roles(
     start_operator: Callable[..., Any],
 ) -> None:
     settings = ("--set", f"crds.enabled=false,reportPolicy.enabled=false,watchNamespaces={{{team}}}")
-    helm("install", "small", CHART, "-n", system, *settings, cluster=bare_cluster)
+    told = helm("install", "small", CHART, "-n", system, *settings, cluster=bare_cluster)
+    assert "WARNING: reportPolicy.enabled is false" in told and "operatorPolicy.enabled is false" not in told
     account = f"system:serviceaccount:{system}:small-operator"
     assert not may(kube, "default", account, "list datasets.kaon.dev")
     operator = start_operator(
         *("--namespaces", team, "--lease-namespace", system, "--lease-name", "small-operator"),
-        *("--storage-uri", "s3://kaon/artifacts", "--storage-secret", "kaon-store"),
+        *("--storage-uri", "s3://kaon/artifacts", "--storage-secret", "kaon-store", "--require-policies", "operator"),
         kubeconfig=kubeconfig_of("small-operator", system),
     )
     kube("apply", "-n", team, "-f", str(ROOT / "examples/r8/dataset.yaml"))

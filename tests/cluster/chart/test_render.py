@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from kaon.engine import options
+from kaon.engine.policies import POLICIES
 
 ROOT = Path(__file__).parents[3]
 EVERYTHING = (
@@ -85,8 +87,9 @@ def test_role_only_mode_has_no_cluster_role_at_all(render: Any) -> None:
             assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
 
 
-def test_role_only_mode_without_crds_and_policy_is_namespaced_throughout(render: Any) -> None:
-    for obj in render("watchNamespaces={team-a}", "crds.enabled=false", "reportPolicy.enabled=false"):
+def test_role_only_mode_without_crds_and_policies_is_namespaced_throughout(render: Any) -> None:
+    without = ("crds.enabled=false", "reportPolicy.enabled=false", "operatorPolicy.enabled=false")
+    for obj in render("watchNamespaces={team-a}", *without):
         assert "namespace" in obj["metadata"], obj["kind"]
 
 
@@ -109,6 +112,36 @@ def test_the_operator_understands_every_flag_that_the_chart_gives_it(render: Any
     assert told.image_pull_secrets == ("one", "two")
     assert (told.storage_uri, told.storage_secret) == ("s3://kaon", "kaon-store")
     assert (told.leader_elect, told.lease_namespace, told.lease_name) == (True, "kaon-system", "kaon-operator")
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ((), ("reports", "operator")),
+        (("reportPolicy.enabled=false",), ("operator",)),
+        (("operatorPolicy.enabled=false",), ("reports",)),
+        (("reportPolicy.enabled=false", "operatorPolicy.enabled=false"), ()),
+    ],
+)
+def test_the_operator_waits_for_exactly_the_policies_that_the_chart_makes(
+    render: Any, settings: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    objects = render(*settings)
+    assert options.parse(operator_arguments(objects), {}).require_policies == names
+    made = {obj["metadata"]["name"] for obj in objects if obj["kind"] == "ValidatingAdmissionPolicy"}
+    bound = {obj["spec"]["policyName"] for obj in objects if obj["kind"] == "ValidatingAdmissionPolicyBinding"}
+    assert made == bound == {{"reports": "kaon-own-report", "operator": "kaon-own-token"}[name] for name in names}
+    texts = [json.dumps(obj["spec"]) for obj in objects if obj["kind"] == "ValidatingAdmissionPolicy"]
+    for name in names:
+        assert any(POLICIES[name].refusal in text for text in texts)
+
+
+def test_the_operators_policy_names_the_images_that_the_operator_was_told(render: Any) -> None:
+    objects = render("images.registry=registry.example", "images.jobs.tag=t1")
+    told = options.parse(operator_arguments(objects), {})
+    images = json.dumps([told.image_jobs, told.image_triton, told.image_torchserve, told.image_router])
+    rules = find(objects, "ValidatingAdmissionPolicy", "kaon-own-token")["spec"]["validations"]
+    assert sum(images.replace(" ", "") in rule["expression"] for rule in rules) == 1
 
 
 def test_a_store_of_ones_own_goes_before_the_embedded_one(render: Any) -> None:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 import time
 from collections.abc import Callable
 from typing import Any
+
+import pytest
+
+
+@pytest.fixture(params=["32", "0"], ids=["kept in memory", "read whenever needed"])
+def start_tiny(start_tiny: Callable[..., Any], request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Operators that keep objects in memory, and such that have no room for any: both do the same."""
+    return functools.partial(start_tiny, KAON_NAMESPACE_CACHE_MIB=request.param)
+
 
 OURS = ("datasets", "configmaps", "events", "jobs", "reports", "serviceaccounts", "rolebindings")
 WRITES = ("POST", "PUT", "PATCH", "APPLY")

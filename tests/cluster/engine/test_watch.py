@@ -12,9 +12,10 @@ from unittest import mock
 import pytest
 
 from kaon.controllers.base import Child, Controller, Key, Object, Plan
+from kaon.engine import watch
 from kaon.engine.apply import Applier, OccupiedError, OutdatedError
 from kaon.engine.cache import Cache
-from kaon.engine.client import ApiError, Client, WriteRefusedError
+from kaon.engine.client import AnswerTooLargeError, ApiError, Client, WriteRefusedError
 from kaon.engine.kinds import Kinds
 from kaon.engine.ownwrites import OwnWrites
 from kaon.engine.resources import RESOURCES
@@ -171,18 +172,55 @@ def test_a_watch_reports_what_is_made_edited_and_deleted(
 
     async def work() -> None:
         async with engine(kubectl, namespace) as seen:
-            watch = Watch(seen.lister, CONFIG_MAP, namespace)
-            task = asyncio.create_task(watch.run())
-            await watch.synced.wait()
+            one = Watch(seen.lister, CONFIG_MAP, namespace)
+            task = asyncio.create_task(one.run())
+            await one.synced.wait()
             kubectl.apply(config_map(namespace))
-            await until(lambda: seen.cache.get(key))
-            kubectl("label", "configmap", "child", "-n", namespace, "seen=yes")
-            await until(lambda: (seen.cache.get(key) or {"metadata": {"labels": {}}})["metadata"]["labels"].get("seen"))
+            await until(lambda: seen.cache.entry(key))
+            made = seen.cache.entry(key)
+            assert made is not None
+            kubectl("label", "configmap", "child", "-n", namespace, "kaon.dev/seen=yes")
+            await until(lambda: (entry := seen.cache.entry(key)) and entry.mark != made.mark)
             kubectl("label", "configmap", "child", "-n", namespace, "app.kubernetes.io/managed-by-")
-            await until(lambda: seen.cache.get(key) is None)
+            await until(lambda: seen.cache.entry(key) is None)
             task.cancel()
 
     run(work)
+
+
+def test_a_list_of_large_objects_is_read_in_parts_that_are_small(
+    kubectl: Any, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubectl.apply(*(config_map(namespace, f"small-{number:02}") for number in range(12)))
+    large = [config_map(namespace, f"large-{number:02}") for number in range(12)]
+    kubectl.apply(*({**obj, "data": {"a": "x" * 50_000}} for obj in large))
+    most = 200_000
+    monkeypatch.setattr(watch, "PAGE_BYTES", most)
+    taken: list[int] = []
+    refused: list[int] = []
+
+    async def work() -> None:
+        async with engine(kubectl, namespace) as seen:
+            page = seen.client.page
+
+            async def counted(path: str, bound: int | None, **query: Any) -> tuple[Object, int]:
+                try:
+                    answer, size = await page(path, bound, **query)
+                except AnswerTooLargeError:
+                    refused.append(query["limit"])
+                    raise
+                taken.append(size)
+                return answer, size
+
+            monkeypatch.setattr(seen.client, "page", counted)
+            await seen.lister.list(CONFIG_MAP, namespace, SELECTOR)
+            assert len(seen.cache.keys("ConfigMap")) == 24
+            first = len(refused)
+            await seen.lister.list(CONFIG_MAP, namespace, SELECTOR)
+            assert len(refused) - first <= first, "what was learnt of their size is remembered"
+
+    run(work)
+    assert refused and max(taken) <= most and len(taken) < 40
 
 
 @pytest.mark.parametrize("looks", [[False], [True, False]], ids=["before it is sent", "while it waits to be sent"])

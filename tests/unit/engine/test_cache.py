@@ -6,9 +6,12 @@ import itertools
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kaon.controllers.base import Controller, Key, Object, Plan, key_of
 from kaon.engine.cache import Cache
+from kaon.engine.room import Room
 from kaon.engine.slim import slim
 
 versions = itertools.count(1000)
@@ -74,11 +77,12 @@ def references(obj: Object) -> frozenset[Key]:
 class Watched:
     """A cache and the keys that it woke since the last look."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room | None = None) -> None:
         self._woken: set[Key] = set()
         kinds = ("Dataset", "TrainingRun")
-        controllers = {kind: Controller(kind, lambda observed: Plan((), {}), references) for kind in kinds}
-        self.cache = Cache(controllers, self._woken.add)
+        shares = frozenset({("ConfigMap", "shared")})
+        controllers = {kind: Controller(kind, lambda observed: Plan((), {}), references, shares) for kind in kinds}
+        self.cache = Cache(controllers, self._woken.add, room)
 
     def woken(self) -> set[str]:
         found = {f"{key.kind}/{key.name}" for key in self._woken}
@@ -167,9 +171,8 @@ def test_children_pods_and_what_a_deleted_namesake_left_are_told_apart(watched: 
         watched.cache.put(obj)
     assert {child_key.name for child_key in watched.cache.children(key, "new")} == {"mine"}
     assert {child_key.name for child_key in watched.cache.occupied(key, "new")} == {"left"}
-    assert {child_key.name for child_key in watched.cache.shared("ns")} == {"shared"}
-    assert [found["status"] for found in watched.cache.pods(key, "new")] == [{"phase": "Running"}]
-    assert watched.cache.pods(key, "old") == []
+    assert [entry.obj["status"] for entry in watched.cache.pods(key, "new").values()] == [{"phase": "Running"}]
+    assert watched.cache.pods(key, "old") == {}
 
 
 def test_whoever_wrote_a_change_is_not_woken_by_it_but_its_readers_are(watched: Watched) -> None:
@@ -189,6 +192,97 @@ def test_a_shared_object_wakes_every_resource_of_its_namespace(watched: Watched)
     watched.woken()
     watched.cache.put(child(None, "shared"))
     assert watched.woken() == {"Dataset/a", "TrainingRun/b"}
+    elsewhere = custom("Dataset", "elsewhere")
+    elsewhere["metadata"]["namespace"] = "other"
+    watched.cache.put(elsewhere)
+    watched.woken()
+    watched.cache.remove(Key("ConfigMap", "ns", "shared"), "shared-uid")
+    assert watched.woken() == {"Dataset/a", "TrainingRun/b"}
+
+
+def test_a_labelled_object_that_is_nobodys_is_not_kept_and_wakes_nobody(watched: Watched) -> None:
+    watched.cache.put(custom("Dataset", "a"))
+    watched.woken()
+    for text in ("x" * 100_000, "y" * 100_000):
+        watched.cache.put(child(None, "impostor", data=text))
+    key = Key("ConfigMap", "ns", "impostor")
+    entry = watched.cache.entry(key)
+    assert entry is not None and entry.data is None and watched.cache.get(key) is None
+    assert watched.cache.room.kept_bytes < 1000
+    assert watched.woken() == set()
+
+
+def test_whoever_came_upon_a_stranger_is_woken_when_it_goes(watched: Watched) -> None:
+    key = Key("ConfigMap", "ns", "impostor")
+    watched.cache.put(custom("Dataset", "a"))
+    watched.cache.put(child(None, "impostor"))
+    watched.cache.meet(key)
+    watched.woken()
+    watched.cache.sweep()
+    watched.cache.remove(key, "impostor-uid")
+    assert watched.woken() == {"Dataset/a"}
+
+
+def test_the_content_of_a_config_map_is_not_kept_and_its_change_is_seen(watched: Watched) -> None:
+    owner = custom("Dataset", "a")
+    watched.cache.put(owner)
+    watched.cache.put(child(owner, data="x" * 1_000_000))
+    assert watched.cache.room.kept_bytes < 2000
+    watched.woken()
+    watched.cache.put(child(owner, data="y" * 1_000_000))
+    assert watched.woken() == {"Dataset/a"}
+
+
+def test_what_a_namespace_has_above_its_bound_is_known_but_not_kept() -> None:
+    watched = Watched(Room(namespace_bytes=3000, object_bytes=2000))
+    large = custom("Dataset", "large", refers="a")
+    large["spec"]["text"] = "x" * 2000
+    many = [custom("Dataset", f"d{number}") for number in range(50)]
+    for obj in (large, *many):
+        watched.cache.put(obj)
+    room = watched.cache.room
+    kept = [key for key in watched.cache.keys("Dataset") if watched.cache.get(key)]
+    assert 0 < len(kept) < 50 and room.kept_bytes <= 3000 and room.left_out == 51 - len(kept)
+    assert watched.cache.references(key_of(large)) == {Key("Dataset", "ns", "a")}, "it is woken as any other"
+    elsewhere = custom("Dataset", "elsewhere")
+    elsewhere["metadata"]["namespace"] = "other"
+    watched.cache.put(elsewhere)
+    assert watched.cache.get(key_of(elsewhere)) is not None, "one namespace takes no room from another"
+
+
+def test_what_was_left_out_is_kept_once_there_is_room_and_nobody_is_woken_by_that() -> None:
+    watched = Watched(Room(namespace_bytes=400))
+    first, second = custom("Dataset", "first"), custom("Dataset", "second")
+    first["spec"]["text"] = second["spec"]["text"] = "x" * 200
+    watched.cache.put(first)
+    watched.cache.put(second)
+    assert watched.cache.get(key_of(second)) is None
+    watched.cache.remove(key_of(first), first["metadata"]["uid"])
+    watched.woken()
+    watched.cache.put(second)
+    assert watched.cache.get(key_of(second)) is not None and watched.woken() == set()
+    assert (watched.cache.room.left_out, watched.cache.room.full) == (0, 0)
+
+
+STEPS = st.lists(st.tuples(st.integers(0, 5), st.sampled_from(("put", "remove")), st.integers(0, 900)), max_size=40)
+
+
+@given(STEPS)
+def test_what_is_counted_is_what_is_kept_whatever_comes_and_goes(steps: list[tuple[int, str, int]]) -> None:
+    watched = Watched(Room(namespace_bytes=2000, object_bytes=800))
+    versions_of: dict[str, int] = {}
+    for number, what, size in steps:
+        name = f"d{number}"
+        if what == "put":
+            versions_of[name] = versions_of.get(name, 0) + 1
+            obj = custom("Dataset", name, uid=f"{name}-{versions_of[name] // 3}", version=next(versions))
+            watched.cache.put({**obj, "spec": {"refers": "", "text": "x" * size}})
+        elif (entry := watched.cache.entry(Key("Dataset", "ns", name))) is not None:
+            watched.cache.remove(Key("Dataset", "ns", name), entry.uid)
+        entries = [watched.cache.entry(key) for key in watched.cache.keys("Dataset")]
+        kept = [entry for entry in entries if entry is not None and entry.data is not None]
+        assert watched.cache.room.kept_bytes == sum(entry.size for entry in kept) <= 2000
+        assert watched.cache.room.left_out == len(entries) - len(kept)
 
 
 def test_a_list_removes_what_it_does_not_name_but_nothing_newer_than_itself(watched: Watched) -> None:
@@ -264,6 +358,13 @@ def test_an_object_is_kept_without_the_bookkeeping_of_others() -> None:
     obj = custom("Dataset", "a")
     last_applied = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "mine": "yes"}
     obj["metadata"] |= {"managedFields": [{}], "annotations": last_applied}
-    assert slim(obj)["metadata"]["annotations"] == {"mine": "yes"}
-    assert "managedFields" not in slim(obj)["metadata"]
+    obj["metadata"]["annotations"]["kaon.dev/applied"] = "0123"
+    obj["metadata"]["labels"] = {"team": "x" * 63, "kaon.dev/owner": "a", "kueue.x-k8s.io/queue-name": "q"}
+    obj["metadata"]["finalizers"] = ["x" * 1000]
+    obj["metadata"]["ownerReferences"] = [{"name": "y" * 1000}]
+    obj["data"] = "z" * 1000
+    assert slim(obj)["metadata"]["annotations"] == {"kaon.dev/applied": "0123"}
+    assert slim(obj)["metadata"]["labels"] == {"kaon.dev/owner": "a", "kueue.x-k8s.io/queue-name": "q"}
+    assert slim(obj)["metadata"].keys() == {"name", "namespace", "uid", "annotations", "labels"}
+    assert slim(obj).keys() == {"apiVersion", "kind", "metadata", "spec"}
     assert slim(obj)["spec"] == obj["spec"]

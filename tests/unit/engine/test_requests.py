@@ -23,7 +23,7 @@ def followed(work: Callable[[aiohttp.ClientSession, str, Requests], Awaitable[No
     async def answer(request: web.Request) -> web.StreamResponse:
         if "/gone/" in request.path:
             raise web.HTTPNotFound
-        return web.json_response({"items": []})
+        return web.json_response({"metadata": {"resourceVersion": "7", "continue": "more"}, "items": [{"spec": {}}]})
 
     async def main() -> None:
         application = web.Application()
@@ -33,7 +33,8 @@ def followed(work: Callable[[aiohttp.ClientSession, str, Requests], Awaitable[No
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         seen = Requests(DATASET, ("a", "gone"), lambda what, scope: told.append(f"{what} {scope}"))
-        async with aiohttp.ClientSession(trace_configs=[seen.trace()]) as session:
+        answers = seen.response_class()
+        async with aiohttp.ClientSession(trace_configs=[seen.trace()], response_class=answers) as session:
             await work(session, url, seen)
         await runner.cleanup()
 
@@ -48,6 +49,16 @@ def test_a_list_and_a_watch_are_told_when_they_are_answered() -> None:
         await session.get(url + DATASET.path("a") + "?watch=true")
 
     assert followed(work) == ["list a", "watch a", "lost a", "watch a"]
+
+
+def test_whoever_lists_gets_the_version_and_no_object() -> None:
+    async def work(session: aiohttp.ClientSession, url: str, seen: Requests) -> None:
+        answer = await session.get(url + DATASET.path("a"))
+        assert await answer.json() == {"metadata": {"resourceVersion": "7"}, "items": []}
+        other = await session.get(url + RESOURCES["Job"].path("a"))
+        assert len((await other.json())["items"]) == 1
+
+    followed(work)
 
 
 def test_what_is_refused_or_about_something_else_is_no_watch() -> None:
