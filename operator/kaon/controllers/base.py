@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Literal
 
 from kaon.resources.base import Child, Images, Key, Object, key_of
+from kaon.resources.podpolicy import PodPolicy
 
 __all__ = [
     "Child",
@@ -37,6 +38,7 @@ class OperatorConfig:
     cluster_domain: str = "cluster.local"
     retire_after_seconds: float = 90.0
     """How long a replaced revision keeps running, so that every router has surely read its new configuration."""
+    pods: PodPolicy = field(default_factory=PodPolicy)
 
 
 @dataclass(frozen=True, slots=True)

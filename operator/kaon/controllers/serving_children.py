@@ -60,7 +60,13 @@ def _server(observed: Observed, spec: ModelDeploymentSpec, revision: Revision, r
     replicas = spec.replicas if revision is roles.stable else max(spec.replicas, 1)
     config = observed.config
     return server_deployment(
-        observed.obj, spec, revision, replicas=replicas, images=config.images, version=config.version
+        observed.obj,
+        spec,
+        revision,
+        replicas=replicas,
+        images=config.images,
+        version=config.version,
+        limits=config.pods.server_limits,
     )
 
 
@@ -82,9 +88,9 @@ def _routes(observed: Observed, spec: ModelDeploymentSpec, roles: Roles, digest:
 
 def _router(observed: Observed, spec: ModelDeploymentSpec, stable: Revision, digest: str) -> list[Object | None]:
     """The router, and the budgets of what it routes to. It is there as soon as something is to be routed to."""
-    obj, name = observed.obj, observed.obj["metadata"]["name"]
+    obj, name, config = observed.obj, observed.obj["metadata"]["name"], observed.config
     return [
-        router_deployment.router_deployment(obj, spec, observed.config.images, digest),
+        router_deployment.router_deployment(obj, spec, config.images, digest, config.pods.router_limits),
         router_service(obj, digest),
         disruption_budget(
             obj,

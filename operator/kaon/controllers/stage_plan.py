@@ -183,8 +183,16 @@ class _Run:
         if self.spec.suspend:
             state = State("Suspended", c.SUSPENDED, "spec.suspend is true: nothing new starts.", quiet=True)
             return self._finish((), state)
-        images = self.observed.config.images
-        made = job(self.observed.obj, self.spec, self._told(), images, name=self.name, secrets=self.inputs.secrets)
+        config = self.observed.config
+        made = job(
+            self.observed.obj,
+            self.spec,
+            self._told(),
+            config.images,
+            name=self.name,
+            secrets=self.inputs.secrets,
+            limits=config.pods.stage_limits,
+        )
         # A Report without a result: its Job may have told one, ended and been removed meanwhile.
         look_up = self.observed.children.keys() & {self.report_key}
         return self._finish((Child(made, mode="create"),), self._waiting_for_pod(), look_up=frozenset(look_up))

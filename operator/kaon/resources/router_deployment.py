@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from kaon.api.modeldeployment import ModelDeploymentSpec
 from kaon.contract.digest import digest_of, short
@@ -78,8 +78,13 @@ def router_service(obj: Object, digest: str) -> Object:
     }
 
 
-def router_deployment(obj: Object, spec: ModelDeploymentSpec, images: Images, digest: str) -> Object:
-    """The Deployment of Envoy. Its root is read-only, and nothing else is writable either."""
+def router_deployment(
+    obj: Object, spec: ModelDeploymentSpec, images: Images, digest: str, limits: Mapping[str, str]
+) -> Object:
+    """The Deployment of Envoy. Its root is read-only, and nothing else is writable either.
+
+    limits: those of a pod by default.
+    """
     model, template = obj["metadata"]["name"], spec.router
     drain = SETTLE_SECONDS + math.ceil(spec.route.timeout_seconds)
     container: Object = {
@@ -98,7 +103,7 @@ def router_deployment(obj: Object, spec: ModelDeploymentSpec, images: Images, di
             "1000",
         ],
         "env": environment(template, {}),
-        "resources": resources_of(template, DEFAULT_REQUESTS),
+        "resources": resources_of(template, DEFAULT_REQUESTS, limits),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "ports": [
             {"name": "http", "containerPort": ROUTER_PORT, "protocol": "TCP"},

@@ -60,7 +60,7 @@ def test_what_a_stage_is_told_cannot_be_rewritten_by_a_variable(text: str) -> No
         input_digest=DIGEST,
         work=FetchWork(model=InputArtifact(uri=text, digest=DIGEST), server="triton", model_name=text, target_dir="/"),
     )
-    made = job(OWNER, spec, told, Images("jobs", "", "", ""), name="x", secrets=frozenset())
+    made = job(OWNER, spec, told, Images("jobs", "", "", ""), name="x", secrets=frozenset(), limits={})
     seen = as_the_pod_sees_it(made["spec"]["template"]["spec"]["containers"][0]["env"])["KAON_JOB_SPEC"]
     assert seen.encode() == canonical_json(told.wire())
     assert json.loads(seen)["work"]["model"] == {"uri": text, "digest": DIGEST}
