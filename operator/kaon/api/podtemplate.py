@@ -12,6 +12,7 @@ from pydantic import Field
 
 from kaon.api.affinity import Affinity
 from kaon.api.base import ApiModel, Rule, Rules
+from kaon.api.environment import ALLOWED_VARIABLE, REFUSAL
 from kaon.api.quantity import amount
 from kaon.api.types import (
     DNS_LABEL,
@@ -28,11 +29,6 @@ from kaon.api.types import (
 )
 
 MOUNT_PATH = "^/mnt(/[A-Za-z0-9_][-A-Za-z0-9_.]*)+$"
-RESERVED_VARIABLE = (
-    "^((KAON|LD|KUBERNETES|JAVA|_JAVA|JDK_JAVA|OPENSSL|OMP_TOOL|CUDA_INJECTION64)_.*|PYTHON.*"
-    "|HOME|PATH|TMPDIR|POD_NAME|POD_NAMESPACE|ENV|BASH_ENV|CLASSPATH|GCONV_PATH)$"
-)
-"""Kaon's own, and those by which a loader or a language runs other code than the image's."""
 
 
 class ResourceRequirements(ApiModel):
@@ -102,14 +98,15 @@ class Toleration(ApiModel):
 
 
 class EnvVar(ApiModel):
-    """A literal environment variable. Values from Secrets are not offered: credentials come by `secretRef`."""
+    """A literal environment variable, of those that docs/spec/shared.md lists.
+
+    Values from Secrets are not offered: credentials come by `secretRef`.
+    """
 
     cel_rules: ClassVar[Rules] = {
-        Rule(
-            f"!self.name.matches('{RESERVED_VARIABLE}')",
-            "this variable cannot be set: it is Kaon's own (KAON_…, HOME, PATH, TMPDIR, POD_…), or makes a pod run "
-            "other code than its image's (LD_…, PYTHON…, JAVA_… and the like)",
-        ): lambda self: not re.fullmatch(RESERVED_VARIABLE, self.name)
+        Rule(f"self.name.matches('{ALLOWED_VARIABLE}')", REFUSAL): lambda self: bool(
+            re.fullmatch(ALLOWED_VARIABLE, self.name)
+        )
     }
 
     name: str = Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")

@@ -13,7 +13,7 @@ from kaon.resources.monitoring_rule import prometheus_rule
 from kaon.resources.router_config import Backend
 from kaon.resources.router_deployment import router_config_map, router_replicas, router_selector, router_service
 from kaon.resources.serving_deployment import COMPONENT, server_deployment, server_selector
-from kaon.resources.serving_networkpolicy import server_network_policy
+from kaon.resources.serving_networkpolicy import router_network_policy, server_network_policy
 from kaon.resources.serving_pdb import disruption_budget
 from kaon.resources.serving_ports import revision_name, router_name
 from kaon.resources.serving_service import server_host, server_service
@@ -32,9 +32,11 @@ def children_of(observed: Observed, spec: ModelDeploymentSpec, roles: Roles) -> 
         return ()
     # Labels of what outlives a revision must not change before the traffic does.
     digest = (roles.stable or newest).artifact_digest
-    wanted: list[Object | None] = [server_network_policy(observed.obj, digest)]
+    egress = observed.config.pods.egress
+    wanted: list[Object | None] = [server_network_policy(observed.obj, digest, egress)]
     wanted += [server_service(observed.obj, revision) for revision in roles]
     if roles.stable is not None:
+        wanted.append(router_network_policy(observed.obj, digest, egress))
         wanted.append(_routes(observed, spec, roles, digest))
     wanted += [_server(observed, spec, revision, roles) for revision in roles]
     if roles.stable is not None:

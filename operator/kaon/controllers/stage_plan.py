@@ -21,6 +21,7 @@ from kaon.contract.jobspec import JobSpec, Provenance, StoreAccess
 from kaon.controllers.base import Child, EventRecord, Key, Object, Observed, Plan
 from kaon.controllers.conditions import Claim, State, conditions_of, parse_timestamp, timestamp
 from kaon.controllers.diagnosis import death_cause, living_cause
+from kaon.controllers.placement import refused_placement
 from kaon.controllers.stage import (
     HISTORY_LENGTH,
     INPUTS_KNOWN,
@@ -34,6 +35,7 @@ from kaon.controllers.stage import (
 )
 from kaon.resources import labels
 from kaon.resources.access import job_access
+from kaon.resources.egress import stage_network_policy, stage_policy_key
 from kaon.resources.job import job, suspension
 from kaon.resources.report import report
 
@@ -53,9 +55,12 @@ def plan_stage(stage: Stage, observed: Observed) -> Plan:
     if isinstance(store, State):
         return _plan(observed, kept(observed), store)
     resolved = stage.resolve(observed, spec, store)
+    refused = refused_placement(
+        {"spec.podTemplate": spec.pod_template}, observed.obj["metadata"]["namespace"], observed.config.pods.placement
+    )
     if isinstance(resolved, State):
-        return _plan(observed, kept(observed), resolved)
-    return _Run(stage, observed, spec, store, resolved).plan()
+        return _plan(observed, kept(observed), refused or resolved)
+    return _Run(stage, observed, spec, store, resolved, refused).plan()
 
 
 def child_name(owner: str, short_name: str, digest: str) -> str:
@@ -117,6 +122,8 @@ class _Run:
     spec: StageSpec
     store: StoreAccess
     inputs: Ready
+    refused: State | None
+    """Why no pod may start. What is finished needs none, and what runs goes on."""
 
     @cached_property
     def digest(self) -> str:
@@ -183,6 +190,8 @@ class _Run:
         if self.spec.suspend:
             state = State("Suspended", c.SUSPENDED, "spec.suspend is true: nothing new starts.", quiet=True)
             return self._finish((), state)
+        if self.refused is not None:
+            return self._finish((), self.refused)
         config = self.observed.config
         made = job(
             self.observed.obj,
@@ -254,7 +263,7 @@ class _Run:
             limit = self.spec.active_deadline_seconds
             return c.DEADLINE_EXCEEDED, f"The stage ran longer than spec.activeDeadlineSeconds ({limit} s)."
         death = death_cause(self._pods())
-        if death is not None and death.reason == c.OUT_OF_MEMORY:
+        if death is not None and death.reason in (c.OUT_OF_MEMORY, c.OUT_OF_SCRATCH_SPACE):
             return death.reason, death.message
         if said.error is not None:
             return said.error.reason, said.error.message
@@ -374,13 +383,15 @@ class _Run:
         look_up: frozenset[Key] = frozenset(),
     ) -> Plan:
         obj = self.observed.obj
-        shared = job_access(obj["metadata"]["namespace"])
+        namespace = obj["metadata"]["namespace"]
+        there = stage_policy_key(namespace) in self.observed.children
+        policy = stage_network_policy(namespace, self.observed.config.pods.egress, there)
         report_of = report(obj, name=self.name, stage=self.inputs.work.stage, input_digest=self.digest)
         own = () if self._waits_for_collector() else (Child(report_of, mode="create"), *jobs)
         state = _telling_inputs(state, INPUTS_KNOWN)
         return _plan(
             self.observed,
-            (*shared, *own),
+            (*job_access(namespace), *policy, *own),
             state,
             fields={"inputDigest": self.digest, "jobName": self.name, **self.inputs.fields, **(fields or {})},
             outcome=outcome,

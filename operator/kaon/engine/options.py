@@ -9,6 +9,7 @@ from typing import Any
 
 from kaon import __version__
 from kaon.controllers.base import Images, OperatorConfig
+from kaon.engine.podoptions import add_pod_options, pod_policy
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -31,6 +32,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse.
     option("storage-secret", "", "Secret, in the resource's namespace, with the store's options")
     option("cluster-domain", "cluster.local", "domain of the cluster's Services")
     option("retire-after-seconds", "90", "how long a replaced revision keeps running", type=float)
+    add_pod_options(option)
     option("namespaces", "", "comma-separated: only these, by a Role in each; empty: all, by a ClusterRole", type=_csv)
     option("lease-namespace", "", "namespace of the leader's Lease; default: the operator's own")
     option("lease-name", "kaon-operator", "name of the leader's Lease")
@@ -65,6 +67,7 @@ def operator_config(options: argparse.Namespace) -> OperatorConfig:
         storage_secret=options.storage_secret or None,
         cluster_domain=options.cluster_domain,
         retire_after_seconds=options.retire_after_seconds,
+        pods=pod_policy(options),
     )
 
 

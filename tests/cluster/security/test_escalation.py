@@ -66,8 +66,9 @@ VARIABLES = (
     *("LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME", "PYTHONINSPECT"),
     *("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS"),
     *("OPENSSL_CONF", "OPENSSL_ENGINES", "BASH_ENV", "ENV", "CLASSPATH", "GCONV_PATH"),
+    *("AWS_ENDPOINT_URL_S3", "HTTPS_PROXY", "SSL_CERT_FILE", "HF_ENDPOINT", "NVIDIA_VISIBLE_DEVICES", "MINE"),
 )
-"""Kaon's own, and those by which a loader or a language runs other code."""
+"""Kaon's own, those by which a program runs other code, asks another server or sees more devices, and unknown ones."""
 
 
 @pytest.mark.parametrize(("kind", "place"), TEMPLATES)
@@ -95,8 +96,8 @@ def test_a_field_that_may_be_set_takes_nothing_that_leads_further(
 
 
 @pytest.mark.parametrize(("kind", "place"), TEMPLATES)
-def test_a_variable_that_is_kaons_or_runs_other_code_is_refused(team: Team, kind: str, place: str) -> None:
-    env = [{"name": name, "value": "x"} for name in (*VARIABLES, "MINE")]
+def test_a_variable_that_is_not_on_the_list_is_refused(team: Team, kind: str, place: str) -> None:
+    env = [{"name": name, "value": "x"} for name in (*VARIABLES, "APP_MINE")]
     said = team.refusal(team.resource(kind, "refused", **{place: {"env": env}}))
     assert "this variable cannot be set" in said
     refused = [index for index in range(len(env)) if f"spec.{place}.env[{index}]" in said]
@@ -105,14 +106,14 @@ def test_a_variable_that_is_kaons_or_runs_other_code_is_refused(team: Team, kind
 
 def test_a_variables_value_is_taken_as_it_is(team: Team) -> None:
     """The kubelet replaces $(NAME) in values and makes $$ one: what is written twice comes out as it was written."""
-    env = [{"name": "MINE", "value": "$(KAON_JOB_SPEC) $$(HOME) $"}]
-    label = {"name": "label", "classes": ["$$", "$(HOME)", "$(MINE)"]}
+    env = [{"name": "APP_MINE", "value": "$(KAON_JOB_SPEC) $$(HOME) $"}]
+    label = {"name": "label", "classes": ["$$", "$(HOME)", "$(APP_MINE)"]}
     schema = {"features": [{"name": "text"}], "label": label}
     obj = team.made(team.resource("Dataset", "dollars", podTemplate={"env": env}, schema=schema))
     (pod,) = team.pods(obj)
     found = environment(pod["containers"][0])
-    assert found["MINE"] == "$$(KAON_JOB_SPEC) $$$$(HOME) $$"
-    assert all(f'"{told}"' in found["KAON_JOB_SPEC"] for told in ("$$$$", "$$(HOME)", "$$(MINE)"))
+    assert found["APP_MINE"] == "$$(KAON_JOB_SPEC) $$$$(HOME) $$"
+    assert all(f'"{told}"' in found["KAON_JOB_SPEC"] for told in ("$$$$", "$$(HOME)", "$$(APP_MINE)"))
 
 
 # -- references --------------------------------------------------------------------------------------------------------
@@ -262,7 +263,7 @@ def test_an_account_that_does_not_exist_is_told(team: Team) -> None:
 def test_every_pod_passes_pod_security_restricted(team: Team, kind: str) -> None:
     """With everything set that may be set."""
     template = {
-        "env": [{"name": "MINE", "value": "x"}],
+        "env": [{"name": "APP_MINE", "value": "x"}],
         "volumes": [{**CLAIM, "mountPath": "/mnt/data", "readOnly": False}],
         "imagePullSecrets": [{"name": "pull"}],
         "nodeSelector": {"disk": "ssd"},
