@@ -62,7 +62,11 @@ class ResourceRequirements(ApiModel):
         ),
     }
 
-    limits: dict[str, Quantity] = Field(default_factory=dict, max_length=16)
+    limits: dict[str, Quantity] = Field(
+        default_factory=dict,
+        max_length=16,
+        description="Default: the installation's limits of memory and ephemeral-storage, or a request above them.",
+    )
     requests: dict[str, Quantity] = Field(default_factory=dict, max_length=16)
 
 
@@ -146,13 +150,16 @@ class PodTemplate(ApiModel):
 
     resources: ResourceRequirements = Field(default_factory=ResourceRequirements)
     node_selector: dict[str, LabelValue] = Field(default_factory=dict, max_length=32)
-    tolerations: list[Toleration] = Field(default_factory=list, max_length=32)
+    tolerations: list[Toleration] = Field(
+        default_factory=list, max_length=32, description="Of taints whose keys Kaon's installation allows."
+    )
     affinity: Affinity | None = None
-    runtime_class_name: ObjectName | None = None
-    priority_class_name: ObjectName | None = None
+    runtime_class_name: ObjectName | None = Field(default=None, description="One that Kaon's installation allows.")
+    priority_class_name: ObjectName | None = Field(default=None, description="One that Kaon's installation allows.")
     service_account_name: Name | None = Field(
         default=None,
-        description="Default: kaon-job. Another one must be bound to ClusterRole kaon-job, or its pods cannot report.",
+        description="Default: kaon-job. Another one must be allowed by Kaon's installation, and bound to ClusterRole "
+        "kaon-job, or its pods cannot report.",
     )
     image_pull_secrets: list[LocalReference] = Field(
         default_factory=list,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from harness import eventually
 from hostile.world import IMAGES
 from security.attempts import SPECS, TEMPLATES, Object, Team, ready
 from security.restricted import OWN_VARIABLES, environment, problems
@@ -229,8 +230,8 @@ def test_a_server_has_no_token_and_only_its_fetching_step_has_the_stores_secret(
 
 @pytest.mark.parametrize("kind", [kind for kind in SPECS if kind != "ModelDeployment"])
 def test_another_account_runs_nothing_but_kaons_own_stage(team: Team, kind: str) -> None:
-    """An account may be named, as in any pod. Its token is of use to nobody: the pod runs the image's program alone."""
-    account = f"powerful-{kind.lower()}"
+    """Where the installation allows it. Its token is of use to nobody: the pod runs the image's program alone."""
+    account = f"allowed-{kind.lower()}"
     team.put({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}})
     template = {"serviceAccountName": account}
     obj = team.made(team.resource(kind, "as-another", podTemplate=template))
@@ -241,6 +242,42 @@ def test_another_account_runs_nothing_but_kaons_own_stage(team: Team, kind: str)
     assert container["image"] == IMAGES["jobs"] and "command" not in container
     assert container["args"] == [{"Dataset": "dataset", "TrainingRun": "train", "CompressionJob": "compress"}[kind]]
     assert environment(container).keys() == set(OWN_VARIABLES)
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ({"serviceAccountName": "powerful"}, "serviceAccountName is powerful"),
+        ({"serviceAccountName": "default"}, "serviceAccountName is default"),
+        ({"priorityClassName": "system-node-critical"}, "priorityClassName is system-node-critical"),
+        ({"runtimeClassName": "host"}, "runtimeClassName is host"),
+    ],
+)
+def test_a_placement_that_the_installation_does_not_list_starts_nothing(
+    team: Team, template: Object, told: str
+) -> None:
+    name = f"placed-{next(iter(template.values()))}"
+    obj = team.made(team.resource("Dataset", name, podTemplate=template))
+    assert ready(obj)["reason"] == "PlacementNotAllowed" and told in ready(obj)["message"]
+    assert team.list("Job", f"kaon.dev/owner-uid={obj['metadata']['uid']}") == []
+
+
+def test_the_stages_of_a_namespace_are_kept_from_metadata_services_and_their_policy_is_not_edited_away(
+    team: Team,
+) -> None:
+    team.made(team.resource("Dataset", "bounded"))
+    policy = eventually(lambda: team.get("NetworkPolicy", "kaon.stages"), "the policy of stages")
+    blocked = [
+        address
+        for rule in policy["spec"]["egress"]
+        for peer in rule.get("to", ())
+        for address in peer.get("ipBlock", {}).get("except", ())
+    ]
+    assert {"169.254.0.0/16", "fe80::/10"} <= set(blocked)
+    team.patch("NetworkPolicy", "kaon.stages", {"spec": {"egress": [{}]}})
+    eventually(
+        lambda: (team.get("NetworkPolicy", "kaon.stages") or policy)["spec"] == policy["spec"], "the policy as it was"
+    )
 
 
 def test_a_model_serves_without_an_identity_whatever_account_was_named(team: Team) -> None:
