@@ -11,6 +11,7 @@ from kaon.resources import labels
 from kaon.resources.access import JOB_IDENTITY
 from kaon.resources.base import Images, Object
 from kaon.resources.pods import (
+    SCRATCH,
     child_labels,
     claim_volumes,
     environment,
@@ -49,14 +50,17 @@ def job(
     queue = obj["metadata"].get("labels", {}).get(labels.QUEUE_NAME)
     secret_mounts = secret_volumes(secrets)
     claims = claim_volumes(template)
-    resources = resources_of(template, DEFAULT_REQUESTS, limits)
+    bounds = resources_of(template, DEFAULT_REQUESTS, limits)
+    # A queue admits no Job that asks for a resource of which the queue has no quota, were it 0 of it, as older Kueue
+    # sees it. The sizes of the folders bound scratch space just as well: nothing else in the pod is writable.
+    counted = {name: limit for name, limit in limits.items() if not queue or name != SCRATCH}
     container: Object = {
         "name": CONTAINER,
         "image": images.jobs,
         "imagePullPolicy": images.pull_policy,
         "args": [stage],
         "env": environment(template, {**scratch_environment(), SPEC_VARIABLE: canonical_json(told.wire()).decode()}),
-        "resources": resources,
+        "resources": resources_of(template, DEFAULT_REQUESTS, counted),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
             {"name": "work", "mountPath": WORK_DIR},
@@ -70,7 +74,7 @@ def job(
         images,
         containers=[container],
         volumes=[
-            scratch_volume("work", resources),
+            scratch_volume("work", bounds),
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHARED_MEMORY}},
             *secret_mounts[0],
             *claims[0],

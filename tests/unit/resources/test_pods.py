@@ -125,7 +125,7 @@ def test_without_default_limits_there_are_those_of_the_user_alone() -> None:
     assert scratch_volume("work", {"requests": REQUESTS}) == {"name": "work", "emptyDir": {}}
 
 
-def stage_pod(**template: object) -> Object:
+def stage_pod(queue: str = "", **template: object) -> Object:
     spec = StageSpec.model_validate({"podTemplate": template})
     told = JobSpec(
         provenance=Provenance(kind="", namespace="", name="", uid="", generation=1, kaon_version="", image=""),
@@ -133,7 +133,11 @@ def stage_pod(**template: object) -> Object:
         work=FetchWork(model=InputArtifact(uri="", digest=DIGEST), server="triton", model_name="", target_dir="/"),
     )
     limits = PodPolicy().stage_limits
-    made = job(OWNER, spec, told, Images("jobs", "", "", ""), name="x", secrets=frozenset(), limits=limits)
+    owner = {
+        **OWNER,
+        "metadata": {**OWNER["metadata"], "labels": {"kueue.x-k8s.io/queue-name": queue} if queue else {}},
+    }
+    made = job(owner, spec, told, Images("jobs", "", "", ""), name="x", secrets=frozenset(), limits=limits)
     found: Object = made["spec"]["template"]["spec"]
     return found
 
@@ -148,6 +152,16 @@ def test_every_empty_folder_of_a_stage_is_bounded_by_what_its_container_may_take
         assert folders["work"] == {"sizeLimit": size}
         assert folders["shm"]["medium"] == "Memory"
         assert amount(folders["shm"]["sizeLimit"]) < amount(pod["containers"][0]["resources"]["limits"]["memory"])
+
+
+def test_a_queued_stage_asks_for_no_resource_that_its_queue_may_lack_and_is_bounded_all_the_same() -> None:
+    pod = stage_pod("team-a")
+    resources = pod["containers"][0]["resources"]
+    assert resources["limits"].keys() == {"memory"} and resources["requests"].keys() == {"cpu", "memory"}
+    assert {"name": "work", "emptyDir": {"sizeLimit": "50Gi"}} in pod["volumes"]
+    written = stage_pod("team-a", resources={"limits": {"ephemeral-storage": "2Gi"}})
+    assert written["containers"][0]["resources"]["limits"]["ephemeral-storage"] == "2Gi"
+    assert {"name": "work", "emptyDir": {"sizeLimit": "2Gi"}} in written["volumes"]
 
 
 def test_a_stages_token_lasts_an_hour_and_lies_where_the_stage_reads_it() -> None:
