@@ -125,7 +125,7 @@ def environment(template: PodTemplate, own: Mapping[str, Any]) -> list[Object]:
     Strings reach the pod as they are: the kubelet replaces $(NAME) and $$ in them, so that each $ is written twice.
     """
     merged: dict[str, Any] = {item.name: item.value for item in template.env} | dict(own)
-    if not any("/" in name for name in template.resources.limits):
+    if not any("/" in name and amount(count) for name, count in template.resources.limits.items()):
         # Where NVIDIA's runtime is a node's default, an image that says otherwise would see every GPU.
         merged["NVIDIA_VISIBLE_DEVICES"] = "void"
     return [

@@ -180,7 +180,12 @@ def test_a_stages_token_lasts_an_hour_and_lies_where_the_stage_reads_it() -> Non
 
 @pytest.mark.parametrize(
     ("limits", "shown"),
-    [({}, "void"), ({"memory": "1Gi"}, "void"), ({"nvidia.com/gpu": 1}, None), ({"nvidia.com/mig-1g.5gb": 1}, None)],
+    [
+        ({}, "void"),
+        ({"memory": "1Gi", "nvidia.com/gpu": 0}, "void"),
+        ({"nvidia.com/gpu": 1}, None),
+        ({"nvidia.com/mig-1g.5gb": 1}, None),
+    ],
 )
 def test_a_pod_sees_no_gpu_that_it_was_not_given(limits: Object, shown: str | None) -> None:
     template = PodTemplate.model_validate({"resources": {"limits": limits}})
