@@ -2,7 +2,7 @@
 
 An allow-list, because the programs in a pod read hundreds of variables, and each new version of them others: some lead
 to another store or proxy, load other code, read or write files, or show more devices than were asked for. None of these
-here names a file, a server, a device or code. Pure data.
+here names a file (but TZ, which is read as a time zone alone), a server, a device or code. Pure data.
 """
 
 from __future__ import annotations
