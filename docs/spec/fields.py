@@ -2,8 +2,9 @@
 
     python docs/spec/fields.py [--check]
 
-A page holds `<!-- example: FILE -->`, `<!-- fields: KIND.spec -->` or `<!-- fields: KIND.status -->`, and after each
-`<!-- end -->`. Touches nothing else in the page. Parts that several kinds share are listed once, in shared.md.
+A page holds `<!-- example: FILE -->`, `<!-- fields: KIND.spec -->`, `<!-- fields: KIND.status -->` or
+`<!-- variables: allowed -->`, and after each `<!-- end -->`. Touches nothing else in the page. Parts that several kinds
+share are listed once, in shared.md.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 from kaon.api.affinity import Affinity
 from kaon.api.common import StageSpec, StageStatus
+from kaon.api.environment import GROUPS
 from kaon.api.evaluation import Evaluation
 from kaon.api.podtemplate import PodTemplate
 from kaon.api.schema import KINDS, structural
@@ -41,7 +43,7 @@ SHARED_PARTS = {
     "baseline": "evaluation",
 }
 """Objects that have a table of their own in shared.md, with its heading."""
-_MARKED = re.compile(r"<!-- (example|fields): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+_MARKED = re.compile(r"<!-- (example|fields|variables): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def rendered(page: str) -> str:
@@ -49,10 +51,16 @@ def rendered(page: str) -> str:
 
     def fill(found: re.Match[str]) -> str:
         kind, name = found.groups()
-        body = example(name) if kind == "example" else table(name)
+        body = {"example": example, "fields": table, "variables": variables}[kind](name)
         return f"<!-- {kind}: {name} -->\n{body}\n<!-- end -->"
 
     return _MARKED.sub(fill, page)
+
+
+def variables(_: str) -> str:
+    """The variables that a pod template may set, by their beginnings."""
+    rows = (f"| `{start}…` | {', '.join(f'`{start}{end}`' for end in ends)} |" for start, ends in GROUPS.items())
+    return "\n".join(("| Of | Variables |", "| --- | --- |", *rows))
 
 
 def example(name: str) -> str:

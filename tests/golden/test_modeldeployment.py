@@ -16,6 +16,7 @@ from kaon.controllers.base import Images, Object, Observed, OperatorConfig
 from kaon.controllers.conditions import parse_timestamp
 from kaon.controllers.serving_children import children_of
 from kaon.controllers.serving_rollout import Roles
+from kaon.resources.podpolicy import Egress, Placement, PodPolicy
 from kaon.resources.router_requests import CHECK
 
 HERE = Path(__file__).parent / "modeldeployment"
@@ -24,13 +25,14 @@ CONFIG = OperatorConfig(
     images=Images("kaon/jobs:1", "kaon/triton:1", "kaon/torchserve:1", "kaon/router:1", pull_secrets=("registry",)),
     version="0.1.0",
     storage_secret="kaon-store",
+    pods=PodPolicy(placement=Placement(tolerations=("serving",)), egress=Egress()),
 )
 REF: Object = {"kind": "CompressionJob", "name": "small"}
 PLACED: Object = {
     "resources": {"limits": {"memory": "2Gi"}, "requests": {"cpu": "1"}},
     "nodeSelector": {"pool": "serving"},
     "tolerations": [{"key": "serving", "operator": "Exists", "effect": "NoSchedule"}],
-    "env": [{"name": "LOG", "value": "quiet"}],
+    "env": [{"name": "APP_LOG", "value": "quiet"}],
     "volumes": [{"name": "store", "persistentVolumeClaim": "artifacts", "mountPath": "/mnt/artifacts"}],
 }
 

@@ -13,6 +13,7 @@ from simulation.trust import TRUST
 from kaon.controllers import compressionjob, dataset, trainingrun
 from kaon.controllers.base import Controller, Images, Key, Object, Observed, OperatorConfig
 from kaon.controllers.conditions import parse_timestamp
+from kaon.resources.podpolicy import Egress, Placement, PodPolicy
 
 HERE = Path(__file__).parent / "stages"
 CONFIG = OperatorConfig(
@@ -21,6 +22,7 @@ CONFIG = OperatorConfig(
     version="0.1.0",
     storage_uri="s3://kaon/artifacts",
     storage_secret="kaon-store",
+    pods=PodPolicy(placement=Placement(priority_classes=("batch",)), egress=Egress()),
 )
 CASES = sorted(path.name.removesuffix(".in.yaml") for path in HERE.glob("*.in.yaml"))
 

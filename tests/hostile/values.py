@@ -164,7 +164,7 @@ def _volumes(rng: random.Random) -> list[dict[str, Any]]:
 
 
 def _env(rng: random.Random) -> list[dict[str, str]]:
-    return [{"name": f"SETTING_{index}", "value": rng.choice(WORDS)} for index in range(rng.randint(0, 3))]
+    return [{"name": f"APP_SETTING_{index}", "value": rng.choice(WORDS)} for index in range(rng.randint(0, 3))]
 
 
 def _is_one_thing(step: dict[str, Any], rng: random.Random) -> None:

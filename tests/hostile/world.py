@@ -26,6 +26,11 @@ FLOOD = "flood"
 """Where the inputs go. Its pods must pass Pod Security "restricted"."""
 CANARIES = "canaries"
 IMAGES = {name: f"registry.example/kaon/{name}:1" for name in ("jobs", "triton", "torchserve", "router")}
+PLACEMENT = (
+    *("--allowed-priority-classes=important", "--allowed-runtime-classes=nvidia,sandboxed"),
+    *("--allowed-tolerations=*", "--allowed-service-accounts="),
+)
+"""Where the inputs may place their pods."""
 DIGEST = "sha256:" + "0" * 64
 TOKEN_HOURS = 12
 
@@ -44,7 +49,7 @@ class World:
         images = [flag for name, image in IMAGES.items() for flag in (f"--image-{name}", image)]
         own = ["--storage-uri", "s3://kaon/artifacts", "--storage-secret", "kaon-store", "--lease-namespace", SYSTEM]
         own += ["--require-policies", "reports,operator"]
-        arguments = [*images, *own, *flags]
+        arguments = [*images, *own, *PLACEMENT, *flags]
         operator = OperatorProcess(self.identity, arguments, program or ["-m", "kaon.engine.main"], {})
         try:
             return operator.wait_ready(60).wait_leading(60)

@@ -78,6 +78,15 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
+{{/* A map of limits as the operator's flags take it. */}}
+{{- define "kaon.limits" -}}
+{{- $parts := list }}
+{{- range $name, $quantity := . }}
+{{- $parts = append $parts (printf "%s=%v" $name $quantity) }}
+{{- end }}
+{{- join "," $parts }}
+{{- end }}
+
 {{- define "kaon.storageUri" -}}
 {{- if .Values.storage.uri }}{{ .Values.storage.uri }}
 {{- else if .Values.store.enabled }}s3://{{ .Values.store.bucket }}

@@ -1,15 +1,15 @@
 """Object stores behind one interface: S3, Google Cloud Storage, Azure Blob, a mounted claim, and HTTP for reading.
 
-Credentials are the files of a mounted Secret (named like obstore's options) or ambient; their values never reach a
-message. A URI of a file reaches mounted claims and nothing else of the pod: not its Secrets, not its token. Every
-failure is a StageFailure that says which URI and which Secret. Touches the network and the disk only.
+Credentials are the files of a mounted Secret (named like obstore's options) or the pod's own identity: storeoptions has
+them, and their values never reach a message. A URI of a file reaches mounted claims and nothing else of the pod: not
+its Secrets, not its token. Every failure is a StageFailure that says which URI and which Secret. Touches the network
+and the disk only.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,11 +23,16 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedEr
 from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, S3Store
 
 from kaon.contract.digest import digest_of
-from kaon.contract.jobspec import SECRETS_DIR
 from kaon_jobs.errors import ObjectNotFound, StageFailure, StoreAccessDenied, StoreUnreachable
-
-SECRETS_VARIABLE = "KAON_SECRETS_DIR"
-"""Overrides SECRETS_DIR where there is no mount, e.g. in tests."""
+from kaon_jobs.storeoptions import (
+    PREFIX,
+    WANTED,
+    authority,
+    clear_environment,
+    identity_options,
+    is_sensitive,
+    secret_options,
+)
 
 CLAIMS_DIR = "/mnt"
 """Where claims are mounted, and so what file:///mnt stands for."""
@@ -38,14 +43,6 @@ CHUNK_BYTES = 4 * 1024 * 1024
 # Longer than a store's restart, shorter than a person's patience; the Job's own retries come on top.
 _RETRIES: Any = {"max_retries": 8, "retry_timeout": timedelta(seconds=60)}
 _CLIENT: Any = {"timeout": "10min", "connect_timeout": "10s"}
-
-_PREFIX = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
-_WANTED = {
-    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_ENDPOINT_URL, AWS_REGION for a store other than AWS)",
-    "gs": "GOOGLE_SERVICE_ACCOUNT_KEY (the JSON key)",
-    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
-}
-_OPTION = re.compile(r"^(AWS|GOOGLE|AZURE)_[A-Z0-9_]+$")
 
 # What obstore has no exception for: a refused listing; no credentials at all, for which S3 and Azure clients ask the
 # cloud's metadata service, which is not everywhere; a mounted folder of another user.
@@ -225,16 +222,16 @@ class Store:
 
     def _denied(self, verb: str, where: str) -> StoreAccessDenied:
         scheme = urlsplit(self.uri).scheme
-        if scheme not in _WANTED:
+        if scheme not in WANTED:
             return StoreAccessDenied(f"not allowed to {verb} {where}: check the permissions of uid {os.getuid()} there")
         if self.secret is None:
             return StoreAccessDenied(
                 f"not allowed to {verb} {where}: no Secret is set and the pod's own identity does not open it; "
-                f"set secretRef to a Secret with the keys {_WANTED[scheme]}"
+                f"set secretRef to a Secret with the keys {WANTED[scheme]}"
             )
         return StoreAccessDenied(
             f"not allowed to {verb} {where}: the Secret {self.secret} was refused; it should have the keys "
-            f"{_WANTED[scheme]}, of somebody who may {verb} there"
+            f"{WANTED[scheme]}, of somebody who may {verb} there"
         )
 
     def _scrub(self, text: str) -> str:
@@ -244,9 +241,9 @@ class Store:
 
 
 def open_store(uri: str, secret: str | None) -> Store:
-    """The folder under `uri`, opened with the mounted Secret of that name (None: ambient credentials).
+    """The folder under `uri`, opened with the mounted Secret of that name (None: the pod's own identity).
 
-    Nothing is dialled yet.
+    Nothing is dialled yet. No variable of the environment has a say in where the store is and who opens it.
 
     Raises:
         StoreAccessDenied: the Secret is not mounted or lacks its keys.
@@ -255,9 +252,13 @@ def open_store(uri: str, secret: str | None) -> Store:
     # Not urlsplit: in a key of an object store, ? and # are characters like any other.
     scheme, _, rest = uri.partition("://")
     bucket, _, prefix = rest.strip("/").partition("/")
-    options = _options(uri, scheme, secret) if secret is not None and scheme in _PREFIX else {}
-    hidden = tuple(value for key, value in options.items() if len(value) >= 6 and _sensitive(key))
-    client: Any = _CLIENT | _authority(secret) if secret is not None else _CLIENT
+    if scheme != "file":
+        clear_environment()
+    options = {}
+    if scheme in PREFIX:
+        options = identity_options(scheme) if secret is None else secret_options(uri, scheme, secret)
+    hidden = tuple(value for key, value in options.items() if len(value) >= 6 and is_sensitive(key))
+    client: Any = _CLIENT | authority(secret) if secret is not None else _CLIENT
     config: Any = {"config": options, "client_options": client, "retry_config": _RETRIES}
     backend: Any
     root: Path | None = None
@@ -284,7 +285,8 @@ def open_store(uri: str, secret: str | None) -> Store:
         text = str(error).split("\n", 1)[0]
         for value in hidden:
             text = text.replace(value, "***")
-        raise StageFailure("StoreOptionInvalid", f"cannot open {uri} with the Secret {secret}: {text}") from error
+        opener = "the pod's own identity" if secret is None else f"the Secret {secret}"
+        raise StageFailure("StoreOptionInvalid", f"cannot open {uri} with {opener}: {text}") from error
     return Store(uri.rstrip("/"), secret, backend, prefix, hidden, root)
 
 
@@ -317,36 +319,11 @@ def safe_path(path: str) -> Path:
     return Path(*pure.parts)
 
 
-def _options(uri: str, scheme: str, secret: str) -> dict[str, str]:
-    folder = Path(os.environ.get(SECRETS_VARIABLE, SECRETS_DIR)) / secret
-    if not folder.is_dir():
-        raise StoreAccessDenied(f"cannot open {uri}: the Secret {secret} is not mounted; is it in this namespace?")
-    options = {
-        path.name: path.read_text().strip()
-        for path in sorted(folder.iterdir())
-        # Other keys of the Secret (of another cloud, or none of ours) are left alone.
-        if path.name.startswith(_PREFIX[scheme]) and _OPTION.match(path.name) and path.is_file()
-    }
-    if not options:
-        raise StoreAccessDenied(f"cannot open {uri}: the Secret {secret} has none of the keys {_WANTED[scheme]}")
-    return options
-
-
-def _authority(secret: str) -> dict[str, str]:
-    """The client's option for a store whose certificate the authority in the Secret's key `ca.crt` signed."""
-    file = Path(os.environ.get(SECRETS_VARIABLE, SECRETS_DIR)) / secret / "ca.crt"
-    return {"root_certificate": file.read_text()} if file.is_file() else {}
-
-
 def _path_in_claims(uri: str) -> str:
     path = unquote(uri.removeprefix("file://")).rstrip("/")
     if not f"{path}/".startswith(f"{CLAIMS_DIR}/"):
         raise StageFailure("UnsafePath", f"{uri}: a file is one of a mounted claim, file://{CLAIMS_DIR}/…")
     return path.removeprefix(CLAIMS_DIR).strip("/")
-
-
-def _sensitive(key: str) -> bool:
-    return any(part in key for part in ("KEY", "SECRET", "TOKEN", "PASSWORD", "SAS", "CREDENTIAL"))
 
 
 def _join(prefix: str, path: str) -> str:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from kaon.api.affinity import Affinity
 from kaon.api.base import ApiModel, Rule, Rules
+from kaon.api.environment import ALLOWED_VARIABLE, REFUSAL
 from kaon.api.quantity import amount
 from kaon.api.types import (
     DNS_LABEL,
@@ -28,11 +29,6 @@ from kaon.api.types import (
 )
 
 MOUNT_PATH = "^/mnt(/[A-Za-z0-9_][-A-Za-z0-9_.]*)+$"
-RESERVED_VARIABLE = (
-    "^((KAON|LD|KUBERNETES|JAVA|_JAVA|JDK_JAVA|OPENSSL|OMP_TOOL|CUDA_INJECTION64)_.*|PYTHON.*"
-    "|HOME|PATH|TMPDIR|POD_NAME|POD_NAMESPACE|ENV|BASH_ENV|CLASSPATH|GCONV_PATH)$"
-)
-"""Kaon's own, and those by which a loader or a language runs other code than the image's."""
 
 
 class ResourceRequirements(ApiModel):
@@ -66,7 +62,11 @@ class ResourceRequirements(ApiModel):
         ),
     }
 
-    limits: dict[str, Quantity] = Field(default_factory=dict, max_length=16)
+    limits: dict[str, Quantity] = Field(
+        default_factory=dict,
+        max_length=16,
+        description="Default: the installation's limits of memory and ephemeral-storage, or a request above them.",
+    )
     requests: dict[str, Quantity] = Field(default_factory=dict, max_length=16)
 
 
@@ -102,14 +102,15 @@ class Toleration(ApiModel):
 
 
 class EnvVar(ApiModel):
-    """A literal environment variable. Values from Secrets are not offered: credentials come by `secretRef`."""
+    """A literal environment variable, of those that docs/spec/shared.md lists.
+
+    Values from Secrets are not offered: credentials come by `secretRef`.
+    """
 
     cel_rules: ClassVar[Rules] = {
-        Rule(
-            f"!self.name.matches('{RESERVED_VARIABLE}')",
-            "this variable cannot be set: it is Kaon's own (KAON_…, HOME, PATH, TMPDIR, POD_…), or makes a pod run "
-            "other code than its image's (LD_…, PYTHON…, JAVA_… and the like)",
-        ): lambda self: not re.fullmatch(RESERVED_VARIABLE, self.name)
+        Rule(f"self.name.matches('{ALLOWED_VARIABLE}')", REFUSAL): lambda self: bool(
+            re.fullmatch(ALLOWED_VARIABLE, self.name)
+        )
     }
 
     name: str = Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
@@ -149,13 +150,16 @@ class PodTemplate(ApiModel):
 
     resources: ResourceRequirements = Field(default_factory=ResourceRequirements)
     node_selector: dict[str, LabelValue] = Field(default_factory=dict, max_length=32)
-    tolerations: list[Toleration] = Field(default_factory=list, max_length=32)
+    tolerations: list[Toleration] = Field(
+        default_factory=list, max_length=32, description="Of taints whose keys Kaon's installation allows."
+    )
     affinity: Affinity | None = None
-    runtime_class_name: ObjectName | None = None
-    priority_class_name: ObjectName | None = None
+    runtime_class_name: ObjectName | None = Field(default=None, description="One that Kaon's installation allows.")
+    priority_class_name: ObjectName | None = Field(default=None, description="One that Kaon's installation allows.")
     service_account_name: Name | None = Field(
         default=None,
-        description="Default: kaon-job. Another one must be bound to ClusterRole kaon-job, or its pods cannot report.",
+        description="Default: kaon-job. Another one must be allowed by Kaon's installation, and bound to ClusterRole "
+        "kaon-job, or its pods cannot report.",
     )
     image_pull_secrets: list[LocalReference] = Field(
         default_factory=list,

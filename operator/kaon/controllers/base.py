@@ -12,6 +12,7 @@ from typing import Literal
 
 from kaon.contract.trust import TrustDomains
 from kaon.resources.base import Child, Images, Key, Object, key_of
+from kaon.resources.podpolicy import PodPolicy
 
 __all__ = [
     "Child",
@@ -39,6 +40,7 @@ class OperatorConfig:
     cluster_domain: str = "cluster.local"
     retire_after_seconds: float = 90.0
     """How long a replaced revision keeps running, so that every router has surely read its new configuration."""
+    pods: PodPolicy = field(default_factory=PodPolicy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,9 @@ from kaon.api import conditions as c
 from kaon.contract.jobspec import EXIT_TERMINATED
 from kaon.controllers.base import Object
 
+_SCRATCH_FULL = ("EmptyDir volume", "ephemeral local storage usage exceeds", "local ephemeral storage limit")
+"""How a kubelet says that a pod is above its own limit, and not that the node runs out of disk."""
+
 
 class Finding(NamedTuple):
     """A cause and the way out, in one sentence each."""
@@ -118,9 +121,16 @@ def _memory_finding(pod: Object, container: str) -> Finding:
 
 def _evicted(pod: Object) -> Finding | None:
     status = pod.get("status", {})
-    if status.get("reason") == "Evicted":
-        return Finding("Evicted", f"The node evicted the pod: {status.get('message', '')}")
-    return None
+    if status.get("reason") != "Evicted":
+        return None
+    told = str(status.get("message", "")).strip()
+    if any(sign in told for sign in _SCRATCH_FULL):
+        return Finding(
+            c.OUT_OF_SCRATCH_SPACE,
+            f"The pod was ended because it wrote more to its scratch space than its limit: {told} "
+            "Raise spec.podTemplate.resources.limits.ephemeral-storage.",
+        )
+    return Finding("Evicted", f"The node evicted the pod: {told}")
 
 
 def _exit(pod: Object) -> Finding | None:

@@ -11,6 +11,7 @@ from kaon.api import conditions as c
 from kaon.api.modeldeployment import KIND, ModelDeploymentSpec, Revision
 from kaon.controllers.base import Controller, EventRecord, Key, Object, Observed, Plan, key_of
 from kaon.controllers.conditions import Claim, State, conditions_of, timestamp
+from kaon.controllers.placement import refused_placement
 from kaon.controllers.serving_children import children_of
 from kaon.controllers.serving_health import Health, health, pods_of
 from kaon.controllers.serving_rollout import Roles, Step, advance, listed, roles_of
@@ -30,9 +31,15 @@ def plan(observed: Observed) -> Plan:
     try:
         spec = ModelDeploymentSpec.model_validate(observed.obj.get("spec", {}))
     except ValidationError as error:
+        refused: State | None = invalid_spec(error)
+    else:
+        templates = {"spec.podTemplate": spec.pod_template, "spec.router": spec.router}
+        namespace, allowed = observed.obj["metadata"]["namespace"], observed.config.pods.placement
+        refused = refused_placement(templates, namespace, allowed, accounts=False)
+    if refused is not None:
         # What serves goes on serving, as it is.
         carried = {name: previous[name] for name in _Rollout.CARRIED if name in previous}
-        return Plan(kept(observed), {**carried, **_standing(observed, _complete(invalid_spec(error)))})
+        return Plan(kept(observed), {**carried, **_standing(observed, _complete(refused))})
     return _Rollout(observed, spec).plan()
 
 

@@ -13,7 +13,7 @@ from kaon.resources.monitoring_rule import prometheus_rule
 from kaon.resources.router_config import Backend
 from kaon.resources.router_deployment import router_config_map, router_replicas, router_selector, router_service
 from kaon.resources.serving_deployment import COMPONENT, server_deployment, server_selector
-from kaon.resources.serving_networkpolicy import server_network_policy
+from kaon.resources.serving_networkpolicy import router_network_policy, server_network_policy
 from kaon.resources.serving_pdb import disruption_budget
 from kaon.resources.serving_ports import revision_name, router_name
 from kaon.resources.serving_service import server_host, server_service
@@ -33,9 +33,11 @@ def children_of(observed: Observed, spec: ModelDeploymentSpec, roles: Roles) -> 
         return ()
     # Labels of what outlives a revision must not change before the traffic does.
     digest = (roles.stable or newest).artifact_digest
-    wanted: list[Object | None] = [server_network_policy(observed.obj, digest)]
+    egress = observed.config.pods.egress
+    wanted: list[Object | None] = [server_network_policy(observed.obj, digest, egress)]
     wanted += [server_service(observed.obj, revision) for revision in roles]
     if roles.stable is not None:
+        wanted.append(router_network_policy(observed.obj, digest, egress))
         wanted.append(_routes(observed, spec, roles, digest))
     wanted += [_server(observed, spec, revision, roles) for revision in roles]
     if roles.stable is not None:
@@ -63,7 +65,13 @@ def _server(observed: Observed, spec: ModelDeploymentSpec, revision: Revision, r
     replicas = spec.replicas if revision is roles.stable else max(spec.replicas, 1)
     config = observed.config
     return server_deployment(
-        observed.obj, spec, revision, replicas=replicas, images=config.images, version=config.version
+        observed.obj,
+        spec,
+        revision,
+        replicas=replicas,
+        images=config.images,
+        version=config.version,
+        limits=config.pods.server_limits,
     )
 
 
@@ -80,14 +88,14 @@ def _routes(observed: Observed, spec: ModelDeploymentSpec, roles: Roles, digest:
         for revision in roles
     ]
     retiring = roles.retiring.revision if roles.retiring else None
-    return router_config_map(obj, spec, backends, retiring, digest)
+    return router_config_map(obj, spec, backends, retiring, digest, observed.config.pods.router_limits)
 
 
 def _router(observed: Observed, spec: ModelDeploymentSpec, stable: Revision, digest: str) -> list[Object | None]:
     """The router, and the budgets of what it routes to. It is there as soon as something is to be routed to."""
-    obj, name = observed.obj, observed.obj["metadata"]["name"]
+    obj, name, config = observed.obj, observed.obj["metadata"]["name"], observed.config
     return [
-        router_deployment.router_deployment(obj, spec, observed.config.images, digest),
+        router_deployment.router_deployment(obj, spec, config.images, digest, config.pods.router_limits),
         router_service(obj, digest),
         disruption_budget(
             obj,

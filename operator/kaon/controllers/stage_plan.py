@@ -23,6 +23,7 @@ from kaon.contract.jobspec import SIGNING_SECRET, JobSpec, Provenance, StoreAcce
 from kaon.controllers.base import Child, EventRecord, Key, Object, Observed, Plan
 from kaon.controllers.conditions import Claim, State, conditions_of, parse_timestamp, timestamp
 from kaon.controllers.diagnosis import death_cause, living_cause
+from kaon.controllers.placement import refused_placement
 from kaon.controllers.stage import (
     HISTORY_LENGTH,
     INPUTS_KNOWN,
@@ -36,6 +37,7 @@ from kaon.controllers.stage import (
 )
 from kaon.resources import labels
 from kaon.resources.access import job_access
+from kaon.resources.egress import stage_network_policy, stage_policy_key
 from kaon.resources.job import job, suspension
 from kaon.resources.report import report
 from kaon.resources.signing import signing_secret
@@ -58,9 +60,12 @@ def plan_stage(stage: Stage, observed: Observed) -> Plan:
     if isinstance(store, State):
         return _plan(observed, kept(observed), store)
     resolved = stage.resolve(observed, spec, store)
+    refused = refused_placement(
+        {"spec.podTemplate": spec.pod_template}, observed.obj["metadata"]["namespace"], observed.config.pods.placement
+    )
     if isinstance(resolved, State):
-        return _plan(observed, kept(observed), resolved)
-    return _Run(stage, observed, spec, store, resolved).plan()
+        return _plan(observed, kept(observed), refused or resolved)
+    return _Run(stage, observed, spec, store, resolved, refused).plan()
 
 
 def child_name(owner: str, short_name: str, digest: str) -> str:
@@ -122,6 +127,8 @@ class _Run:
     spec: StageSpec
     store: StoreAccess
     inputs: Ready
+    refused: State | None
+    """Why no pod may start. What is finished needs none, and what runs goes on."""
 
     @cached_property
     def declaration(self) -> str:
@@ -236,8 +243,18 @@ class _Run:
         if self.spec.suspend:
             state = State("Suspended", c.SUSPENDED, "spec.suspend is true: nothing new starts.", quiet=True)
             return self._finish((), state)
-        images = self.observed.config.images
-        made = job(self.observed.obj, self.spec, self._told(), images, name=self.name, secrets=self.inputs.secrets)
+        if self.refused is not None:
+            return self._finish((), self.refused)
+        config = self.observed.config
+        made = job(
+            self.observed.obj,
+            self.spec,
+            self._told(),
+            config.images,
+            name=self.name,
+            secrets=self.inputs.secrets,
+            limits=config.pods.stage_limits,
+        )
         # A Report without a result: its Job may have told one, ended and been removed meanwhile.
         look_up = self.observed.children.keys() & {self.report_key}
         return self._finish((Child(made, mode="create"),), self._waiting_for_pod(), look_up=frozenset(look_up))
@@ -297,7 +314,7 @@ class _Run:
             limit = self.spec.active_deadline_seconds
             return c.DEADLINE_EXCEEDED, f"The stage ran longer than spec.activeDeadlineSeconds ({limit} s)."
         death = death_cause(self._pods())
-        if death is not None and death.reason == c.OUT_OF_MEMORY:
+        if death is not None and death.reason in (c.OUT_OF_MEMORY, c.OUT_OF_SCRATCH_SPACE):
             return death.reason, death.message
         if said.error is not None:
             return said.error.reason, said.error.message
@@ -416,15 +433,15 @@ class _Run:
         requeue_after: float | None = None,
         look_up: frozenset[Key] = frozenset(),
     ) -> Plan:
-        obj = self.observed.obj
         keys = signing_secret(self.namespace, self.observed.config.trust.key(self.namespace))
-        shared = (*job_access(self.namespace), keys)
-        report_of = report(obj, name=self.name, stage=self.inputs.work.stage, input_digest=self.digest)
+        there = stage_policy_key(self.namespace) in self.observed.children
+        policy = stage_network_policy(self.namespace, self.observed.config.pods.egress, there)
+        report_of = report(self.observed.obj, name=self.name, stage=self.inputs.work.stage, input_digest=self.digest)
         own = () if self._waits_for_collector() else (Child(report_of, mode="create"), *jobs)
         state = _telling_inputs(state, INPUTS_KNOWN)
         return _plan(
             self.observed,
-            (*shared, *own),
+            (*job_access(self.namespace), keys, *policy, *own),
             state,
             fields={"inputDigest": self.digest, "jobName": self.name, **self.inputs.fields, **(fields or {})},
             outcome=outcome,

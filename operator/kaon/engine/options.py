@@ -12,6 +12,7 @@ from kaon import __version__
 from kaon.api.types import DNS_LABEL
 from kaon.contract.trust import TrustDomains
 from kaon.controllers.base import Images, OperatorConfig
+from kaon.engine.podoptions import add_pod_options, pod_policy
 from kaon.engine.policies import POLICIES
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -38,6 +39,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse.
     option("root-key-file", "", "file with the root key (64 hex digits), instead of the Secret")
     option("cluster-domain", "cluster.local", "domain of the cluster's Services")
     option("retire-after-seconds", "90", "how long a replaced revision keeps running", type=float)
+    add_pod_options(option)
     option("namespaces", "", "comma-separated: only these, by a Role in each; empty: all, by a ClusterRole", type=_csv)
     option("require-policies", "", "admission policies that must be in force: reports, operator", type=_policies)
     option("lease-namespace", "", "namespace of the leader's Lease; default: the operator's own")
@@ -75,6 +77,7 @@ def operator_config(options: argparse.Namespace, root_key: bytes) -> OperatorCon
         storage_secret=options.storage_secret or None,
         cluster_domain=options.cluster_domain,
         retire_after_seconds=options.retire_after_seconds,
+        pods=pod_policy(options),
     )
 
 

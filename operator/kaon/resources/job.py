@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from kaon.api.common import StageSpec
 from kaon.contract.digest import canonical_json
 from kaon.contract.jobspec import EXIT_TERMINATED, EXIT_WRONG_INPUT, SPEC_VARIABLE, WORK_DIR, JobSpec
@@ -9,12 +11,14 @@ from kaon.resources import labels
 from kaon.resources.access import JOB_IDENTITY
 from kaon.resources.base import Images, Object
 from kaon.resources.pods import (
+    SCRATCH,
     child_labels,
     claim_volumes,
     environment,
     pod_spec,
     resources_of,
     scratch_environment,
+    scratch_volume,
     secret_volumes,
 )
 from kaon.resources.signing import trust_volume
@@ -23,12 +27,23 @@ CONTAINER = "stage"
 GRACE_SECONDS = 120
 """Time to write a checkpoint to the store after SIGTERM."""
 DEFAULT_REQUESTS = {"cpu": "500m", "memory": "1Gi"}
+SHARED_MEMORY = "1Gi"
+"""Of the stage's own processes. It counts as memory of the container."""
 
 
-def job(obj: Object, spec: StageSpec, told: JobSpec, images: Images, *, name: str, secrets: frozenset[str]) -> Object:
+def job(
+    obj: Object,
+    spec: StageSpec,
+    told: JobSpec,
+    images: Images,
+    *,
+    name: str,
+    secrets: frozenset[str],
+    limits: Mapping[str, str],
+) -> Object:
     """The Job that runs `told`, for the resource `obj` whose parsed spec is `spec`.
 
-    secrets: names of the Secrets that open the stores it reads and writes.
+    secrets: names of the Secrets that open the stores it reads and writes. limits: those of the pod by default.
     """
     stage = told.work.stage
     template = spec.pod_template
@@ -37,13 +52,17 @@ def job(obj: Object, spec: StageSpec, told: JobSpec, images: Images, *, name: st
     secret_mounts = secret_volumes(secrets)
     claims = claim_volumes(template)
     trust = trust_volume(signs=True)
+    bounds = resources_of(template, DEFAULT_REQUESTS, limits)
+    # A queue admits no Job that asks for a resource of which the queue has no quota, were it 0 of it, as older Kueue
+    # sees it. The sizes of the folders bound scratch space just as well: nothing else in the pod is writable.
+    counted = {name: limit for name, limit in limits.items() if not queue or name != SCRATCH}
     container: Object = {
         "name": CONTAINER,
         "image": images.jobs,
         "imagePullPolicy": images.pull_policy,
         "args": [stage],
         "env": environment(template, {**scratch_environment(), SPEC_VARIABLE: canonical_json(told.wire()).decode()}),
-        "resources": resources_of(template, DEFAULT_REQUESTS),
+        "resources": resources_of(template, DEFAULT_REQUESTS, counted),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
             {"name": "work", "mountPath": WORK_DIR},
@@ -58,8 +77,8 @@ def job(obj: Object, spec: StageSpec, told: JobSpec, images: Images, *, name: st
         images,
         containers=[container],
         volumes=[
-            {"name": "work", "emptyDir": {}},
-            {"name": "shm", "emptyDir": {"medium": "Memory"}},
+            scratch_volume("work", bounds),
+            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHARED_MEMORY}},
             trust[0],
             *secret_mounts[0],
             *claims[0],
@@ -67,7 +86,7 @@ def job(obj: Object, spec: StageSpec, told: JobSpec, images: Images, *, name: st
         service_account=template.service_account_name or JOB_IDENTITY,
         grace_seconds=GRACE_SECONDS,
     )
-    limits: Object = {
+    times: Object = {
         "activeDeadlineSeconds": spec.active_deadline_seconds,
         "ttlSecondsAfterFinished": spec.ttl_seconds_after_finished,
     }
@@ -86,7 +105,7 @@ def job(obj: Object, spec: StageSpec, told: JobSpec, images: Images, *, name: st
             "backoffLimit": spec.backoff_limit,
             # A queued Job is born suspended: Kueue's webhook insists on it, and it may be slower than the scheduler.
             **({"suspend": True} if queue else {}),
-            **{field: value for field, value in limits.items() if value is not None},
+            **{field: value for field, value in times.items() if value is not None},
             "podFailurePolicy": {
                 "rules": [
                     {

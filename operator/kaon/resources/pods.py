@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kaon.api.podtemplate import PodTemplate
+from kaon.api.quantity import amount
 from kaon.contract.digest import short
 from kaon.contract.jobspec import SECRETS_DIR, WORK_DIR
 from kaon.resources import labels
@@ -16,6 +17,9 @@ from kaon.resources.base import Images, Object
 
 USER_ID = 65532
 """The user and group of every container; the images are made for it."""
+SCRATCH = "ephemeral-storage"
+ACCOUNT_DIR = "/var/run/secrets/kubernetes.io/serviceaccount"
+TOKEN_SECONDS = 3600
 
 
 def child_labels(obj: Object, component: str, digest: str) -> dict[str, str]:
@@ -50,12 +54,43 @@ def pod_security() -> Object:
     }
 
 
-def resources_of(template: PodTemplate, requests: Mapping[str, str]) -> Object:
-    """The user's requests and limits over default `requests`. A default never exceeds a limit that the user set."""
-    limits = dict(template.resources.limits)
-    wanted: dict[str, str | int] = {name: amount for name, amount in requests.items() if name not in limits}
-    wanted |= template.resources.requests
-    return {"requests": wanted, **({"limits": limits} if limits else {})}
+def resources_of(template: PodTemplate, requests: Mapping[str, str], limits: Mapping[str, str]) -> Object:
+    """The user's requests and limits over default `requests` and `limits`.
+
+    No default stands against what the user set: a default limit is never below a request, a default request never above
+    a limit. Scratch space is limited and not reserved: how much a stage needs is not known before.
+    """
+    asked, bounds = template.resources.requests, dict(template.resources.limits)
+    wanted: dict[str, str | int] = {name: quantity for name, quantity in requests.items() if name not in bounds}
+    if SCRATCH in limits and SCRATCH not in bounds:
+        # Kubernetes would take the limit for the request.
+        wanted[SCRATCH] = "0"
+    wanted |= asked
+    for name, default in limits.items():
+        if name not in bounds:
+            bounds[name] = max(asked.get(name, default), default, key=amount)
+            wanted[name] = min(wanted.get(name, bounds[name]), bounds[name], key=amount)
+    return {"requests": wanted, **({"limits": bounds} if bounds else {})}
+
+
+def scratch_volume(name: str, resources: Object) -> Object:
+    """An empty folder on disk that takes no more than the container whose `resources` these are may use."""
+    size = resources.get("limits", {}).get(SCRATCH)
+    return {"name": name, "emptyDir": {} if size is None else {"sizeLimit": str(size)}}
+
+
+def token_volume() -> tuple[Object, Object]:
+    """The token of the pod's account, and where it is mounted: what Kubernetes itself would mount, for an hour.
+
+    The kubelet renews it in time, and it dies with the pod. Who reads it reads it for each call.
+    """
+    sources: list[Object] = [
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": TOKEN_SECONDS}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+    ]
+    volume: Object = {"name": "token", "projected": {"sources": sources, "defaultMode": 0o440}}
+    return volume, {"name": "token", "mountPath": ACCOUNT_DIR, "readOnly": True}
 
 
 def secret_volumes(secrets: Iterable[str]) -> tuple[list[Object], list[Object]]:
@@ -90,6 +125,9 @@ def environment(template: PodTemplate, own: Mapping[str, Any]) -> list[Object]:
     Strings reach the pod as they are: the kubelet replaces $(NAME) and $$ in them, so that each $ is written twice.
     """
     merged: dict[str, Any] = {item.name: item.value for item in template.env} | dict(own)
+    if not any("/" in name and amount(count) for name, count in template.resources.limits.items()):
+        # Where NVIDIA's runtime is a node's default, an image that says otherwise would see every GPU.
+        merged["NVIDIA_VISIBLE_DEVICES"] = "void"
     return [
         {"name": name, "value": value.replace("$", "$$")}
         if isinstance(value, str)
@@ -120,7 +158,7 @@ def pod_spec(
 ) -> Object:
     """A pod spec with the user's placement and Kaon's hardening.
 
-    service_account None: the pod gets no identity towards the API server.
+    service_account None: the pod gets no identity towards the API server. Else its token is in each of `containers`.
     """
     # Once each: the API server refuses to apply a list that names one twice.
     pull_secrets = dict.fromkeys([*images.pull_secrets, *(ref.name for ref in template.image_pull_secrets)])
@@ -132,12 +170,17 @@ def pod_spec(
         "priorityClassName": template.priority_class_name,
         "imagePullSecrets": [{"name": name} for name in pull_secrets] or None,
     }
+    volumes = list(volumes)
+    if service_account is not None:
+        volume, mount = token_volume()
+        volumes.append(volume)
+        containers = [{**item, "volumeMounts": [*item.get("volumeMounts", ()), mount]} for item in containers]
     hardened = [{**item, "securityContext": container_security()} for item in containers]
     hardened_init = [{**item, "securityContext": container_security()} for item in init_containers or []]
     return {
         **{name: value for name, value in placement.items() if value is not None},
         **({"serviceAccountName": service_account} if service_account else {}),
-        "automountServiceAccountToken": service_account is not None,
+        "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": grace_seconds,
         "securityContext": pod_security(),

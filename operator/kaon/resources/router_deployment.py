@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from kaon.api.modeldeployment import ModelDeploymentSpec
 from kaon.contract.digest import digest_of, short
@@ -45,14 +45,19 @@ def router_replicas(spec: ModelDeploymentSpec) -> int:
 
 
 def router_config_map(
-    obj: Object, spec: ModelDeploymentSpec, backends: Sequence[Backend], retiring: str | None, digest: str
+    obj: Object,
+    spec: ModelDeploymentSpec,
+    backends: Sequence[Backend],
+    retiring: str | None,
+    digest: str,
+    limits: Mapping[str, str],
 ) -> Object:
     """Envoy's files. Mounted whole: files mounted one by one would never change.
 
-    retiring: the revision that the traffic was taken from a short while ago.
+    retiring: the revision that the traffic was taken from a short while ago. limits: those of a pod by default.
     """
     stable = max(backends, key=lambda backend: backend.weight)
-    memory = memory_of(resources_of(spec.router, DEFAULT_REQUESTS))
+    memory = memory_of(resources_of(spec.router, DEFAULT_REQUESTS, limits))
     files = router_files(obj["metadata"]["name"], spec.route, backends, memory)
     return {
         "apiVersion": "v1",
@@ -80,11 +85,16 @@ def router_service(obj: Object, digest: str) -> Object:
     }
 
 
-def router_deployment(obj: Object, spec: ModelDeploymentSpec, images: Images, digest: str) -> Object:
-    """The Deployment of Envoy. Its root is read-only, and nothing else is writable either."""
+def router_deployment(
+    obj: Object, spec: ModelDeploymentSpec, images: Images, digest: str, limits: Mapping[str, str]
+) -> Object:
+    """The Deployment of Envoy. Its root is read-only, and nothing else is writable either.
+
+    limits: those of a pod by default.
+    """
     model, template = obj["metadata"]["name"], spec.router
     drain = SETTLE_SECONDS + math.ceil(spec.route.timeout_seconds)
-    resources = resources_of(template, DEFAULT_REQUESTS)
+    resources = resources_of(template, DEFAULT_REQUESTS, limits)
     container: Object = {
         "name": "envoy",
         "image": images.router,

@@ -6,6 +6,7 @@ The Secret of the artifact's store is mounted in the init container alone, which
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from kaon.api.modeldeployment import ModelDeploymentSpec, Revision
 from kaon.contract.digest import canonical_json
@@ -19,6 +20,7 @@ from kaon.resources.pods import (
     pod_spec,
     resources_of,
     scratch_environment,
+    scratch_volume,
     secret_volumes,
 )
 from kaon.resources.serving_ports import METRICS_PORT, SERVER_METRICS, SETTLE_SECONDS, TRAFFIC_PORT, revision_name
@@ -52,9 +54,16 @@ def server_selector(obj: Object, revision: Revision) -> dict[str, str]:
 
 
 def server_deployment(
-    obj: Object, spec: ModelDeploymentSpec, revision: Revision, *, replicas: int, images: Images, version: str
+    obj: Object,
+    spec: ModelDeploymentSpec,
+    revision: Revision,
+    *,
+    replicas: int,
+    images: Images,
+    version: str,
+    limits: Mapping[str, str],
 ) -> Object:
-    """The Deployment of `revision`, with the user's pod template as it is now."""
+    """The Deployment of `revision`, with the user's pod template as it is now. limits: those of a pod by default."""
     name = revision_name(obj["metadata"]["name"], revision.revision)
     selector = server_selector(obj, revision)
     recorded = revision.model_copy(update={"since": "", "weight": 0}).wire()
@@ -77,20 +86,27 @@ def server_deployment(
             "revisionHistoryLimit": 2,
             "template": {
                 "metadata": {"labels": server_labels(obj, revision)},
-                "spec": _pod(obj, spec, revision, images, version),
+                "spec": _pod(obj, spec, revision, images, version, limits),
             },
         },
     }
 
 
-def _pod(obj: Object, spec: ModelDeploymentSpec, revision: Revision, images: Images, version: str) -> Object:
+def _pod(
+    obj: Object,
+    spec: ModelDeploymentSpec,
+    revision: Revision,
+    images: Images,
+    version: str,
+    limits: Mapping[str, str],
+) -> Object:
     template = spec.pod_template
     image = images.triton if revision.server == "triton" else images.torchserve
     longest = math.ceil(spec.route.timeout_seconds)
     secrets = secret_volumes([revision.secret_name] if revision.secret_name else [])
     claims = claim_volumes(template)
     trust = trust_volume(signs=False)
-    resources = resources_of(template, DEFAULT_REQUESTS[revision.server])
+    resources = resources_of(template, DEFAULT_REQUESTS[revision.server], limits)
     work = {"name": "work", "mountPath": WORK_DIR}
     common: Object = {"image": image, "imagePullPolicy": images.pull_policy, "resources": resources}
     told = canonical_json(_fetch(obj, revision, image, version).wire()).decode()
@@ -129,10 +145,10 @@ def _pod(obj: Object, spec: ModelDeploymentSpec, revision: Revision, images: Ima
         containers=[server],
         init_containers=[fetch],
         volumes=[
-            {"name": "model", "emptyDir": {}},
-            {"name": "work", "emptyDir": {}},
+            scratch_volume("model", resources),
+            scratch_volume("work", resources),
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}},
-            {"name": "tmp", "emptyDir": {}},
+            scratch_volume("tmp", resources),
             trust[0],
             *secrets[0],
             *claims[0],

@@ -17,6 +17,7 @@ from kaon.api.schema import NAME_RULES, Kind, crd
 from kaon.contract.jobspec import FetchWork, InputArtifact, JobSpec, Provenance
 from kaon.resources.base import Images
 from kaon.resources.job import job
+from kaon.resources.podpolicy import PodPolicy
 from kaon.resources.router_deployment import router_deployment
 from kaon.resources.serving_deployment import server_deployment
 
@@ -118,6 +119,7 @@ def test_nothing_is_filled_in_so_that_no_git_controller_sees_a_difference(kubect
 
 OWNER = {"kind": "ModelDeployment", "metadata": {"name": "x", "namespace": "default", "uid": "1"}}
 IMAGES = Images("jobs", "triton", "torchserve", "router", pull_secrets=("registry",))
+LIMITS = PodPolicy()
 
 
 def pods_of(template: dict[str, Any]) -> list[dict[str, Any]]:
@@ -137,9 +139,9 @@ def pods_of(template: dict[str, Any]) -> list[dict[str, Any]]:
         artifact_digest=digest, since="2026-01-01T00:00:00Z", weight=100,
     )  # fmt: skip
     return [
-        job(OWNER, stage, told, IMAGES, name="x", secrets=frozenset({"store"})),
-        server_deployment(OWNER, spec, revision, replicas=1, images=IMAGES, version="1"),
-        router_deployment(OWNER, spec, IMAGES, digest),
+        job(OWNER, stage, told, IMAGES, name="x", secrets=frozenset({"store"}), limits=LIMITS.stage_limits),
+        server_deployment(OWNER, spec, revision, replicas=1, images=IMAGES, version="1", limits=LIMITS.server_limits),
+        router_deployment(OWNER, spec, IMAGES, digest, LIMITS.router_limits),
     ]
 
 

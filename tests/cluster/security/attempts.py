@@ -35,6 +35,8 @@ SPECS: dict[str, Object] = {
     "ModelDeployment": {"modelRef": {"kind": "CompressionJob", "name": "ready-c"}},
 }
 """A spec of each kind that leads to pods at once."""
+ALLOWED_ACCOUNTS = ("nobody", *(f"allowed-{kind.lower()}" for kind in SPECS))
+"""Accounts that the operator's configuration lists, beside Kaon's own."""
 TEMPLATES = [(kind, "podTemplate") for kind in SPECS] + [("ModelDeployment", "router")]
 """Every place where a pod template may be written."""
 

@@ -15,7 +15,7 @@ sys.path.append(str(Path(__file__).parents[2]))  # for the package `hostile`, wh
 
 from harness import OperatorProcess
 from hostile.world import World, make_ready, running, world
-from security.attempts import Server, Team
+from security.attempts import ALLOWED_ACCOUNTS, Server, Team
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,7 @@ def chart_world() -> Iterator[World]:
 @pytest.fixture(scope="module")
 def operator(chart_world: World) -> Iterator[OperatorProcess]:
     """The operator, with the chart's rights and no other."""
-    with running(chart_world) as found:
+    with running(chart_world, f"--allowed-service-accounts={','.join(ALLOWED_ACCOUNTS)}") as found:
         yield found
 
 

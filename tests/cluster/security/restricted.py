@@ -10,7 +10,7 @@ from typing import Any
 
 Object = dict[str, Any]
 
-VOLUMES = frozenset({"emptyDir", "secret", "configMap", "persistentVolumeClaim"})
+VOLUMES = frozenset({"emptyDir", "secret", "configMap", "persistentVolumeClaim", "projected"})
 HOST_FIELDS = ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "hostUsers", "nodeName", "hostAliases")
 ALLOWED_IN_POD = frozenset(
     {
@@ -21,7 +21,7 @@ ALLOWED_IN_POD = frozenset(
         *("dnsPolicy", "schedulerName", "serviceAccount"),
     }
 )
-OWN_VARIABLES = ("KAON_JOB_SPEC", "HOME", "TMPDIR", "POD_NAME", "POD_NAMESPACE")
+OWN_VARIABLES = ("KAON_JOB_SPEC", "HOME", "TMPDIR", "POD_NAME", "POD_NAMESPACE", "NVIDIA_VISIBLE_DEVICES")
 """Variables that Kaon sets in a stage's pod and in a server's; a user's own of the same name is not taken."""
 
 
@@ -48,8 +48,8 @@ def _of_pod(pod: Object) -> Iterator[str]:
     yield from _differences("the pod's securityContext", security, wanted)
     if pod.get("enableServiceLinks", True):
         yield "the pod is told of every Service"
-    if pod.get("automountServiceAccountToken", True) and not pod.get("serviceAccountName"):
-        yield "the pod has the token of the default account"
+    if pod.get("automountServiceAccountToken", True):
+        yield "the pod has a token that Kubernetes mounts for longer than an hour"
 
 
 def _of_volumes(pod: Object) -> Iterator[str]:
@@ -57,6 +57,20 @@ def _of_volumes(pod: Object) -> Iterator[str]:
         kinds = volume.keys() - {"name"}
         if not kinds <= VOLUMES:
             yield f"volume {volume['name']} is of the kind {', '.join(sorted(kinds))}"
+        if "emptyDir" in volume and "sizeLimit" not in volume["emptyDir"]:
+            yield f"volume {volume['name']} takes as much as its node has"
+        for source in volume.get("projected", {}).get("sources", ()):
+            yield from _of_source(volume["name"], source)
+
+
+def _of_source(volume: str, source: Object) -> Iterator[str]:
+    token = source.get("serviceAccountToken", {})
+    if not source.keys() <= {"serviceAccountToken", "configMap", "downwardAPI"}:
+        yield f"volume {volume} holds {', '.join(sorted(source))}"
+    if token and (token.get("expirationSeconds") != 3600 or token.get("audience")):
+        yield f"volume {volume} holds a token other than one of an hour for the API server"
+    if source.get("configMap", {}).get("name", "kube-root-ca.crt") != "kube-root-ca.crt":
+        yield f"volume {volume} holds another ConfigMap"
 
 
 def _of(container: Object, images: set[str]) -> Iterator[str]:
@@ -70,6 +84,8 @@ def _of(container: Object, images: set[str]) -> Iterator[str]:
         "capabilities": {"drop": ["ALL"]},
     }
     yield from _differences(f"{where}'s securityContext", security, wanted)
+    limits = container.get("resources", {}).get("limits", {})
+    yield from (f"{where} has no limit of {name}" for name in ("memory", "ephemeral-storage") if name not in limits)
     yield from (f"{where} has {name}" for name in ("envFrom", "volumeDevices", "stdin", "tty") if container.get(name))
     yield from (f"{where} has a host port" for port in container.get("ports", ()) if port.get("hostPort"))
     for name, value in environment(container).items():

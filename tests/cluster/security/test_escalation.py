@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from harness import eventually
 from hostile.world import IMAGES
 from security.attempts import SPECS, TEMPLATES, Object, Team, ready
 from security.restricted import OWN_VARIABLES, environment, problems
@@ -66,8 +67,9 @@ VARIABLES = (
     *("LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME", "PYTHONINSPECT"),
     *("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS"),
     *("OPENSSL_CONF", "OPENSSL_ENGINES", "BASH_ENV", "ENV", "CLASSPATH", "GCONV_PATH"),
+    *("AWS_ENDPOINT_URL_S3", "HTTPS_PROXY", "SSL_CERT_FILE", "HF_ENDPOINT", "NVIDIA_VISIBLE_DEVICES", "MINE"),
 )
-"""Kaon's own, and those by which a loader or a language runs other code."""
+"""Kaon's own, those by which a program runs other code, asks another server or sees more devices, and unknown ones."""
 
 
 @pytest.mark.parametrize(("kind", "place"), TEMPLATES)
@@ -95,8 +97,8 @@ def test_a_field_that_may_be_set_takes_nothing_that_leads_further(
 
 
 @pytest.mark.parametrize(("kind", "place"), TEMPLATES)
-def test_a_variable_that_is_kaons_or_runs_other_code_is_refused(team: Team, kind: str, place: str) -> None:
-    env = [{"name": name, "value": "x"} for name in (*VARIABLES, "MINE")]
+def test_a_variable_that_is_not_on_the_list_is_refused(team: Team, kind: str, place: str) -> None:
+    env = [{"name": name, "value": "x"} for name in (*VARIABLES, "APP_MINE")]
     said = team.refusal(team.resource(kind, "refused", **{place: {"env": env}}))
     assert "this variable cannot be set" in said
     refused = [index for index in range(len(env)) if f"spec.{place}.env[{index}]" in said]
@@ -105,14 +107,14 @@ def test_a_variable_that_is_kaons_or_runs_other_code_is_refused(team: Team, kind
 
 def test_a_variables_value_is_taken_as_it_is(team: Team) -> None:
     """The kubelet replaces $(NAME) in values and makes $$ one: what is written twice comes out as it was written."""
-    env = [{"name": "MINE", "value": "$(KAON_JOB_SPEC) $$(HOME) $"}]
-    label = {"name": "label", "classes": ["$$", "$(HOME)", "$(MINE)"]}
+    env = [{"name": "APP_MINE", "value": "$(KAON_JOB_SPEC) $$(HOME) $"}]
+    label = {"name": "label", "classes": ["$$", "$(HOME)", "$(APP_MINE)"]}
     schema = {"features": [{"name": "text"}], "label": label}
     obj = team.made(team.resource("Dataset", "dollars", podTemplate={"env": env}, schema=schema))
     (pod,) = team.pods(obj)
     found = environment(pod["containers"][0])
-    assert found["MINE"] == "$$(KAON_JOB_SPEC) $$$$(HOME) $$"
-    assert all(f'"{told}"' in found["KAON_JOB_SPEC"] for told in ("$$$$", "$$(HOME)", "$$(MINE)"))
+    assert found["APP_MINE"] == "$$(KAON_JOB_SPEC) $$$$(HOME) $$"
+    assert all(f'"{told}"' in found["KAON_JOB_SPEC"] for told in ("$$$$", "$$(HOME)", "$$(APP_MINE)"))
 
 
 # -- references --------------------------------------------------------------------------------------------------------
@@ -228,8 +230,8 @@ def test_a_server_has_no_token_and_only_its_fetching_step_has_the_stores_secret(
 
 @pytest.mark.parametrize("kind", [kind for kind in SPECS if kind != "ModelDeployment"])
 def test_another_account_runs_nothing_but_kaons_own_stage(team: Team, kind: str) -> None:
-    """An account may be named, as in any pod. Its token is of use to nobody: the pod runs the image's program alone."""
-    account = f"powerful-{kind.lower()}"
+    """Where the installation allows it. Its token is of use to nobody: the pod runs the image's program alone."""
+    account = f"allowed-{kind.lower()}"
     team.put({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}})
     template = {"serviceAccountName": account}
     obj = team.made(team.resource(kind, "as-another", podTemplate=template))
@@ -240,6 +242,42 @@ def test_another_account_runs_nothing_but_kaons_own_stage(team: Team, kind: str)
     assert container["image"] == IMAGES["jobs"] and "command" not in container
     assert container["args"] == [{"Dataset": "dataset", "TrainingRun": "train", "CompressionJob": "compress"}[kind]]
     assert environment(container).keys() == set(OWN_VARIABLES)
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ({"serviceAccountName": "powerful"}, "serviceAccountName is powerful"),
+        ({"serviceAccountName": "default"}, "serviceAccountName is default"),
+        ({"priorityClassName": "system-node-critical"}, "priorityClassName is system-node-critical"),
+        ({"runtimeClassName": "host"}, "runtimeClassName is host"),
+    ],
+)
+def test_a_placement_that_the_installation_does_not_list_starts_nothing(
+    team: Team, template: Object, told: str
+) -> None:
+    name = f"placed-{next(iter(template.values()))}"
+    obj = team.made(team.resource("Dataset", name, podTemplate=template))
+    assert ready(obj)["reason"] == "PlacementNotAllowed" and told in ready(obj)["message"]
+    assert team.list("Job", f"kaon.dev/owner-uid={obj['metadata']['uid']}") == []
+
+
+def test_the_stages_of_a_namespace_are_kept_from_metadata_services_and_their_policy_is_not_edited_away(
+    team: Team,
+) -> None:
+    team.made(team.resource("Dataset", "bounded"))
+    policy = eventually(lambda: team.get("NetworkPolicy", "kaon.stages"), "the policy of stages")
+    blocked = [
+        address
+        for rule in policy["spec"]["egress"]
+        for peer in rule.get("to", ())
+        for address in peer.get("ipBlock", {}).get("except", ())
+    ]
+    assert {"169.254.0.0/16", "fe80::/10"} <= set(blocked)
+    team.patch("NetworkPolicy", "kaon.stages", {"spec": {"egress": [{}]}})
+    eventually(
+        lambda: (team.get("NetworkPolicy", "kaon.stages") or policy)["spec"] == policy["spec"], "the policy as it was"
+    )
 
 
 def test_a_model_serves_without_an_identity_whatever_account_was_named(team: Team) -> None:
@@ -262,7 +300,7 @@ def test_an_account_that_does_not_exist_is_told(team: Team) -> None:
 def test_every_pod_passes_pod_security_restricted(team: Team, kind: str) -> None:
     """With everything set that may be set."""
     template = {
-        "env": [{"name": "MINE", "value": "x"}],
+        "env": [{"name": "APP_MINE", "value": "x"}],
         "volumes": [{**CLAIM, "mountPath": "/mnt/data", "readOnly": False}],
         "imagePullSecrets": [{"name": "pull"}],
         "nodeSelector": {"disk": "ssd"},

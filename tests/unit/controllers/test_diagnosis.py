@@ -89,4 +89,18 @@ def test_the_newest_death_speaks() -> None:
 
 def test_an_evicted_pod_tells_why() -> None:
     found = death_cause([pod("Failed", reason="Evicted", message="disk pressure")])
-    assert found is not None and "disk pressure" in found.message
+    assert found is not None and found.reason == "Evicted" and "disk pressure" in found.message
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        'Usage of EmptyDir volume "work" exceeds the limit "50Gi". ',
+        "Pod ephemeral local storage usage exceeds the total limit of containers 50Gi. ",
+        'Container stage exceeded its local ephemeral storage limit "50Gi". ',
+    ],
+)
+def test_a_pod_above_its_limit_of_scratch_space_names_the_limit_and_the_field(told: str) -> None:
+    found = death_cause([pod("Failed", ended(143), reason="Evicted", message=told)])
+    assert found is not None and found.reason == "OutOfScratchSpace"
+    assert "50Gi" in found.message and "spec.podTemplate.resources.limits.ephemeral-storage" in found.message

@@ -58,6 +58,15 @@ def claims() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Opening a store clears the environment, in a pod for good; here until the test ends."""
+    before = dict(os.environ)
+    monkeypatch.setattr("kaon_jobs.storeoptions._identity", {})
+    yield
+    os.environ.update(before)
+
+
 @dataclass
 class Shop:
     """A folder with raw data, a base model and an artifact store; makes job specs over them."""

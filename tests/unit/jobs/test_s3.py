@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import http.client
+import http.server
+import json
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import obstore
 import pytest
 
 from kaon.api.report import Result
@@ -20,6 +24,7 @@ from kaon.contract.jobspec import InputArtifact, JobSpec
 from kaon_jobs import artifact
 from kaon_jobs.errors import ArtifactCorrupted, ObjectNotFound, StoreAccessDenied
 from kaon_jobs.store import open_store
+from kaon_jobs.storeoptions import clear_environment, identity_options
 
 ROOT = Path(__file__).resolve().parents[3]
 ROOT_KEY, ROOT_SECRET = "root-user", "root-secret-value"
@@ -207,3 +212,113 @@ def test_a_bucket_that_is_not_there_is_not_found(s3: S3) -> None:
         open_store("s3://no-such-bucket/x", "good").read("kaon.json")
     with pytest.raises(ObjectNotFound):
         open_store("s3://no-such-bucket/x", "good").create("kaon.json", b"{}")
+
+
+@dataclass
+class Listener:
+    """A server of somebody else. It answers whatever it is asked, and remembers that it was asked."""
+
+    url: str
+    asked: list[str]
+    answer: bytes = b"what somebody else wants to be read"
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    heard: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heard.append(f"{self.command} {self.path} {self.headers.get('authorization', '')}")
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(found.answer)))
+            self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+            self.send_header("ETag", '"x"')
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(found.answer)
+
+        do_HEAD = do_CONNECT = do_PUT = do_POST = do_GET
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found = Listener(f"http://127.0.0.1:{server.server_port}", heard)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield found
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+STEERING = (
+    *("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_PROXY_URL", "AWS_ENDPOINT_URL_STS"),
+    *("AWS_METADATA_ENDPOINT", "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+    *("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"),
+)
+
+
+@pytest.mark.parametrize("name", STEERING)
+def test_a_variable_of_the_environment_leads_the_stores_client_nowhere_else(
+    s3: S3, listener: Listener, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    open_store(f"s3://{BUCKET}/env", "good").write("rows.csv", b"true rows")
+    monkeypatch.setenv(name, listener.url)
+    assert open_store(f"s3://{BUCKET}/env", "good").read("rows.csv") == b"true rows"
+    assert listener.asked == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AWS_ACCESS_KEY_ID", "somebody-else"),
+        ("AWS_SESSION_TOKEN", "of-somebody-else"),
+        ("AWS_SKIP_SIGNATURE", "true"),
+        ("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "true"),
+        ("AWS_S3_EXPRESS", "true"),
+        ("AWS_ALLOW_HTTP", "false"),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", "/etc/passwd"),
+    ],
+)
+def test_a_variable_of_the_environment_is_no_option_beside_a_secrets(
+    s3: S3, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    open_store(f"s3://{BUCKET}/env", "good").write("rows.csv", b"true rows")
+    monkeypatch.setenv(name, value)
+    assert open_store(f"s3://{BUCKET}/env", "good").read("rows.csv") == b"true rows"
+
+
+def test_a_source_over_http_is_not_read_through_a_proxy_of_the_environment(
+    s3: S3, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, listener.url)
+    # The S3 server refuses whoever does not sign, and so is the one that was asked.
+    with pytest.raises(StoreAccessDenied):
+        open_store(f"{s3.endpoint}/{BUCKET}", None).read("rows.csv")
+    assert listener.asked == []
+
+
+def test_a_pods_identity_from_a_webhook_opens_the_store(
+    s3: S3, listener: Listener, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As on Amazon EKS: an agent on the node hands out credentials for the token that the webhook mounted."""
+    listener.answer = json.dumps(
+        {
+            "AccessKeyId": ROOT_KEY,
+            "SecretAccessKey": ROOT_SECRET,
+            "Token": "",
+            "Expiration": "2099-01-01T00:00:00Z",
+        }
+    ).encode()
+    (tmp_path / "token").write_text("token-of-the-pod")
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{listener.url}/v1/credentials")
+    monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    clear_environment()
+    options: Any = {**identity_options("s3"), "AWS_ENDPOINT_URL": s3.endpoint, "AWS_ALLOW_HTTP": "true"}
+    store = obstore.store.S3Store(BUCKET, config=options)
+    obstore.put(store, "by-identity", b"x")
+    assert listener.asked == ["GET /v1/credentials token-of-the-pod"]

@@ -104,7 +104,7 @@ def test_an_option_that_the_store_does_not_know_is_named_without_its_value(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret(tmp_path, monkeypatch, AWS_SECRET_ACCES_KEY=SECRET_VALUE)
-    with pytest.raises(StageFailure, match="acces_key") as caught:
+    with pytest.raises(StageFailure, match="AWS_SECRET_ACCES_KEY") as caught:
         open_store("s3://bucket/x", "mine")
     assert caught.value.reason == "StoreOptionInvalid"
     assert SECRET_VALUE not in caught.value.message
