@@ -14,6 +14,7 @@ from kaon.api.base import ApiModel
 from kaon.api.compressionjob import Budget, SearchLimits, Step, Target
 from kaon.api.dataset import Clean, DataSchema, Source, Split
 from kaon.api.trainingrun import BaseModelSource, CheckpointPolicy, Recipe
+from kaon.contract.budgets import Budgets
 
 CONTRACT_VERSION = 1
 EXIT_WRONG_INPUT = 64
@@ -136,3 +137,6 @@ class JobSpec(ApiModel):
         default=None, description="Folder of the artifact to make: <store>/<kind plural>/<input digest hex>."
     )
     work: Work
+    budgets: Budgets | None = Field(
+        default=None, description="How much is read of what users give; default: Kaon's own."
+    )

@@ -1,4 +1,9 @@
-"""Reads Parquet in batches of rows. Touches the file only."""
+"""Reads Parquet in batches of rows. Touches the file only.
+
+A file of kilobytes can stand for terabytes: a value is written once and referred to a billion times, and a page may say
+that it grows to any size. So what the file declares is held against the budget first, values that repeat are kept once,
+and what still takes too much memory ends in bounded_memory around this.
+"""
 
 from __future__ import annotations
 
@@ -10,65 +15,131 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as types
 
-from kaon_jobs.data.rows import Columns, FileRows
+from kaon_jobs.budget import MEMORY_FIELD, raising
+from kaon_jobs.data.budget import too_large
+from kaon_jobs.data.rows import FileRows, shortened
 from kaon_jobs.errors import StageFailure
 
 _BATCH_ROWS = 8192
+_BATCH_BYTES = 64 * 1024**2
+_BUFFER_BYTES = 1024**2
+MAX_FOOTER_BYTES = 32 * 1024**2
+"""It becomes ten times as much in memory."""
+_TAIL_BYTES = 8
 
 
-def read_parquet(uri: str, path: Path, columns: Columns) -> FileRows:
-    """The rows of a file.
+def read_parquet(rows: FileRows, path: Path) -> None:
+    """Fills in the rows of a file.
 
     Raises:
-        StageFailure: the file is damaged, or one of the columns holds no text and no numbers.
+        StageFailure: the file is damaged or over budget, or one of the columns holds no text and no numbers.
+        MemoryError: it takes more memory than there is.
     """
-    rows = FileRows(uri, columns)
+    uri, columns = rows.uri, rows.columns
+    wanted = list(dict.fromkeys((columns.text, columns.label)))
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            schema = file.schema_arrow
-            columns.check(uri, schema.names)
-            for name in (columns.text, columns.label):
-                _check_type(uri, name, schema.field(name).type)
-            wanted = list(dict.fromkeys((columns.text, columns.label)))
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=wanted):
+        _check_footer(uri, path)
+        with pq.ParquetFile(path) as file:
+            schema, metadata = file.schema_arrow, file.metadata
+        rows.budget.check_columns(uri, metadata.num_columns)
+        columns.check(uri, schema.names)
+        for name in wanted:
+            _check_type(uri, name, schema.field(name).type)
+        _check_declared(rows, metadata, wanted)
+        repeated = [name for name in wanted if _is_bytes(_plain(schema.field(name).type))]
+        width = max(_width(schema.field(name).type) for name in wanted)
+        batch_rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // width))
+        with pq.ParquetFile(
+            path,
+            metadata=metadata,
+            read_dictionary=repeated,
+            page_checksum_verification=True,
+            buffer_size=_BUFFER_BYTES,
+            pre_buffer=False,
+        ) as file:
+            known: dict[str, _Known] = {name: _Known() for name in wanted}
+            for batch in file.iter_batches(batch_size=batch_rows, columns=wanted, use_threads=False):
                 batch.validate(full=False)
-                for text, label in zip(_values(batch[columns.text]), _values(batch[columns.label]), strict=True):
+                texts = _values(batch[columns.text], known[columns.text])
+                labels = _values(batch[columns.label], known[columns.label])
+                for text, label in zip(texts, labels, strict=True):
                     rows.add(text, label)
-            declared = file.metadata.num_rows
-    except StageFailure:
+    except (StageFailure, MemoryError):
         raise
-    except MemoryError as error:
-        # A damaged length asks for more than any machine has.
-        raise StageFailure(
-            "SourceUnreadable",
-            f"{uri} cannot be read: one of its pages asks for more memory than there is. If the file is whole, write "
-            "it with smaller row groups, or raise spec.podTemplate.resources.limits.memory; else upload it again.",
-        ) from error
     except Exception as error:
-        # Arrow raises whatever its C++ finds in the bytes: it has no exception of its own for a damaged file.
-        what = str(error).split("\n", 1)[0].rstrip(".")
+        # Arrow raises whatever its C++ finds in the bytes: it has no exception of its own for a damaged file. What it
+        # says may hold bytes of the file, so that none of it is repeated.
+        where = f"its row {rows.count:,}" if rows.count else "its first row"
         raise StageFailure(
             "SourceUnreadable",
-            f"{uri} is no whole Parquet file ({what}). Write or upload the file again.",
+            f"{uri} is no whole Parquet file: {type(error).__name__} at or behind {where}. Write or upload it again.",
         ) from error
-    if rows.count != declared:
+    if rows.count != metadata.num_rows:
         raise StageFailure(
             "SourceUnreadable",
-            f"{uri} says that it has {declared:,} rows, and {rows.count:,} can be read. Write or upload it again.",
+            f"{uri} says that it has {metadata.num_rows:,} rows, and {rows.count:,} can be read. Write or upload it "
+            "again.",
         )
-    return rows
+
+
+def _check_footer(uri: str, path: Path) -> None:
+    """Refuses a description of the file that is itself too large, before it is read."""
+    with path.open("rb") as file:
+        if file.seek(0, 2) < _TAIL_BYTES:
+            return
+        file.seek(-_TAIL_BYTES, 2)
+        size = int.from_bytes(file.read(4), "little")
+    if MAX_FOOTER_BYTES < size < path.stat().st_size:
+        raise too_large(
+            uri,
+            f"has a footer of {size:,} bytes",
+            f"{MAX_FOOTER_BYTES:,}",
+            "Write it with larger row groups and fewer columns",
+        )
+
+
+def _check_declared(rows: FileRows, metadata: pq.FileMetaData, wanted: list[str]) -> None:
+    budget, uri = rows.budget, rows.uri
+    left = budget.budgets.rows - budget.rows
+    if metadata.num_rows > left:
+        way_out = f"Name less data in spec.sources, {raising('rows')}"
+        what = f"has {metadata.num_rows:,} rows, with the files before it {metadata.num_rows + budget.rows:,}"
+        raise too_large(uri, what, f"{budget.budgets.rows:,}", way_out)
+    for group in range(metadata.num_row_groups):
+        for index in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(index)
+            if chunk.path_in_schema in wanted and chunk.total_uncompressed_size > budget.memory:
+                raise too_large(
+                    uri,
+                    f"has {chunk.total_uncompressed_size:,} bytes of {chunk.path_in_schema!r} in its row group "
+                    f"{group + 1}, which are read into memory",
+                    f"{budget.memory:,}",
+                    f"Write it with smaller row groups, or raise {MEMORY_FIELD}",
+                )
 
 
 def _check_type(uri: str, name: str, kind: pa.DataType) -> None:
     inner = _plain(kind)
-    text = types.is_string, types.is_large_string, types.is_string_view
-    raw = types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary
     other = types.is_integer, types.is_floating, types.is_decimal, types.is_boolean, types.is_null
-    if not any(holds(inner) for holds in (*text, *raw, *other)):
+    if not (_is_bytes(inner) or types.is_fixed_size_binary(inner) or any(holds(inner) for holds in other)):
         raise StageFailure(
             "ColumnTypeUnsupported",
-            f"The column {name!r} of {uri} holds {kind}, expected text, numbers or booleans. Write it as text.",
+            f"The column {name!r} of {uri} holds {shortened(str(kind), 80)}, expected text, numbers or booleans. Write "
+            "it as text.",
         )
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    """Whether values of the type are texts or bytes of any length."""
+    text = types.is_string, types.is_large_string, types.is_string_view
+    raw = types.is_binary, types.is_large_binary, types.is_binary_view
+    return any(holds(kind) for holds in (*text, *raw))
+
+
+def _width(kind: pa.DataType) -> int:
+    """Bytes of each value, where all have the same."""
+    inner = _plain(kind)
+    return max(1, int(inner.byte_width)) if types.is_fixed_size_binary(inner) else 16
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
@@ -79,15 +150,42 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _values(column: pa.Array) -> Iterator[Any]:
+class _Known:
+    """The values of the last dictionary of a column: batch after batch has the same one."""
+
+    def __init__(self) -> None:
+        self.dictionary: pa.Array | None = None
+        self.values: list[Any] = []
+
+    def of(self, dictionary: pa.Array) -> list[Any]:
+        if self.dictionary is None or not _same(self.dictionary, dictionary):
+            self.dictionary, self.values = dictionary, _plain_values(dictionary)
+        return self.values
+
+
+def _same(one: pa.Array, other: pa.Array) -> bool:
+    """Whether two arrays are the same bytes of memory."""
+    buffers = [[buffer and buffer.address for buffer in array.buffers()] for array in (one, other)]
+    return buffers[0] == buffers[1] and (one.offset, len(one)) == (other.offset, len(other))
+
+
+def _values(column: pa.Array, known: _Known) -> Iterator[Any]:
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
-    if types.is_dictionary(column.type) or types.is_run_end_encoded(column.type):
-        column = column.cast(_plain(column.type)) if types.is_dictionary(column.type) else column
+    if types.is_dictionary(column.type):
+        values = known.of(column.dictionary)
+        for index in column.indices.to_pylist():
+            yield None if index is None else values[index]
+    else:
+        yield from _plain_values(column)
+
+
+def _plain_values(column: pa.Array) -> list[Any]:
     if types.is_string(column.type) or types.is_large_string(column.type):
         try:
             column.validate(full=True)
         except pa.ArrowInvalid:
             # Not all of it is UTF-8. As bytes each row is decoded, or refused, by itself.
             column = column.cast(pa.large_binary())
-    yield from column.to_pylist()
+    values: list[Any] = column.to_pylist()
+    return values

@@ -106,6 +106,6 @@ def test_a_damaged_file_is_refused_and_not_retried(read: Any, tmp_path: Path, da
     with pytest.raises(StageFailure) as caught:
         read("x.parquet")
     assert (caught.value.reason, caught.value.retriable) == ("SourceUnreadable", False)
-    told = "is no Parquet, though its name says so" if damage == "none" else "is no whole Parquet file ("
+    told = "is no Parquet, though its name says so" if damage == "none" else "is no whole Parquet file: "
     assert f"x.parquet {told}" in caught.value.message
     assert "UTF-8" not in caught.value.message
