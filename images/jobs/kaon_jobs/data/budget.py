@@ -15,10 +15,10 @@ from kaon_jobs.machine import memory_limit, memory_used
 
 RATIO_FROM_BYTES = 256 * 1024**2
 """Bytes after decompression below which no ratio is too large."""
-_ROW_BYTES = 900
+_ROW_BYTES = 700
 """Of memory for each row beside its text: its places in the lists and tables of reading, cleaning and dividing."""
-_TEXT_COPIES = 3
-"""A text as it was read, in the form in which it is compared, and in the table that is written."""
+_TEXT_COPIES = 5
+"""A text as it was read, in the form in which it is compared, and in the tables that are written, as measured."""
 _MEMORY_SHARE = 0.9
 _BUFFER_BYTES = 1024 * 1024
 

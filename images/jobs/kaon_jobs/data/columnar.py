@@ -22,6 +22,7 @@ from kaon_jobs.errors import StageFailure
 
 _BATCH_ROWS = 8192
 _BATCH_BYTES = 64 * 1024**2
+_DELTA_BYTES = 256 * 1024
 _BUFFER_BYTES = 1024**2
 MAX_FOOTER_BYTES = 32 * 1024**2
 """It becomes ten times as much in memory."""
@@ -46,8 +47,9 @@ def read_parquet(rows: FileRows, path: Path) -> None:
         for name in wanted:
             _check_type(uri, name, schema.field(name).type)
         _check_declared(rows, metadata, wanted)
-        repeated = [name for name in wanted if _is_bytes(_plain(schema.field(name).type))]
-        width = max(_width(schema.field(name).type) for name in wanted)
+        chunks = {name: list(_chunks(metadata, name)) for name in wanted}
+        repeated = [name for name in wanted if _keeps_values(schema.field(name).type, chunks[name])]
+        width = max(_width(schema.field(name).type, chunks[name]) for name in wanted)
         batch_rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // width))
         with pq.ParquetFile(
             path,
@@ -105,17 +107,32 @@ def _check_declared(rows: FileRows, metadata: pq.FileMetaData, wanted: list[str]
         way_out = f"Name less data in spec.sources, {raising('rows')}"
         what = f"has {metadata.num_rows:,} rows, with the files before it {metadata.num_rows + budget.rows:,}"
         raise too_large(uri, what, f"{budget.budgets.rows:,}", way_out)
-    for group in range(metadata.num_row_groups):
-        for index in range(metadata.num_columns):
-            chunk = metadata.row_group(group).column(index)
-            if chunk.path_in_schema in wanted and chunk.total_uncompressed_size > budget.memory:
+    for name in wanted:
+        for group, (chunk, _) in enumerate(_chunks(metadata, name), start=1):
+            if chunk.total_uncompressed_size > budget.memory:
                 raise too_large(
                     uri,
-                    f"has {chunk.total_uncompressed_size:,} bytes of {chunk.path_in_schema!r} in its row group "
-                    f"{group + 1}, which are read into memory",
+                    f"has {chunk.total_uncompressed_size:,} bytes of {name!r} in its row group {group}, which are read "
+                    "into memory",
                     f"{budget.memory:,}",
                     f"Write it with smaller row groups, or raise {MEMORY_FIELD}",
                 )
+
+
+def _chunks(metadata: pq.FileMetaData, name: str) -> Iterator[tuple[pq.ColumnChunkMetaData, int]]:
+    """Of each row group the part of a column, and the rows of the group."""
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for index in range(metadata.num_columns):
+            chunk = group.column(index)
+            if chunk.path_in_schema == name:
+                yield chunk, group.num_rows
+
+
+def _keeps_values(kind: pa.DataType, chunks: list[tuple[pq.ColumnChunkMetaData, int]]) -> bool:
+    """Whether Arrow can keep a value that repeats once: not where each value is written by how it differs."""
+    deltas = any(encoding.startswith("DELTA_") for chunk, _ in chunks for encoding in chunk.encodings)
+    return _is_bytes(_plain(kind)) and not deltas
 
 
 def _check_type(uri: str, name: str, kind: pa.DataType) -> None:
@@ -136,10 +153,15 @@ def _is_bytes(kind: pa.DataType) -> bool:
     return any(holds(kind) for holds in (*text, *raw))
 
 
-def _width(kind: pa.DataType) -> int:
-    """Bytes of each value, where all have the same."""
+def _width(kind: pa.DataType, chunks: list[tuple[pq.ColumnChunkMetaData, int]]) -> int:
+    """Bytes of a value: what all have, where all have the same, or the mean of the row group with the largest."""
     inner = _plain(kind)
-    return max(1, int(inner.byte_width)) if types.is_fixed_size_binary(inner) else 16
+    if types.is_fixed_size_binary(inner):
+        return max(1, int(inner.byte_width))
+    means = [chunk.total_uncompressed_size // max(1, rows) for chunk, rows in chunks]
+    deltas = not _keeps_values(kind, chunks) and _is_bytes(inner)
+    # A value of a few bytes may stand for one as long as the one before it.
+    return max(16, _DELTA_BYTES if deltas else 0, *means) if means else 16
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
