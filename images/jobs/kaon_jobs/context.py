@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kaon.api.common import Cost
+from kaon.contract.budgets import Budgets
 from kaon_jobs.errors import Terminated
 from kaon_jobs.report import Reporter
 
@@ -34,6 +35,8 @@ class Context:
     """Scratch space of this attempt alone; gone with the pod."""
     attempt: str
     """Prefix of this attempt's files in the store."""
+    budgets: Budgets = field(default_factory=Budgets)
+    """How much it reads of what users give."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Set when SIGTERM has come."""
     start_time: str = field(default_factory=now)

@@ -19,6 +19,7 @@ from types import FrameType
 from pydantic import ValidationError
 
 from kaon.api.report import Result, StageError
+from kaon.contract.budgets import Budgets
 from kaon.contract.jobspec import (
     CONTRACT_VERSION,
     EXIT_TERMINATED,
@@ -71,7 +72,7 @@ def run(stage: str, spec_file: Path | None) -> int:
         # In a pod it lies in an emptyDir, which starts empty; the root is read-only.
         Path(os.environ["TMPDIR"]).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="kaon-", dir=base) as workdir:
-        context = Context(reporter, Path(workdir), attempt_id())
+        context = Context(reporter, Path(workdir), attempt_id(), job.budgets or Budgets())
         _listen(context)
         try:
             if not reporter.start(context.start_time):

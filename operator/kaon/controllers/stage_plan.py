@@ -239,6 +239,7 @@ class _Run:
                 secret=self.store.secret,
             ),
             work=self.inputs.work,
+            budgets=config.budgets,
         )
 
     def _cause(self, found_job: Object, said: ReportStatus, why: Object) -> tuple[str, str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kaon import __version__
+from kaon.contract.budgets import Budgets
 from kaon.controllers.base import Images, OperatorConfig
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -29,6 +31,12 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse.
     option("image-pull-secrets", "", "comma-separated Secret names", type=_csv)
     option("storage-uri", "", "the artifact store's folder, where a resource names none")
     option("storage-secret", "", "Secret, in the resource's namespace, with the store's options")
+    option(
+        "budgets",
+        "{}",
+        "JSON: how much stages read of what users give; what it leaves out is Kaon's own",
+        type=_budgets,
+    )
     option("cluster-domain", "cluster.local", "domain of the cluster's Services")
     option("retire-after-seconds", "90", "how long a replaced revision keeps running", type=float)
     option("namespaces", "", "comma-separated: only these, by a Role in each; empty: all, by a ClusterRole", type=_csv)
@@ -64,6 +72,7 @@ def operator_config(options: argparse.Namespace) -> OperatorConfig:
         storage_uri=options.storage_uri or None,
         storage_secret=options.storage_secret or None,
         cluster_domain=options.cluster_domain,
+        budgets=options.budgets,
         retire_after_seconds=options.retire_after_seconds,
     )
 
@@ -75,6 +84,19 @@ def lease_namespace(options: argparse.Namespace) -> str:
     if NAMESPACE_FILE.is_file():
         return NAMESPACE_FILE.read_text().strip()
     return options.namespaces[0] if options.namespaces else "default"
+
+
+def _budgets(text: str) -> Budgets | None:
+    try:
+        given = json.loads(text)
+        if not isinstance(given, dict):
+            raise ValueError("it is none")
+        unknown = sorted(set(given) - {field.alias for field in Budgets.model_fields.values()})
+        if unknown:
+            raise argparse.ArgumentTypeError(f"no budget is called {', '.join(unknown)}")
+        return Budgets.model_validate(given) if given else None
+    except (ValueError, TypeError) as error:
+        raise argparse.ArgumentTypeError(f"not a JSON object of whole numbers above 0: {error}") from error
 
 
 def _csv(text: str) -> tuple[str, ...]:

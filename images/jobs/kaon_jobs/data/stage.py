@@ -34,7 +34,7 @@ def run(job: JobSpec, work: DatasetWork, context: Context) -> Result:
     report = context.reporter
     report.progress("reading", 0)
     table, sources = read_sources(
-        work, context.workdir / "raw", lambda uri, share: report.progress("reading", 60 * share), job.budgets
+        work, context.workdir / "raw", lambda uri, share: report.progress("reading", 60 * share), context.budgets
     )
     with bounded_memory(partial(_out_of_memory, len(table))):
         report.progress("cleaning", 60, metrics={"rowsRead": len(table)})

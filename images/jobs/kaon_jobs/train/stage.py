@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
 from kaon.api.report import Result, TrainingResult
+from kaon.contract.budgets import Budgets
 from kaon.contract.jobspec import JobSpec, StoreAccess, TrainWork
 from kaon.contract.manifest import ModelCard, Signature, TensorSpec
 from kaon_jobs.artifact import publish
@@ -29,6 +30,7 @@ from kaon_jobs.predictions import predictions_file, write_predictions
 from kaon_jobs.store import open_store
 from kaon_jobs.train.base_model import BaseModel, check_length, fetch_base_model, load_config, load_model
 from kaon_jobs.train.checkpoints import Checkpoints
+from kaon_jobs.train.cost import check_cost
 from kaon_jobs.train.export import Parity, check_parity, export_onnx, write_tokenizer
 from kaon_jobs.train.folder import check_files
 from kaon_jobs.train.loop import Fitted, fit
@@ -66,11 +68,14 @@ def run(job: JobSpec, work: TrainWork, context: Context) -> Result:
         read_split(context.workdir / "dataset", split) for split in ("train", "validation", "test")
     )
     base = fetch_base_model(
-        work, context.workdir / "base", lambda done, total: report.progress("fetching", 4 * done / total)
+        work,
+        context.workdir / "base",
+        lambda done, total: report.progress("fetching", 4 * done / total),
+        context.budgets,
     )
 
     card = _card(work, labels)
-    tokenizer, model, coverage = prepare(base.directory, work, labels, [*train.inputs, *test.inputs])
+    tokenizer, model, coverage = prepare(base.directory, work, labels, [*train.inputs, *test.inputs], context.budgets)
     report.progress("rehearsing", 4)
     rehearse(model, tokenizer, train.inputs, recipe, card, context.workdir / "rehearsal", work.model.base)
     output = open_store(job.output.uri, job.output.secret)
@@ -127,7 +132,7 @@ def run(job: JobSpec, work: TrainWork, context: Context) -> Result:
 
 
 def prepare(
-    directory: Path, work: TrainWork, labels: list[str], texts: Sequence[str]
+    directory: Path, work: TrainWork, labels: list[str], texts: Sequence[str], budgets: Budgets | None = None
 ) -> tuple[PreTrainedTokenizerBase, PreTrainedModel, Coverage]:
     """The base model's tokenizer and model, held against each other, the recipe and the rows.
 
@@ -136,6 +141,7 @@ def prepare(
     """
     uri, recipe = work.model.base, work.recipe
     check_files(directory, uri)
+    check_cost(directory, uri, texts, len(labels), budgets or Budgets())
     config = load_config(directory, uri)
     tokenizer = load_tokenizer(directory, config, uri)
     coverage = measure_coverage(tokenizer, texts, directory, uri)

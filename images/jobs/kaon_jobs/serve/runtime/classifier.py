@@ -31,6 +31,17 @@ class Classifier:
         chunks = [texts[i : i + self.max_batch_size] for i in range(0, len(texts), self.max_batch_size)]
         return np.concatenate([self._run(chunk) for chunk in chunks])
 
+    def each(self, requests: "list[list[str]]") -> "list[np.ndarray | Exception]":
+        """Of each request the rows of its texts, or what its texts alone raise: a batch is of different clients."""
+        try:
+            rows = self.probabilities([text for texts in requests for text in texts])
+        except Exception as error:
+            if len(requests) == 1:
+                return [error]
+            return [answer for texts in requests for answer in self.each([texts])]
+        ends = np.cumsum([len(texts) for texts in requests])
+        return [rows[end - len(texts) : end] for texts, end in zip(requests, ends, strict=True)]
+
     def best(self, probabilities: "np.ndarray") -> list[str]:
         """The label of the largest probability in each row."""
         return [self.labels[index] for index in probabilities.argmax(axis=1)]
