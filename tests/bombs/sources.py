@@ -217,7 +217,7 @@ BOMBS: dict[str, tuple[Callable[[Path], str], str, str]] = {
     "gzip of gzip": (gzip_of_gzip, "SourceUnreadable", "is compressed twice"),
     "gzip of tar": (gzip_of_tar, "FormatUnknown", "is a tar archive"),
     "a repeated value of Parquet": (parquet_of_one_value, "SourceTooLarge", "limits.memory"),
-    "a page of Parquet": (parquet_of_a_large_page, "SourceTooLarge", "Write it with smaller row groups"),
+    "a page of Parquet": (parquet_of_a_large_page, "SourceTooLarge", "limits.memory"),
     "prefixes of Parquet": (parquet_of_prefixes, "SourceTooLarge", "limits.memory"),
     "wide bytes of Parquet": (parquet_of_wide_bytes, "SourceTooLarge", "limits.memory"),
     "rows of Parquet": (parquet_of_empty_rows, "SourceTooLarge", "has 100,000,000 rows"),

@@ -8,6 +8,8 @@ and what still takes too much memory ends in bounded_memory around this.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as types
 
-from kaon_jobs.budget import MEMORY_FIELD, raising
+from kaon_jobs.budget import raising
 from kaon_jobs.data.budget import too_large
 from kaon_jobs.data.rows import FileRows, shortened
 from kaon_jobs.errors import StageFailure
 
 _BATCH_ROWS = 8192
 _BATCH_BYTES = 64 * 1024**2
-_DELTA_BYTES = 256 * 1024
+_DELTA_BATCH_ROWS = 256
 _BUFFER_BYTES = 1024**2
 MAX_FOOTER_BYTES = 32 * 1024**2
 """It becomes ten times as much in memory."""
@@ -46,26 +48,11 @@ def read_parquet(rows: FileRows, path: Path) -> None:
         columns.check(uri, schema.names)
         for name in wanted:
             _check_type(uri, name, schema.field(name).type)
-        _check_declared(rows, metadata, wanted)
-        chunks = {name: list(_chunks(metadata, name)) for name in wanted}
-        repeated = [name for name in wanted if _keeps_values(schema.field(name).type, chunks[name])]
-        width = max(_width(schema.field(name).type, chunks[name]) for name in wanted)
-        batch_rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // width))
-        with pq.ParquetFile(
-            path,
-            metadata=metadata,
-            read_dictionary=repeated,
-            page_checksum_verification=True,
-            buffer_size=_BUFFER_BYTES,
-            pre_buffer=False,
-        ) as file:
-            known: dict[str, _Known] = {name: _Known() for name in wanted}
-            for batch in file.iter_batches(batch_size=batch_rows, columns=wanted, use_threads=False):
-                batch.validate(full=False)
-                texts = _values(batch[columns.text], known[columns.text])
-                labels = _values(batch[columns.label], known[columns.label])
-                for text, label in zip(texts, labels, strict=True):
-                    rows.add(text, label)
+        _check_rows(rows, metadata.num_rows)
+        repeated = [name for name in wanted if _is_bytes(_plain(schema.field(name).type))]
+        width = max(_width(schema.field(name).type) for name in wanted)
+        for group in range(metadata.num_row_groups):
+            _read_group(rows, _Group(path, metadata, group, wanted, width), repeated)
     except (StageFailure, MemoryError):
         raise
     except Exception as error:
@@ -100,39 +87,66 @@ def _check_footer(uri: str, path: Path) -> None:
         )
 
 
-def _check_declared(rows: FileRows, metadata: pq.FileMetaData, wanted: list[str]) -> None:
-    budget, uri = rows.budget, rows.uri
-    left = budget.budgets.rows - budget.rows
-    if metadata.num_rows > left:
+def _check_rows(rows: FileRows, count: int) -> None:
+    budget = rows.budget
+    if count > budget.budgets.rows - budget.rows:
         way_out = f"Name less data in spec.sources, {raising('rows')}"
-        what = f"has {metadata.num_rows:,} rows, with the files before it {metadata.num_rows + budget.rows:,}"
-        raise too_large(uri, what, f"{budget.budgets.rows:,}", way_out)
-    for name in wanted:
-        for group, (chunk, _) in enumerate(_chunks(metadata, name), start=1):
-            if chunk.total_uncompressed_size > budget.memory:
-                raise too_large(
-                    uri,
-                    f"has {chunk.total_uncompressed_size:,} bytes of {name!r} in its row group {group}, which are read "
-                    "into memory",
-                    f"{budget.memory:,}",
-                    f"Write it with smaller row groups, or raise {MEMORY_FIELD}",
-                )
+        what = f"has {count:,} rows, with the files before it {count + budget.rows:,}"
+        raise too_large(rows.uri, what, f"{budget.budgets.rows:,}", way_out)
 
 
-def _chunks(metadata: pq.FileMetaData, name: str) -> Iterator[tuple[pq.ColumnChunkMetaData, int]]:
-    """Of each row group the part of a column, and the rows of the group."""
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        for index in range(metadata.num_columns):
-            chunk = group.column(index)
-            if chunk.path_in_schema == name:
-                yield chunk, group.num_rows
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A row group of a file, and which columns are read of it."""
+
+    path: Path
+    metadata: pq.FileMetaData
+    number: int
+    wanted: list[str]
+    width: int
+    """Bytes of a value, at least."""
+
+    def batches(self, repeated: list[str], most_rows: int) -> Iterator[pa.RecordBatch]:
+        """Its rows. Columns named in `repeated` come as dictionaries, which hold each value once."""
+        # Of the metadata nothing deeper is asked: what is damaged there ends the process, and not by an exception.
+        group = self.metadata.row_group(self.number)
+        mean = group.total_byte_size // max(1, group.num_rows)
+        size = max(1, min(most_rows, _BATCH_BYTES // max(self.width, mean, 1)))
+        with pq.ParquetFile(
+            self.path,
+            metadata=self.metadata,
+            read_dictionary=repeated,
+            page_checksum_verification=True,
+            buffer_size=_BUFFER_BYTES,
+            pre_buffer=False,
+        ) as file:
+            for batch in file.iter_batches(size, row_groups=[self.number], columns=self.wanted, use_threads=False):
+                batch.validate(full=False)
+                yield batch
 
 
-def _keeps_values(kind: pa.DataType, chunks: list[tuple[pq.ColumnChunkMetaData, int]]) -> bool:
-    """Whether Arrow can keep a value that repeats once: not where each value is written by how it differs."""
-    deltas = any(encoding.startswith("DELTA_") for chunk, _ in chunks for encoding in chunk.encodings)
-    return _is_bytes(_plain(kind)) and not deltas
+def _read_group(rows: FileRows, group: _Group, repeated: list[str]) -> None:
+    before = rows.count
+    texts, labels = _Known(), _Known()
+
+    def add(batch: pa.RecordBatch, done: int) -> None:
+        """Adds the rows of a batch behind so many that were added already."""
+        values = zip(_values(batch[rows.columns.text], texts), _values(batch[rows.columns.label], labels), strict=True)
+        for text, label in islice(values, done, None):
+            rows.add(text, label)
+
+    try:
+        for batch in group.batches(repeated, _BATCH_ROWS):
+            add(batch, 0)
+    except (OSError, NotImplementedError) as error:
+        if "DictAccumulator" not in str(error):
+            raise
+        # Values that are written by how they differ from others cannot be kept once. In small batches they are read
+        # as they are, behind the rows that were read already.
+        done = rows.count - before
+        for batch in group.batches([], _DELTA_BATCH_ROWS):
+            add(batch, done)
+            done = max(0, done - len(batch))
 
 
 def _check_type(uri: str, name: str, kind: pa.DataType) -> None:
@@ -153,15 +167,10 @@ def _is_bytes(kind: pa.DataType) -> bool:
     return any(holds(kind) for holds in (*text, *raw))
 
 
-def _width(kind: pa.DataType, chunks: list[tuple[pq.ColumnChunkMetaData, int]]) -> int:
-    """Bytes of a value: what all have, where all have the same, or the mean of the row group with the largest."""
+def _width(kind: pa.DataType) -> int:
+    """Bytes of each value, where all have the same."""
     inner = _plain(kind)
-    if types.is_fixed_size_binary(inner):
-        return max(1, int(inner.byte_width))
-    means = [chunk.total_uncompressed_size // max(1, rows) for chunk, rows in chunks]
-    deltas = not _keeps_values(kind, chunks) and _is_bytes(inner)
-    # A value of a few bytes may stand for one as long as the one before it.
-    return max(16, _DELTA_BYTES if deltas else 0, *means) if means else 16
+    return int(inner.byte_width) if types.is_fixed_size_binary(inner) else 16
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
@@ -176,25 +185,25 @@ class _Known:
     """The values of the last dictionary of a column: batch after batch has the same one."""
 
     def __init__(self) -> None:
-        self.dictionary: pa.Array | None = None
-        self.values: list[Any] = []
+        self._dictionary: pa.Array | None = None
+        self._values: list[Any] = []
 
     def of(self, dictionary: pa.Array) -> list[Any]:
-        if self.dictionary is None or not _same(self.dictionary, dictionary):
-            self.dictionary, self.values = dictionary, _plain_values(dictionary)
-        return self.values
+        if self._dictionary is None or _place(self._dictionary) != _place(dictionary):
+            self._dictionary, self._values = dictionary, _plain_values(dictionary)
+        return self._values
 
 
-def _same(one: pa.Array, other: pa.Array) -> bool:
-    """Whether two arrays are the same bytes of memory."""
-    buffers = [[buffer and buffer.address for buffer in array.buffers()] for array in (one, other)]
-    return buffers[0] == buffers[1] and (one.offset, len(one)) == (other.offset, len(other))
+def _place(array: pa.Array) -> tuple[Any, ...]:
+    """Which bytes of memory an array is."""
+    return array.offset, len(array), *(buffer and buffer.address for buffer in array.buffers())
 
 
 def _values(column: pa.Array, known: _Known) -> Iterator[Any]:
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
     if types.is_dictionary(column.type):
+        # Rows that refer to one value share it in memory, too.
         values = known.of(column.dictionary)
         for index in column.indices.to_pylist():
             yield None if index is None else values[index]
