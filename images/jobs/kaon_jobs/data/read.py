@@ -132,10 +132,11 @@ def _dropping(rows: FileRows, rule: UnreadableRows) -> str:
 
 
 def _out_of_memory(rows: FileRows, limit: int) -> StageFailure:
+    at = f"behind its row {rows.count:,}" if rows.count else "at its first rows"
     return StageFailure(
         "SourceTooLarge",
-        f"{rows.uri} needs more memory than the pod's {limit:,} bytes behind its row {rows.count:,}. If the file is "
-        f"whole, raise {MEMORY_FIELD}, or write it with shorter rows, and Parquet with smaller row groups and pages.",
+        f"{rows.uri} needs more memory than the pod's {limit:,} bytes {at}. If the file is whole, raise "
+        f"{MEMORY_FIELD}, or write it with shorter rows, and Parquet with smaller row groups and pages.",
     )
 
 
