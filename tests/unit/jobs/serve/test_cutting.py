@@ -52,6 +52,12 @@ def bytes_of(pattern: str | None) -> Tokenizer:
     return trained(tokenizer, trainer)
 
 
+def with_tokens_of_spaces() -> Tokenizer:
+    tokenizer = bytes_of(None)
+    tokenizer.add_tokens(["  ", "   ", " " * 8, "\n\n", "lazy"])
+    return tokenizer
+
+
 def sentences() -> Tokenizer:
     tokenizer = Tokenizer(models.Unigram())
     spaces = normalizers.Replace(Regex(" {2,}"), " ")
@@ -81,6 +87,7 @@ MAKERS: dict[str, Callable[[], Tokenizer]] = {
     "Qwen 2": lambda: bytes_of(QWEN),
     "Unigram": sentences,
     "words": split_words,
+    "spaces": with_tokens_of_spaces,
 }
 TOKENIZERS = {name: make() for name, make in MAKERS.items()}
 
@@ -135,6 +142,7 @@ def test_a_megabyte_of_words_costs_as_little_as_its_beginning(name: str) -> None
         lambda one: setattr(one, "normalizer", normalizers.Replace(Regex("a (?=b)"), "c")),
         lambda one: setattr(one, "normalizer", normalizers.Replace(" ", "")),
         lambda one: one.add_tokens(["two words"]),
+        lambda one: one.add_tokens(["a\u3000b"]),
         lambda one: one.enable_truncation(max_length=MAX_LENGTH, direction="left"),
         lambda one: one.no_truncation(),
     ],

@@ -122,7 +122,7 @@ def reads_words_alone(tokenizer: Tokenizer) -> bool:
         all(map(_is_local, normalizers))
         and all(part["type"] in _SPLIT_FURTHER or _splits_at_spaces(part) for part in splitters)
         and any(map(_splits_at_spaces, splitters))
-        and not any(character.isspace() for token in parts["added_tokens"] for character in token["content"])
+        and not any(len(token["content"].split()) > 1 for token in parts["added_tokens"])
         and not parts["model"].get("dropout")
     )
 
