@@ -68,6 +68,8 @@ def _refused(one: Input, failure: StageFailure) -> tuple[str, str]:
         return WRONG, f"a message that cannot be written: {said!a}"
     if failure.retriable or failure.reason == "InternalError":
         return WRONG, f"retried: {said}"
+    if any(len(text) > 12 and text in failure.message for text, _ in one.rows):
+        return WRONG, f"a message that repeats a text: {said}"
     if one.name not in failure.message or not failure.message.endswith((".", "?")):
         return WRONG, f"without the file, or no whole sentence: {said}"
     if one.damage == "none" and not (failure.reason == "EncodingUnknown" and "encoding" not in one.changes):

@@ -176,3 +176,12 @@ it. The embedded store gives each namespace a key that opens its own folder.
   resources: [reports/status]
   verbs: [patch]
 {{- end }}
+
+{{/* Budgets as JSON. Helm reads whole numbers of a file as floats, which it would write as 1e+06. */}}
+{{- define "kaon.budgets" -}}
+{{- $budgets := dict }}
+{{- range $name, $value := . }}
+{{- $_ := set $budgets $name (int64 $value) }}
+{{- end }}
+{{- toJson $budgets }}
+{{- end }}

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaon.api.common import Cost
+from kaon.contract.budgets import Budgets
 from kaon_jobs.errors import Terminated
 from kaon_jobs.report import Reporter
 
@@ -43,6 +44,8 @@ class Context:
     """Of a Dataset, once they are copied."""
     base_model: BaseModel | None = None
     """Of a TrainingRun, once it is copied."""
+    budgets: Budgets = field(default_factory=Budgets)
+    """How much it reads of what users give."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Set when SIGTERM has come."""
     start_time: str = field(default_factory=now)

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from kaon.api.report import Result, StageError
 from kaon.api.text import told
 from kaon.contract.attestation import attest
+from kaon.contract.budgets import Budgets
 from kaon.contract.jobspec import (
     CONTRACT_VERSION,
     EXIT_TERMINATED,
@@ -75,7 +76,7 @@ def run(stage: str, spec_file: Path | None) -> int:
         # In a pod it lies in an emptyDir, which starts empty; the root is read-only.
         Path(os.environ["TMPDIR"]).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="kaon-", dir=base) as workdir:
-        context = Context(reporter, Path(workdir), attempt_id())
+        context = Context(reporter, Path(workdir), attempt_id(), job.budgets or Budgets())
         _listen(context)
         try:
             if not reporter.start(context.start_time):
@@ -101,8 +102,16 @@ def run(stage: str, spec_file: Path | None) -> int:
             if not isinstance(error, Exception) and not is_panic(error):
                 raise
             log.error("%s", traceback.format_exc())
-            message = f"{type(error).__name__}: {error}; the traceback is in the pod's log"
+            message = f"an error that Kaon does not expect: {_place(error)}; the traceback is in the pod's log"
             return _failed(reporter, StageFailure("InternalError", message, retriable=True))
+
+
+def _place(error: BaseException) -> str:
+    """The class and the place of an error. What it says may hold somebody's data: a label as the key of a KeyError."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "kaon_jobs" in frame.filename]
+    where = f" in {Path(own[-1].filename).name} line {own[-1].lineno}" if own else ""
+    return f"{type(error).__name__}{where}"
 
 
 def load_spec(stage: str, spec_file: Path | None) -> JobSpec:

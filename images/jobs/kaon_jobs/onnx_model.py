@@ -17,6 +17,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from kaon.contract.manifest import ModelCard
+from kaon_jobs.onnx_external import check_external_data
 
 onnxruntime.disable_telemetry_events()
 
@@ -37,6 +38,7 @@ class OnnxClassifier(ABC):
     def __init__(self, directory: Path, threads: int, *, model_file: str = MODEL_FILE) -> None:
         self.card = read_card(directory)
         self.labels = self.card.labels
+        check_external_data(directory / model_file)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

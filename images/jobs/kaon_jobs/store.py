@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -125,12 +126,17 @@ class Store:
         with self._errors("write", path):
             obstore.put(self._backend, self._key(path), source)
 
-    def entries(self, path: str = "") -> list[Entry]:
-        """Every object below a folder, sorted by path; empty when there is no such folder."""
+    def entries(self, path: str = "", *, most: int | None = None) -> list[Entry]:
+        """Every object below a folder, sorted by path; empty when there is no such folder.
+
+        Args:
+            most: no more than so many, whichever the store lists first.
+        """
         with self._errors("list", path):
             prefix = self._key(path)
             pages = obstore.list(self._backend, prefix or None, chunk_size=1000)
-            found = [Entry(_relative(item["path"], prefix), item["size"]) for page in pages for item in page]
+            items = islice((item for page in pages for item in page), most)
+            found = [Entry(_relative(item["path"], prefix), item["size"]) for item in items]
             for entry in found:
                 # A listing follows links.
                 self._confine(_join(prefix, entry.path), _join(path, entry.path))

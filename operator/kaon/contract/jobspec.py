@@ -15,6 +15,7 @@ from kaon.api.compressionjob import Budget, SearchLimits, Step, Target
 from kaon.api.dataset import Clean, DataSchema, Source, Split
 from kaon.api.trainingrun import BaseModelSource, CheckpointPolicy, Recipe
 from kaon.contract.address import address_of, artifact_uri
+from kaon.contract.budgets import Budgets
 
 CONTRACT_VERSION = 2
 EXIT_WRONG_INPUT = 64
@@ -157,6 +158,9 @@ class JobSpec(ApiModel):
         default=None, description="Role -> digest of what the declaration stands for; the pod finds them out."
     )
     work: Work
+    budgets: Budgets | None = Field(
+        default=None, description="How much is read of what users give; default: Kaon's own."
+    )
 
     @property
     def address(self) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from kaon.contract.budgets import Budgets
 from kaon.contract.trust import TrustDomains
 from kaon.resources.base import Child, Images, Key, Object, key_of
 from kaon.resources.podpolicy import PodPolicy
@@ -38,6 +39,8 @@ class OperatorConfig:
     storage_uri: str | None = None
     storage_secret: str | None = None
     cluster_domain: str = "cluster.local"
+    budgets: Budgets | None = None
+    """How much stages read of what users give; None: Kaon's own."""
     retire_after_seconds: float = 90.0
     """How long a replaced revision keeps running, so that every router has surely read its new configuration."""
     pods: PodPolicy = field(default_factory=PodPolicy)

@@ -307,6 +307,7 @@ class _Run:
             report=self.name,
             output=StoreAccess(uri=self.folder, secret=self.store.secret),
             work=self.inputs.work,
+            budgets=config.budgets,
         )
 
     def _cause(self, found_job: Object, said: ReportStatus, why: Object) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from kaon import __version__
 from kaon.api.types import DNS_LABEL
+from kaon.contract.budgets import Budgets
 from kaon.contract.trust import TrustDomains
 from kaon.controllers.base import Images, OperatorConfig
 from kaon.engine.podoptions import add_pod_options, pod_policy
@@ -37,6 +39,12 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse.
     option("trust-domains", "", "namespaces that share artifacts: NAME=NAMESPACE+NAMESPACE,…", type=_domains)
     option("root-key-secret", "kaon-root-key", "Secret, in the Lease's namespace, with the root key; made when absent")
     option("root-key-file", "", "file with the root key (64 hex digits), instead of the Secret")
+    option(
+        "budgets",
+        "{}",
+        "JSON: how much stages read of what users give; what it leaves out is Kaon's own",
+        type=_budgets,
+    )
     option("cluster-domain", "cluster.local", "domain of the cluster's Services")
     option("retire-after-seconds", "90", "how long a replaced revision keeps running", type=float)
     add_pod_options(option)
@@ -76,6 +84,7 @@ def operator_config(options: argparse.Namespace, root_key: bytes) -> OperatorCon
         storage_uri=options.storage_uri or None,
         storage_secret=options.storage_secret or None,
         cluster_domain=options.cluster_domain,
+        budgets=options.budgets,
         retire_after_seconds=options.retire_after_seconds,
         pods=pod_policy(options),
     )
@@ -113,6 +122,19 @@ def _policies(text: str) -> tuple[str, ...]:
     if unknown:
         raise argparse.ArgumentTypeError(f"no such policy: {', '.join(unknown)}; there are {', '.join(POLICIES)}")
     return names
+
+
+def _budgets(text: str) -> Budgets | None:
+    try:
+        given = json.loads(text)
+        if not isinstance(given, dict):
+            raise ValueError("it is none")
+        unknown = sorted(set(given) - {field.alias for field in Budgets.model_fields.values()})
+        if unknown:
+            raise argparse.ArgumentTypeError(f"no budget is called {', '.join(unknown)}")
+        return Budgets.model_validate(given) if given else None
+    except (ValueError, TypeError) as error:
+        raise argparse.ArgumentTypeError(f"not a JSON object of whole numbers above 0: {error}") from error
 
 
 def _csv(text: str) -> tuple[str, ...]:

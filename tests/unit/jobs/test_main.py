@@ -69,7 +69,7 @@ def test_wrong_input_ends_with_64_and_says_why(shop: Any, kaon_job: Start, tmp_p
     process = kaon_job(shop.job("datasets", work))
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 64
-    assert "LabelColumnMissing" in output and "it has text, label" in output
+    assert "LabelColumnMissing" in output and "no column 'kind' among the 2 in its first line" in output
     assert termination.read_text().startswith("LabelColumnMissing: ")
 
 
@@ -123,8 +123,8 @@ class PanicException(BaseException):
     ("error", "reason", "code"),
     [
         (MemoryError(), "OutOfMemory", 1),
-        (ZeroDivisionError("oh"), "InternalError", 1),
-        (PanicException("of a library in Rust"), "InternalError", 1),
+        (KeyError("a cell of somebody's data"), "InternalError", 1),
+        (PanicException("byte index 2 is not a char boundary of `a cell`"), "InternalError", 1),
         (StageFailure("SourceEmpty", "no rows"), "SourceEmpty", 64),
         (StageFailure("StoreUnreachable", "no answer", retriable=True), "StoreUnreachable", 1),
     ],
@@ -143,6 +143,7 @@ def test_every_end_has_its_exit_code(
     monkeypatch.setattr(main, "_listen", lambda context: None)
     assert main.run("dataset", None) == code
     assert termination.read_text().startswith(f"{reason}: ")
+    assert "a cell" not in termination.read_text()
 
 
 @pytest.mark.parametrize(("idle", "code"), [(0, 143), (10, 143), (11, 1)])

@@ -1,8 +1,15 @@
-"""Reads Parquet in batches of rows. Touches the file only."""
+"""Reads Parquet in batches of rows. Touches the file only.
+
+A file of kilobytes can stand for terabytes: a value is written once and referred to a billion times, and a page may say
+that it grows to any size. So what the file declares is held against the budget first, values that repeat are kept once,
+and what still takes too much memory ends in bounded_memory around this.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,65 +17,160 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as types
 
-from kaon_jobs.data.rows import Columns, FileRows
+from kaon_jobs.budget import raising
+from kaon_jobs.data.budget import too_large
+from kaon_jobs.data.rows import FileRows, shortened
 from kaon_jobs.errors import StageFailure
 
 _BATCH_ROWS = 8192
+_BATCH_BYTES = 64 * 1024**2
+_DELTA_BATCH_ROWS = 256
+_BUFFER_BYTES = 1024**2
+MAX_FOOTER_BYTES = 32 * 1024**2
+"""It becomes ten times as much in memory."""
+_TAIL_BYTES = 8
 
 
-def read_parquet(uri: str, path: Path, columns: Columns) -> FileRows:
-    """The rows of a file.
+def read_parquet(rows: FileRows, path: Path) -> None:
+    """Fills in the rows of a file.
 
     Raises:
-        StageFailure: the file is damaged, or one of the columns holds no text and no numbers.
+        StageFailure: the file is damaged or over budget, or one of the columns holds no text and no numbers.
+        MemoryError: it takes more memory than there is.
     """
-    rows = FileRows(uri, columns)
+    uri, columns = rows.uri, rows.columns
+    wanted = list(dict.fromkeys((columns.text, columns.label)))
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            schema = file.schema_arrow
-            columns.check(uri, schema.names)
-            for name in (columns.text, columns.label):
-                _check_type(uri, name, schema.field(name).type)
-            wanted = list(dict.fromkeys((columns.text, columns.label)))
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=wanted):
-                batch.validate(full=False)
-                for text, label in zip(_values(batch[columns.text]), _values(batch[columns.label]), strict=True):
-                    rows.add(text, label)
-            declared = file.metadata.num_rows
-    except StageFailure:
+        _check_footer(uri, path)
+        with pq.ParquetFile(path) as file:
+            schema, metadata = file.schema_arrow, file.metadata
+        rows.budget.check_columns(uri, metadata.num_columns)
+        columns.check(uri, schema.names)
+        for name in wanted:
+            _check_type(uri, name, schema.field(name).type)
+        _check_rows(rows, metadata.num_rows)
+        repeated = [name for name in wanted if _is_bytes(_plain(schema.field(name).type))]
+        width = max(_width(schema.field(name).type) for name in wanted)
+        for group in range(metadata.num_row_groups):
+            _read_group(rows, _Group(path, metadata, group, wanted, width), repeated)
+    except (StageFailure, MemoryError):
         raise
-    except MemoryError as error:
-        # A damaged length asks for more than any machine has.
-        raise StageFailure(
-            "SourceUnreadable",
-            f"{uri} cannot be read: one of its pages asks for more memory than there is. If the file is whole, write "
-            "it with smaller row groups, or raise spec.podTemplate.resources.limits.memory; else upload it again.",
-        ) from error
     except Exception as error:
-        # Arrow raises whatever its C++ finds in the bytes: it has no exception of its own for a damaged file.
-        what = str(error).split("\n", 1)[0].rstrip(".")
+        # Arrow raises whatever its C++ finds in the bytes: it has no exception of its own for a damaged file. What it
+        # says may hold bytes of the file, so that none of it is repeated.
+        where = f"its row {rows.count:,}" if rows.count else "its first row"
         raise StageFailure(
             "SourceUnreadable",
-            f"{uri} is no whole Parquet file ({what}). Write or upload the file again.",
+            f"{uri} is no whole Parquet file: {type(error).__name__} at or behind {where}. Write or upload it again.",
         ) from error
-    if rows.count != declared:
+    if rows.count != metadata.num_rows:
         raise StageFailure(
             "SourceUnreadable",
-            f"{uri} says that it has {declared:,} rows, and {rows.count:,} can be read. Write or upload it again.",
+            f"{uri} says that it has {metadata.num_rows:,} rows, and {rows.count:,} can be read. Write or upload it "
+            "again.",
         )
-    return rows
+
+
+def _check_footer(uri: str, path: Path) -> None:
+    """Refuses a description of the file that is itself too large, before it is read."""
+    with path.open("rb") as file:
+        if file.seek(0, 2) < _TAIL_BYTES:
+            return
+        file.seek(-_TAIL_BYTES, 2)
+        size = int.from_bytes(file.read(4), "little")
+    if MAX_FOOTER_BYTES < size < path.stat().st_size:
+        raise too_large(
+            uri,
+            f"has a footer of {size:,} bytes",
+            f"{MAX_FOOTER_BYTES:,}",
+            "Write it with larger row groups and fewer columns",
+        )
+
+
+def _check_rows(rows: FileRows, count: int) -> None:
+    budget = rows.budget
+    if count > budget.budgets.rows - budget.rows:
+        way_out = f"Name less data in spec.sources, {raising('rows')}"
+        what = f"has {count:,} rows, with the files before it {count + budget.rows:,}"
+        raise too_large(rows.uri, what, f"{budget.budgets.rows:,}", way_out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A row group of a file, and which columns are read of it."""
+
+    path: Path
+    metadata: pq.FileMetaData
+    number: int
+    wanted: list[str]
+    width: int
+    """Bytes of a value, at least."""
+
+    def batches(self, repeated: list[str], most_rows: int) -> Iterator[pa.RecordBatch]:
+        """Its rows. Columns named in `repeated` come as dictionaries, which hold each value once."""
+        # Of the metadata nothing deeper is asked: what is damaged there ends the process, and not by an exception.
+        group = self.metadata.row_group(self.number)
+        mean = group.total_byte_size // max(1, group.num_rows)
+        size = max(1, min(most_rows, _BATCH_BYTES // max(self.width, mean, 1)))
+        with pq.ParquetFile(
+            self.path,
+            metadata=self.metadata,
+            read_dictionary=repeated,
+            page_checksum_verification=True,
+            buffer_size=_BUFFER_BYTES,
+            pre_buffer=False,
+        ) as file:
+            for batch in file.iter_batches(size, row_groups=[self.number], columns=self.wanted, use_threads=False):
+                batch.validate(full=False)
+                yield batch
+
+
+def _read_group(rows: FileRows, group: _Group, repeated: list[str]) -> None:
+    before = rows.count
+    texts, labels = _Known(), _Known()
+
+    def add(batch: pa.RecordBatch, done: int) -> None:
+        """Adds the rows of a batch behind so many that were added already."""
+        values = zip(_values(batch[rows.columns.text], texts), _values(batch[rows.columns.label], labels), strict=True)
+        for text, label in islice(values, done, None):
+            rows.add(text, label)
+
+    try:
+        for batch in group.batches(repeated, _BATCH_ROWS):
+            add(batch, 0)
+    except (OSError, NotImplementedError) as error:
+        if "DictAccumulator" not in str(error):
+            raise
+        # Values that are written by how they differ from others cannot be kept once. In small batches they are read
+        # as they are, behind the rows that were read already.
+        done = rows.count - before
+        for batch in group.batches([], _DELTA_BATCH_ROWS):
+            add(batch, done)
+            done = max(0, done - len(batch))
 
 
 def _check_type(uri: str, name: str, kind: pa.DataType) -> None:
     inner = _plain(kind)
-    text = types.is_string, types.is_large_string, types.is_string_view
-    raw = types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary
     other = types.is_integer, types.is_floating, types.is_decimal, types.is_boolean, types.is_null
-    if not any(holds(inner) for holds in (*text, *raw, *other)):
+    if not (_is_bytes(inner) or types.is_fixed_size_binary(inner) or any(holds(inner) for holds in other)):
         raise StageFailure(
             "ColumnTypeUnsupported",
-            f"The column {name!r} of {uri} holds {kind}, expected text, numbers or booleans. Write it as text.",
+            f"The column {name!r} of {uri} holds {shortened(str(kind), 80)}, expected text, numbers or booleans. Write "
+            "it as text.",
         )
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    """Whether values of the type are texts or bytes of any length."""
+    text = types.is_string, types.is_large_string, types.is_string_view
+    raw = types.is_binary, types.is_large_binary, types.is_binary_view
+    return any(holds(kind) for holds in (*text, *raw))
+
+
+def _width(kind: pa.DataType) -> int:
+    """Bytes of each value, where all have the same."""
+    inner = _plain(kind)
+    return int(inner.byte_width) if types.is_fixed_size_binary(inner) else 16
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
@@ -79,15 +181,42 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _values(column: pa.Array) -> Iterator[Any]:
+class _Known:
+    """The values of the last dictionary of a column: batch after batch has the same one."""
+
+    def __init__(self) -> None:
+        self._dictionary: pa.Array | None = None
+        self._values: list[Any] = []
+
+    def of(self, dictionary: pa.Array) -> list[Any]:
+        if self._dictionary is None or _place(self._dictionary) != _place(dictionary):
+            self._dictionary, self._values = dictionary, _plain_values(dictionary)
+        return self._values
+
+
+def _place(array: pa.Array) -> tuple[Any, ...]:
+    """Which bytes of memory an array is."""
+    return array.offset, len(array), *(buffer and buffer.address for buffer in array.buffers())
+
+
+def _values(column: pa.Array, known: _Known) -> Iterator[Any]:
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
-    if types.is_dictionary(column.type) or types.is_run_end_encoded(column.type):
-        column = column.cast(_plain(column.type)) if types.is_dictionary(column.type) else column
+    if types.is_dictionary(column.type):
+        # Rows that refer to one value share it in memory, too.
+        values = known.of(column.dictionary)
+        for index in column.indices.to_pylist():
+            yield None if index is None else values[index]
+    else:
+        yield from _plain_values(column)
+
+
+def _plain_values(column: pa.Array) -> list[Any]:
     if types.is_string(column.type) or types.is_large_string(column.type):
         try:
             column.validate(full=True)
         except pa.ArrowInvalid:
             # Not all of it is UTF-8. As bytes each row is decoded, or refused, by itself.
             column = column.cast(pa.large_binary())
-    yield from column.to_pylist()
+    values: list[Any] = column.to_pylist()
+    return values

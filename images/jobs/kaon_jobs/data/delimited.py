@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 
-from kaon_jobs.data.rows import MAX_ROW_CHARACTERS, Columns, FileRows, shortened
+from kaon_jobs.data.budget import ReadingBudget
+from kaon_jobs.data.rows import MAX_ROW_CHARACTERS, MAX_ROW_VALUES, Columns, FileRows
 from kaon_jobs.data.values import BAD_BYTES
 from kaon_jobs.errors import StageFailure
 
 CANDIDATES = (",", "\t", ";", "|")
 _TRIED_ROWS = 100
+_LABELS = 10_000
+_LABEL_CHARACTERS = 1024
 _FIELD = re.compile('"(?:[^"]|"")*"')
 
 Lines = Callable[[], Iterable[str]]
@@ -63,26 +66,32 @@ class _Record:
     """A quotation mark was taken as text."""
     broken: bool = False
     """It spans lines and its quotation marks do not match."""
+    too_wide: bool = False
+    """It holds so many delimiters that its fields were not taken."""
 
 
-def read_delimited(uri: str, lines: Lines, columns: Columns, delimiter: str, usual: str) -> tuple[FileRows, str, str]:
-    """The rows of a file, its delimiter, and whether that was declared or detected.
+class _TooWide(csv.Error):
+    pass
+
+
+def read_delimited(rows: FileRows, lines: Lines, delimiter: str, usual: str) -> tuple[str, str]:
+    """Fills in the rows of a file. Returns its delimiter, and whether that was declared or detected.
 
     Args:
         delimiter: as in spec.delimiter.
         usual: the delimiter that the file's name stands for.
     """
+    uri, columns = rows.uri, rows.columns
     csv.field_size_limit(MAX_ROW_CHARACTERS)
-    layout = find_layout(uri, lines, columns, delimiter, usual)
+    layout = find_layout(uri, lines, columns, delimiter, usual, rows.budget)
     if layout is None:
-        return FileRows(uri, columns), usual, "detected"
+        return usual, "detected"
     _check_divided(uri, layout, columns)
     columns.check(uri, layout.header, header=True)
     text_at, label_at = layout.header.index(columns.text), layout.header.index(columns.label)
     width = len(layout.header)
     known = _labels_beyond_doubt(uri, lines, layout, label_at)
     expected = _Expected(width, label_at, known | set(columns.classes) if known else known)
-    rows = FileRows(uri, columns)
     widths: Counter[int] = Counter()
     for record in _records(uri, lines(), layout, expected):
         if record.open_quote and len(record.fields) == width and not expected.like(record.fields):
@@ -106,7 +115,7 @@ def read_delimited(uri: str, lines: Lines, columns: Columns, delimiter: str, usu
             "SourceUnreadable",
             f"{rows.told()} The header is divided by {name}, and no row is. Set spec.delimiter.",
         )
-    return rows, layout.delimiter, layout.delimiter_by
+    return layout.delimiter, layout.delimiter_by
 
 
 def _labels_beyond_doubt(uri: str, lines: Lines, layout: Layout, label_at: int) -> set[str]:
@@ -114,27 +123,33 @@ def _labels_beyond_doubt(uri: str, lines: Lines, layout: Layout, label_at: int) 
     if not any('"' in line for line in lines()):
         return set()
     width = len(layout.header)
-    return {
-        record.fields[label_at].strip()
-        for record in _records(uri, lines(), layout, _Expected(width, label_at))
-        if record.lines == 1 and len(record.fields) == width and not (record.open_quote or record.broken)
-    }
+    found: set[str] = set()
+    for record in _records(uri, lines(), layout, _Expected(width, label_at)):
+        if record.lines == 1 and len(record.fields) == width and not (record.open_quote or record.broken):
+            label = record.fields[label_at].strip()
+            if len(label) <= _LABEL_CHARACTERS:
+                found.add(label)
+        if len(found) > _LABELS:
+            # These are no classes, and tell nothing from a row.
+            return set()
+    return found
 
 
 def _check_divided(uri: str, layout: Layout, columns: Columns) -> None:
     """Refuses a header that no delimiter divides into the columns, where what to set depends on what the file is."""
-    first, header = layout.header[0], shortened(layout.delimiter.join(layout.header))
+    first = layout.header[0]
     if first.startswith(('{"', "[{", "[[")) and columns.text not in layout.header:
         raise StageFailure(
             "FormatUnknown",
-            f"{uri} is read as csv, and begins like JSON: {header}. Set spec.format to json or jsonl.",
+            f"{uri} is read as csv, and begins like JSON. Set spec.format to json or jsonl.",
         )
     if len(layout.header) == 1 and columns.text in first and columns.label in first:
         detected = layout.delimiter_by == "detected"
         which = "neither comma, tab, semicolon nor bar divides" if detected else f"{layout.delimiter!r} does not divide"
         raise StageFailure(
             "DelimiterUnknown",
-            f"The header of {uri} is {header!r}, and {which} it. Set spec.delimiter to what separates its columns.",
+            f"The first line of {uri} names both columns, and {which} it. Set spec.delimiter to what separates its "
+            "columns.",
         )
 
 
@@ -147,6 +162,8 @@ def _add(rows: FileRows, record: _Record, width: int, text_at: int, label_at: in
             record.line,
             "Mend these bytes, or set spec.encoding to the encoding that the file was written in.",
         )
+    elif record.too_wide:
+        rows.refuse(f"more than {MAX_ROW_VALUES:,} fields, the limit", record.line, "Check spec.delimiter.")
     elif record.broken:
         last = f" up to line {record.line + record.lines - 1}" if record.lines > 1 else ""
         rows.refuse(
@@ -177,13 +194,15 @@ def _way_out(record: _Record, width: int) -> str:
     return "Put fields that hold the delimiter in quotation marks."
 
 
-def find_layout(uri: str, lines: Lines, columns: Columns, declared: str, usual: str) -> Layout | None:
+def find_layout(
+    uri: str, lines: Lines, columns: Columns, declared: str, usual: str, budget: ReadingBudget
+) -> Layout | None:
     """The delimiter and the header; None when the file has no line with text.
 
     A delimiter is the one under which the header has both columns. When several are, the rows decide.
 
     Raises:
-        StageFailure: DelimiterUnknown.
+        StageFailure: DelimiterUnknown or SourceTooLarge.
     """
     named = {"auto": None, "tab": "\t"}.get(declared, declared)
     start, first = _first_line(lines())
@@ -196,7 +215,7 @@ def find_layout(uri: str, lines: Lines, columns: Columns, declared: str, usual: 
         start += 1
     marks = [named] if named else sorted(CANDIDATES, key=lambda mark: mark != usual)
     by = "declared" if declared != "auto" else "detected"
-    tried = [_layout(uri, lines(), start, mark, by) for mark in marks]
+    tried = [_layout(uri, lines(), start, mark, by, budget) for mark in marks]
     fitting = [one for one in tried if columns.text in one.header and columns.label in one.header]
     if len(fitting) < 2:
         return fitting[0] if fitting else max(tried, key=lambda one: len(one.header))
@@ -218,9 +237,10 @@ def _first_line(lines: Iterable[str]) -> tuple[int, str | None]:
     return 0, None
 
 
-def _layout(uri: str, lines: Iterable[str], skipped: int, delimiter: str, by: str) -> Layout:
+def _layout(uri: str, lines: Iterable[str], skipped: int, delimiter: str, by: str, budget: ReadingBudget) -> Layout:
     layout = Layout(delimiter, by, (), skipped, spaces=False)
     record = next(_records(uri, lines, layout, None))
+    budget.check_columns(uri, MAX_ROW_VALUES if record.too_wide else len(record.fields))
     spaces = sum(field.startswith(" ") for field in record.fields[1:]) == len(record.fields) - 1 > 0
     names = [field.strip() for field in record.fields]
     if spaces:
@@ -243,8 +263,15 @@ def _records(uri: str, lines: Iterable[str], layout: Layout, expected: _Expected
     taken: list[str] = []
 
     def feed() -> Iterator[str]:
+        nonlocal size, marks
         while (line := ahead.popleft() if ahead else next(source, None)) is not None:
             taken.append(line)
+            size += len(line)
+            marks += line.count(layout.delimiter)
+            if marks > MAX_ROW_VALUES:
+                raise _TooWide
+            if size > MAX_ROW_CHARACTERS:
+                raise csv.Error("the row is too long")
             yield line
 
     def fresh() -> Iterator[list[str]]:
@@ -252,18 +279,24 @@ def _records(uri: str, lines: Iterable[str], layout: Layout, expected: _Expected
 
     reader = fresh()
     number = layout.header_lines + 1
-    again = 0
+    again = size = marks = 0
     while True:
         taken.clear()
+        size = marks = 0
         fields: list[str] = []
-        failed = False
+        failed = too_wide = False
         try:
             fields = next(reader, fields)
-        except csv.Error:
-            failed = True
+        except csv.Error as error:
+            failed, too_wide = True, isinstance(error, _TooWide)
         if not taken:
             return
         alone = len(taken) == 1
+        if too_wide and alone:
+            reader = fresh()
+            yield _Record([], number, 1, bad_bytes=False, too_wide=True)
+            number += 1
+            continue
         swallowed = not alone and expected is not None and _swallowed(taken, layout.delimiter, expected, failed=failed)
         if failed or swallowed:
             # The reader has lost its place, or has to begin again in the second line.

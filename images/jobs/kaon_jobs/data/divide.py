@@ -13,6 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from kaon.api.dataset import Split
 from kaon_jobs.errors import StageFailure
 
+_NAMED = 5
+"""Classes that a message tells of."""
+
 Divided = dict[str, list[int]]
 """Split -> row indices, ascending."""
 
@@ -96,13 +99,15 @@ def draw(
     by_class: dict[str, list[int]] = defaultdict(list)
     for row in rows:
         by_class[labels[row]].append(row)
-    small = sorted((len(members), label) for label, members in by_class.items() if len(members) < needed)
+    small = sorted((len(members), members[0]) for members in by_class.values() if len(members) < needed)
     if small:
-        listed = ", ".join(f"{label!r} ({count})" for count, label in small[:10])
+        # A label that is no class yet is somebody's data: its row is named, and not the label.
+        listed = ", ".join(f"{place(first)} ({count})" for count, first in small[:_NAMED])
+        more = f" and {len(small) - _NAMED:,} more" if len(small) > _NAMED else ""
         raise StageFailure(
             "ClassTooSmall",
-            f"A stratified split needs at least {needed} rows of each class. Too few: {listed}; the first of these is "
-            f"{place(by_class[small[0][1]][0])}. "
+            f"A stratified split needs at least {needed} rows of each class. Classes with too few: {len(small):,}. The "
+            f"first row of each, and its number of rows: {listed}{more}. "
             "Add rows, leave these classes out, or set spec.split.stratify to false.",
         )
     drawn: list[int] = []

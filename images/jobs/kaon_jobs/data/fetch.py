@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from kaon.contract.jobspec import DatasetSource, DatasetWork
+from kaon_jobs.budget import ByteCount
 from kaon_jobs.context import Context
+from kaon_jobs.data.budget import ReadingBudget
 from kaon_jobs.errors import ObjectNotFound, StageFailure
 from kaon_jobs.store import Entry, folder_digest, open_store, safe_path, split_uri
 
@@ -26,10 +29,12 @@ def fetch_sources(work: DatasetWork, context: Context) -> list[FetchedSource]:
     Raises:
         StageFailure: SourceNotFound or SourceDigestMismatch.
     """
+    budget = ReadingBudget(context.budgets)
+    copied = budget.copying(context.workdir)
     found = []
     for index, source in enumerate(work.sources):
         context.reporter.progress("fetching", 20 * index / len(work.sources))
-        fetched = _fetch(source, context.workdir / "raw" / str(index))
+        fetched = _fetch(source, context.workdir / "raw" / str(index), budget, copied)
         if source.digest is not None and source.digest != fetched.digest:
             raise StageFailure(
                 "SourceDigestMismatch",
@@ -40,24 +45,30 @@ def fetch_sources(work: DatasetWork, context: Context) -> list[FetchedSource]:
     return found
 
 
-def _fetch(source: DatasetSource, scratch: Path) -> FetchedSource:
+def _fetch(source: DatasetSource, scratch: Path, budget: ReadingBudget, copied: ByteCount) -> FetchedSource:
     folder, name = split_uri(source.uri)
     parent = open_store(folder, source.secret)
     try:
-        sha256 = parent.download(name, scratch / safe_path(name))
+        sha256 = parent.download(name, scratch / safe_path(name), partial(copied.add, source.uri))
         return FetchedSource(((source.uri, scratch / safe_path(name)),), f"sha256:{sha256}")
     except ObjectNotFound:
         (scratch / safe_path(name)).unlink(missing_ok=True)
     store = parent.child(name)
     # Markers such as _SUCCESS and hidden files are not data.
-    entries = [] if source.uri.startswith("http") else [entry for entry in store.entries() if _is_data(entry)]
+    listed = [] if source.uri.startswith("http") else store.entries(most=budget.budgets.source_files + 1)
+    budget.check_files(source.uri, len(listed))
+    entries = [entry for entry in listed if _is_data(entry)]
     if not entries:
         raise StageFailure(
             "SourceNotFound",
             f"There is neither a file nor a folder with files at {source.uri}. Upload it, or correct the uri.",
         )
-    digests = {entry.path: store.download(entry.path, scratch / safe_path(entry.path)) for entry in entries}
+    copied.expect(source.uri, sum(entry.size for entry in entries))
     files = tuple((f"{store.uri}/{entry.path}", scratch / safe_path(entry.path)) for entry in entries)
+    digests = {
+        entry.path: store.download(entry.path, path, partial(copied.add, uri))
+        for entry, (uri, path) in zip(entries, files, strict=True)
+    }
     return FetchedSource(files, folder_digest(digests))
 
 

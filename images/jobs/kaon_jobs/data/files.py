@@ -15,6 +15,8 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from kaon_jobs.data.budget import ReadingBudget
+from kaon_jobs.data.xz import XZ_MEMORY_BYTES, XzReader
 from kaon_jobs.errors import StageFailure
 
 FORMATS = {
@@ -80,7 +82,7 @@ class DataFile:
     compression: str | None
 
 
-def identify(uri: str, path: Path, declared: str, *, in_folder: bool) -> DataFile:
+def identify(uri: str, path: Path, declared: str, budget: ReadingBudget, *, in_folder: bool) -> DataFile:
     """Says what a file is.
 
     Raises:
@@ -100,7 +102,7 @@ def identify(uri: str, path: Path, declared: str, *, in_folder: bool) -> DataFil
             )
         name = name.with_suffix("")
     if compression is not None:
-        with opened(path, compression) as file, reading(uri, compression):
+        with reading(uri, compression), opened(DataFile(uri, path, "", "", compression), budget) as file:
             head = file.read(4096)
         _check_foreign(uri, head, in_folder=in_folder)
         again = next((name for magic, name in _MAGIC[:4] if head.startswith(magic)), None)
@@ -160,6 +162,8 @@ def _check_foreign(uri: str, head: bytes, *, in_folder: bool) -> None:
             "FormatUnknown",
             f"{uri} is a web page. Check that the URI names the file itself and needs no login in a browser.",
         )
+    if what is None and head[257:262] == b"ustar":
+        what = "a tar archive"
     if what is not None:
         raise _foreign(uri, what, in_folder=in_folder)
 
@@ -183,21 +187,23 @@ def _head(path: Path) -> bytes:
 
 
 @contextmanager
-def opened(path: Path, compression: str | None) -> Iterator[BinaryIO]:
-    """The file's bytes without compression, as a stream."""
+def opened(file: DataFile, budget: ReadingBudget) -> Iterator[BinaryIO]:
+    """The file's bytes without compression, as a stream that ends with SourceTooLarge where they are too many."""
     stream: BinaryIO
-    if compression == "gzip":
+    path = file.path
+    if file.compression == "gzip":
         stream = gzip.open(path)  # type: ignore[assignment]  # noqa: SIM115
-    elif compression == "bzip2":
+    elif file.compression == "bzip2":
         stream = bz2.open(path)  # type: ignore[assignment]  # noqa: SIM115
-    elif compression == "xz":
-        stream = lzma.open(path)  # type: ignore[assignment]  # noqa: SIM115
-    elif compression == "zstd":
+    elif file.compression == "xz":
+        stream = io.BufferedReader(XzReader(path))
+    elif file.compression == "zstd":
+        # Its library refuses windows above 128 MiB.
         stream = io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"))
     else:
         stream = path.open("rb")
-    with stream:
-        yield stream
+    with stream if file.compression is None else budget.counted(file.uri, path, stream) as found:
+        yield found
 
 
 @contextmanager
@@ -208,11 +214,14 @@ def reading(uri: str, compression: str | None) -> Iterator[None]:
     except StageFailure:
         raise
     except (EOFError, zlib.error, lzma.LZMAError, pa.ArrowException, OSError, UnicodeError) as error:
-        what = str(error).split("\n", 1)[0].rstrip(".") or type(error).__name__
-        if isinstance(error, EOFError) or "Truncated compressed stream" in what:
+        # What a library says may hold bytes of the file, so that none of it is repeated.
+        if isinstance(error, EOFError) or "Truncated compressed stream" in str(error):
             message = f"{uri} is incomplete: its {compression} stream breaks off. Upload the whole file again."
+        elif compression == "xz" and "Memory usage limit" in str(error):
+            message = f"{uri} is compressed so that it takes more than {XZ_MEMORY_BYTES:,} bytes of memory to read, "
+            message += "the limit. Compress it again with `xz -9` or less."
         elif compression is not None:
-            message = f"{uri} is damaged: {compression} says {what!r}. Upload the file again."
+            message = f"{uri} is damaged: its {compression} stream cannot be read. Upload the file again."
         else:
-            message = f"{uri} is damaged or incomplete: {what}. Write or upload the file again."
+            message = f"{uri} is damaged or incomplete ({type(error).__name__}). Write or upload the file again."
         raise StageFailure("SourceUnreadable", message) from error

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
-from kaon_jobs.data.rows import MAX_ROW_CHARACTERS, Columns, FileRows, shortened
+from kaon_jobs.data.rows import MAX_ROW_CHARACTERS, MAX_ROW_VALUES, Columns, FileRows, named
 from kaon_jobs.data.values import BAD_BYTES
 from kaon_jobs.errors import StageFailure
 
@@ -18,21 +19,25 @@ _BUFFER_CHARACTERS = 1024 * 1024
 _BYTES_WAY_OUT = "Mend these bytes, or set spec.encoding to the encoding that the file was written in."
 _LINES_WAY_OUT = "Write each row as one JSON object on a line of its own, or all rows as one array of objects."
 _KINDS = {list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number", type(None): "null"}
+_TOO_MANY_VALUES = f"more than {MAX_ROW_VALUES:,} values, the limit"
+_VALUES_WAY_OUT = "Leave the values out of the row that spec.schema does not name."
 
 
 class _RepeatedKey(ValueError):
     pass
 
 
-def read_jsonl(uri: str, lines: Iterable[str], columns: Columns) -> FileRows:
-    """The rows of a file with one object a line."""
-    rows, there = FileRows(uri, columns), dict[str, None]()
-    decoder = _decoder(columns)
+def read_jsonl(rows: FileRows, lines: Iterable[str]) -> None:
+    """Fills in the rows of a file with one object a line."""
+    there: dict[str, None] = {}
+    decoder = _decoder(rows.columns)
     for number, line in enumerate(lines, start=1):
         if not line.strip(_WHITE):
             rows.noticed["blankLines"] += 1
         elif BAD_BYTES in line:
             rows.refuse("bytes that are no text in the file's encoding", number, _BYTES_WAY_OUT)
+        elif _has_too_many_values(line):
+            rows.refuse(_TOO_MANY_VALUES, number, _VALUES_WAY_OUT)
         else:
             try:
                 value = decoder.decode(line.rstrip("\r\n"))
@@ -40,19 +45,24 @@ def read_jsonl(uri: str, lines: Iterable[str], columns: Columns) -> FileRows:
                 rows.refuse(_cause(error), number, _LINES_WAY_OUT)
             else:
                 _add(rows, there, value, number)
-    return _checked(rows, there)
+    _check(rows, there)
 
 
-def read_array(uri: str, pieces: Iterable[str], columns: Columns) -> FileRows:
-    """The rows of a file that is one array of objects. Its text comes in pieces, and is never held as a whole.
+def read_array(rows: FileRows, pieces: Iterable[str]) -> None:
+    """Fills in the rows of a file that is one array of objects. Its text comes in pieces, never held as a whole.
 
     Raises:
         StageFailure: after broken JSON nothing says where the next row begins, so the file is refused.
     """
-    rows, there = FileRows(uri, columns), dict[str, None]()
-    for value, line in _elements(uri, pieces, _decoder(columns)):
+    there: dict[str, None] = {}
+    for value, line in _elements(rows.uri, pieces, _decoder(rows.columns)):
         _add(rows, there, value, line)
-    return _checked(rows, there)
+    _check(rows, there)
+
+
+def _has_too_many_values(text: str) -> bool:
+    """Whether JSON may hold more values than a row may. Only what is long is looked at."""
+    return len(text) > MAX_ROW_VALUES and sum(map(text.count, ",[{")) > MAX_ROW_VALUES
 
 
 def _add(rows: FileRows, there: dict[str, None], value: Any, line: int) -> None:
@@ -63,7 +73,7 @@ def _add(rows: FileRows, there: dict[str, None], value: Any, line: int) -> None:
     if rows.nested is None:
         rows.nested = next((key for key, inner in value.items() if _holds(inner, rows.columns)), None)
     if len(there) < 1000:
-        there.update(dict.fromkeys(value))
+        there.update(dict.fromkeys(key for key in islice(value, 1000) if len(key) <= 256))
     columns = rows.columns
     for name in (columns.text, columns.label):
         if name in value:
@@ -77,7 +87,7 @@ def _holds(inner: Any, columns: Columns) -> bool:
     return isinstance(first, dict) and (columns.text in first or columns.label in first)
 
 
-def _checked(rows: FileRows, there: dict[str, None]) -> FileRows:
+def _check(rows: FileRows, there: dict[str, None]) -> None:
     # Rows that could not be read may be the ones with the column.
     if rows.texts:
         names = rows.columns.text, rows.columns.label
@@ -87,10 +97,9 @@ def _checked(rows: FileRows, there: dict[str, None]) -> FileRows:
             raise StageFailure(
                 "TextColumnMissing" if missing == names[0] else "LabelColumnMissing",
                 f"{rows.uri} has rows without {missing!r} at their top: columns stand inside of "
-                f"{shortened(rows.nested)!r}. Write each row as {example}.",
+                f"{named(rows.nested) or 'another key'}. Write each row as {example}.",
             )
         rows.columns.check(rows.uri, list(there))
-    return rows
 
 
 def _decoder(columns: Columns) -> json.JSONDecoder:
@@ -133,7 +142,7 @@ def _elements(uri: str, pieces: Iterable[str], decoder: json.JSONDecoder) -> Ite
             text.leave_element()
             mark = text.next_character()
             if mark not in (",", "]"):
-                found = "the file ends" if mark is None else f"{mark!r} stands"
+                found = "the file ends" if mark is None else "another character stands"
                 raise _broken(text, f"After this row {found} where ',' or ']' must be.")
             text.skip(1)
             if mark == "]":
@@ -180,6 +189,8 @@ class _Buffer:
         """The value that begins here."""
         size = _BUFFER_CHARACTERS
         while True:
+            if size > _BUFFER_CHARACTERS and _has_too_many_values(self._text[self._at :]):
+                raise _broken(self, f"It holds {_TOO_MANY_VALUES}. {_VALUES_WAY_OUT}")
             try:
                 value, self._end = decoder.raw_decode(self._text, self._at)
             except (ValueError, RecursionError) as error:

@@ -10,10 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from kaon.api.dataset import UnreadableRows
+from kaon.contract.budgets import Budgets
 from kaon.contract.jobspec import DatasetSource, DatasetWork
+from kaon_jobs.budget import MEMORY_FIELD, bounded_memory
+from kaon_jobs.data.budget import ReadingBudget
 from kaon_jobs.data.columnar import read_parquet
 from kaon_jobs.data.delimited import read_delimited
 from kaon_jobs.data.encoding import Found, find_encoding, lines, pieces
@@ -43,14 +47,19 @@ class ReadSource:
 
 
 def read_sources(
-    work: DatasetWork, fetched: Sequence[FetchedSource], progress: Callable[[str, float], None]
+    work: DatasetWork,
+    fetched: Sequence[FetchedSource],
+    progress: Callable[[str, float], None],
+    budgets: Budgets | None = None,
 ) -> tuple[Table, list[ReadSource]]:
     """All rows of all sources, in order.
 
     Args:
         fetched: the files of each source, on this disk.
         progress: hears which source is read, and the share (0 to 1) of sources done.
+        budgets: how much is read at most; default: Kaon's own.
     """
+    budget = ReadingBudget(budgets or Budgets())
     columns = Columns(work.columns.features[0].name, work.columns.label.name, work.columns.label.classes)
     if columns.text == columns.label:
         raise StageFailure(
@@ -59,7 +68,9 @@ def read_sources(
     table, found = Table(), []
     for index, (source, there) in enumerate(zip(work.sources, fetched, strict=True)):
         progress(source.uri, index / len(work.sources))
-        found.append(_read_source(work, source, there.digest, there.files, columns, table))
+        found.append(_read_source(work, source, there.digest, there.files, columns, table, budget))
+        for _, path in there.files:
+            path.unlink()
     _check_unreadable(found, len(table), work.clean.unreadable_rows)
     changed = one_spelling(table.labels, columns.classes)
     if changed:
@@ -74,6 +85,7 @@ def _read_source(
     files: Sequence[tuple[str, Path]],
     columns: Columns,
     table: Table,
+    budget: ReadingBudget,
 ) -> ReadSource:
     before, unreadable = len(table), 0
     examples: list[str] = []
@@ -81,8 +93,10 @@ def _read_source(
     noticed: Counter[str] = Counter()
     in_folder = files[0][0] != source.uri
     for uri, path in files:
-        file = identify(uri, path, work.format, in_folder=in_folder)
-        rows, how = read_file(file, columns, work.encoding, work.delimiter)
+        rows = FileRows(uri, columns, budget)
+        with bounded_memory(partial(_out_of_memory, rows)):
+            file = identify(uri, path, work.format, budget, in_folder=in_folder)
+            how = read_file(file, rows, work.encoding, work.delimiter)
         if rows.unreadable and work.clean.unreadable_rows.action == "fail":
             raise StageFailure("SourceUnreadable", f"{rows.told()}{_dropping(rows, work.clean.unreadable_rows)}")
         readings[how] = None
@@ -113,30 +127,41 @@ def _dropping(rows: FileRows, rule: UnreadableRows) -> str:
     return f" Or set spec.clean.unreadableRows.action to drop{bound}: they are left out and counted then."
 
 
-def read_file(file: DataFile, columns: Columns, encoding: str, delimiter: str) -> tuple[FileRows, Reading]:
-    """The rows of one file, and how it was read."""
+def _out_of_memory(rows: FileRows, limit: int) -> StageFailure:
+    at = f"behind its row {rows.count:,}" if rows.count else "at its first rows"
+    return StageFailure(
+        "SourceTooLarge",
+        f"{rows.uri} needs more memory than the pod's {limit:,} bytes {at}. If the file is whole, raise "
+        f"{MEMORY_FIELD}, or write it with shorter rows, and Parquet with smaller row groups and pages.",
+    )
+
+
+def read_file(file: DataFile, rows: FileRows, encoding: str, delimiter: str) -> Reading:
+    """Fills in the rows of one file. Returns how it was read."""
     if file.format == "parquet":
-        return read_parquet(file.uri, file.path, columns), Reading("parquet", file.format_by)
+        read_parquet(rows, file.path)
+        return Reading("parquet", file.format_by)
+    columns = rows.columns
     with reading(file.uri, file.compression):
-        with opened(file.path, file.compression) as stream:
+        with opened(file, rows.budget) as stream:
             found = find_encoding(file.uri, stream, encoding, (columns.text, columns.label))
         by: str | None = None
         mark: str | None = None
         if file.format == "jsonl":
-            with closing(_lines(file, found)) as text:
-                rows = read_jsonl(file.uri, text, columns)
+            with closing(_lines(file, found, rows.budget)) as text:
+                read_jsonl(rows, text)
         elif file.format == "json":
-            with opened(file.path, file.compression) as stream:
-                rows = read_array(file.uri, pieces(stream, found), columns)
+            with opened(file, rows.budget) as stream:
+                read_array(rows, pieces(stream, found))
         else:
             usual = "\t" if file.format == "tsv" else ","
-            rows, mark, by = read_delimited(file.uri, lambda: _lines(file, found), columns, delimiter, usual)
+            mark, by = read_delimited(rows, lambda: _lines(file, found, rows.budget), delimiter, usual)
     format_name = "csv" if file.format == "tsv" else file.format
-    return rows, Reading(format_name, file.format_by, file.compression, found.name, found.by, mark, by)
+    return Reading(format_name, file.format_by, file.compression, found.name, found.by, mark, by)
 
 
-def _lines(file: DataFile, encoding: Found) -> Generator[str, None, None]:
-    with opened(file.path, file.compression) as stream:
+def _lines(file: DataFile, encoding: Found, budget: ReadingBudget) -> Generator[str, None, None]:
+    with opened(file, budget) as stream:
         yield from lines(file.uri, stream, encoding)
 
 

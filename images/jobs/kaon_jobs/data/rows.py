@@ -5,18 +5,26 @@ Every row remembers its file and number, so that a message can name it. An unrea
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from kaon_jobs.budget import helm_value
+from kaon_jobs.data.budget import ReadingBudget
 from kaon_jobs.data.values import NotText, as_text, repaired
 from kaon_jobs.errors import StageFailure
 
 EXAMPLES = 5
 """Unreadable rows of a file that are named."""
-MAX_ROW_CHARACTERS = 64 * 1024 * 1024
+MAX_ROW_CHARACTERS = 16 * 1024 * 1024
 """A row must fit into memory several times over."""
+MAX_ROW_VALUES = 1_000_000
+"""Values or fields of a row: each costs a hundred bytes of memory, however short it is."""
+
+
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(slots=True)
@@ -59,12 +67,23 @@ class Columns:
                 raise StageFailure(
                     "ColumnRepeated", f"{uri} has {count} columns of the name {name!r}. Rename or remove all but one."
                 )
+            if not count and header:
+                # A file without a header has a row there, which no message repeats.
+                alike = next((at for at, other in enumerate(there, start=1) if _plain(other) == _plain(name)), None)
+                near = f", and column {alike} differs from it only in case, spaces or signs" if alike else ""
+                raise StageFailure(
+                    reason,
+                    f"{uri} has no column {name!r} among the {len(there):,} in its first line{near}. Set {where} to "
+                    "the name of one of them. Is the first line the header?",
+                )
             if not count:
                 have = ", ".join(shortened(column) for column in there[:30]) or "none"
-                way_out = " Is the first line the header?" if header else ""
-                raise StageFailure(
-                    reason, f"{uri} has no column {name!r}; it has {have}. Set {where} to one of them.{way_out}"
-                )
+                raise StageFailure(reason, f"{uri} has no column {name!r}; it has {have}. Set {where} to one of them.")
+
+
+def _plain(name: str) -> str:
+    """A name without what people write now one way and now another."""
+    return "".join(filter(str.isalnum, name.casefold()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +135,7 @@ class FileRows:
 
     uri: str
     columns: Columns
+    budget: ReadingBudget = field(default_factory=ReadingBudget)
     texts: list[str | None] = field(default_factory=list)
     labels: list[str | None] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
@@ -140,6 +160,12 @@ class FileRows:
         except NotText as error:
             self.refuse(f"the column {name!r} holds {error}", line, f"Give {name!r} one text or number in each row.")
             return
+        for name, value in ((self.columns.text, text_text), (self.columns.label, label_text)):
+            if value is not None and len(value) > (most := self.budget.budgets.cell_characters):
+                way_out = f"Cut it, or have an administrator raise the Helm value {helm_value('cell_characters')}."
+                cause = f"the column {name!r} holds {len(value):,} characters, and {most:,} is the limit"
+                self.refuse(cause, line, way_out)
+                return
         if text_text is not None and (whole := repaired(text_text)) != text_text:
             text_text = whole
             self.noticed["repaired"] += 1
@@ -148,6 +174,7 @@ class FileRows:
             self.refuse(f"the column {name!r} holds half of a surrogate pair, which is no character", line, way_out)
             return
         self.count += 1
+        self.budget.row(self.uri, self.count, text_text, label_text)
         self.texts.append(text_text)
         self.labels.append(label_text)
         self.numbers.append(self.count)
@@ -155,6 +182,7 @@ class FileRows:
     def refuse(self, cause: str, line: int | None, way_out: str = "") -> None:
         """The next row cannot be read."""
         self.count += 1
+        self.budget.row(self.uri, self.count, None, None)
         self.unreadable += 1
         if len(self.examples) < EXAMPLES:
             self.examples.append(Unreadable(self.count, line, cause, way_out))
@@ -180,3 +208,8 @@ def shortened(text: str, length: int = 40) -> str:
     """A text as part of a message: of bounded length, with U+FFFD for what cannot be printed."""
     whole = text if len(text) <= length else f"{text[:length]}…"
     return "".join(character if character.isprintable() else "\ufffd" for character in whole)
+
+
+def named(key: str) -> str:
+    """A key as part of a message, where it is a plain word; else empty, since it may be anybody's data."""
+    return repr(key) if len(key) <= 40 and _WORD.fullmatch(key) else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from kaon.api.dataset import DataQuality, Rows
 from kaon.api.report import DatasetResult, Result
 from kaon.contract.jobspec import DatasetWork, JobSpec
 from kaon_jobs.artifact import publish
+from kaon_jobs.budget import MEMORY_FIELD, bounded_memory
 from kaon_jobs.content import with_content
 from kaon_jobs.context import Context, now
 from kaon_jobs.data.card import Found, card_json, report_html
@@ -35,23 +37,26 @@ def run(job: JobSpec, work: DatasetWork, context: Context) -> Result:
     report = context.reporter
     fetched = context.sources or fetch_sources(work, context)
     report.progress("reading", 20)
-    table, sources = read_sources(work, fetched, lambda uri, share: report.progress("reading", 20 + 40 * share))
-    report.progress("cleaning", 60, metrics={"rowsRead": len(table)})
-    cleaned = clean(table, work.clean)
-    check_left(table, cleaned)
-    with explaining(table, cleaned):
-        divided = _divide(table, cleaned, work)
-        classes = learn_classes(table, divided, work.columns.label.classes)
-    quality = _quality(table, sources, cleaned, divided, classes)
+    table, sources = read_sources(
+        work, fetched, lambda uri, share: report.progress("reading", 20 + 40 * share), context.budgets
+    )
+    with bounded_memory(partial(_out_of_memory, len(table))):
+        report.progress("cleaning", 60, metrics={"rowsRead": len(table)})
+        cleaned = clean(table, work.clean)
+        check_left(table, cleaned)
+        with explaining(table, cleaned):
+            divided = _divide(table, cleaned, work)
+            classes = learn_classes(table, divided, work.columns.label.classes)
+        quality = _quality(table, sources, cleaned, divided, classes)
 
-    report.progress("writing", 80, metrics={"rows": len(cleaned.kept)})
-    out = context.workdir / "dataset"
-    out.mkdir()
-    for split in SPLITS:
-        _write_split(out / split_file(split), table, divided[split], classes)
-    found = Found(work.task, table, sources, cleaned, divided, classes, quality, work.split.seed)
-    (out / "card.json").write_bytes(card_json(found))
-    (out / "report.html").write_text(report_html(found), encoding="utf-8")
+        report.progress("writing", 80, metrics={"rows": len(cleaned.kept)})
+        out = context.workdir / "dataset"
+        out.mkdir()
+        for split in SPLITS:
+            _write_split(out / split_file(split), table, divided[split], classes)
+        found = Found(work.task, table, sources, cleaned, divided, classes, quality, work.split.seed)
+        (out / "card.json").write_bytes(card_json(found))
+        (out / "report.html").write_text(report_html(found), encoding="utf-8")
 
     report.progress("publishing", 90)
     result = Result(
@@ -63,6 +68,14 @@ def run(job: JobSpec, work: DatasetWork, context: Context) -> Result:
         ),
     )
     return publish(job, out, kind="dataset", attempt=context.attempt, result=result)
+
+
+def _out_of_memory(rows: int, limit: int) -> StageFailure:
+    return StageFailure(
+        "SourceTooLarge",
+        f"{rows:,} rows were read, and to clean and divide them takes more than the pod's {limit:,} bytes of memory. "
+        f"Raise {MEMORY_FIELD}, or name less data in spec.sources.",
+    )
 
 
 def _divide(table: Table, cleaned: Cleaned, work: DatasetWork) -> Divided:
@@ -102,19 +115,19 @@ def learn_classes(table: Table, divided: Divided, given: list[str]) -> list[str]
         table.labels[row] or "" for rows in divided.values() for row in rows if table.labels[row] not in known
     )
     if strange:
-        listed = ", ".join(
-            f"{label!r} ({count} row{'s' if count > 1 else ''})" for label, count in strange.most_common(10)
-        )
+        # A label that is no class is somebody's data: its row is named, and not the label.
         first = min(row for rows in divided.values() for row in rows if table.labels[row] not in known)
-        where = "spec.schema.label.classes has only" if given else "the training rows have only"
+        count = strange.total()
+        rows = "1 row has" if count == 1 else f"{count:,} rows have"
+        where = "not in spec.schema.label.classes" if given else "on no training row"
         raise StageFailure(
             "UnknownClass",
-            f"{listed} cannot be learnt: {where} {', '.join(classes[:20])}. The first is {table.place(first)}. Add the "
-            "class, or remove these rows.",
+            f"{rows} a label that is {where} (different labels: {len(strange):,}). The first is {table.place(first)}. "
+            "Add the class, or remove these rows.",
         )
     if len(classes) < 2:
         raise StageFailure(
-            "TooFewClasses", f"There is only the class {classes[0]!r} to predict. A classifier needs at least two."
+            "TooFewClasses", "All rows have one and the same label. A classifier needs at least two classes."
         )
     if len(classes) > MAX_CLASSES or max(map(len, classes)) > MAX_CLASS_LENGTH:
         raise StageFailure(

@@ -45,7 +45,7 @@ def as_text(value: Any) -> str | None:
     if isinstance(value, float | Decimal) and not math.isfinite(value):
         if math.isnan(value):
             return None
-        raise NotText(f"{value}, expected a finite number or text")
+        raise NotText("an infinite number, expected a finite one or text")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, Decimal):

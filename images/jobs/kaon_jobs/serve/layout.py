@@ -15,6 +15,7 @@ from typing import Any
 from kaon.contract.jobspec import FetchWork
 from kaon.contract.manifest import ModelCard
 from kaon_jobs.errors import StageFailure
+from kaon_jobs.onnx_external import check_external_data
 
 GOLDEN = "golden.json"
 VERSION = "1"
@@ -122,12 +123,14 @@ def _weights(work: FetchWork, card: ModelCard, files: Path, folder: Path) -> Non
     for name in card.serving_files:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.move(files / name, folder / name)
+    model = _one(card, ".onnx")
+    check_external_data(folder / model)
     settings = {
         "labels": card.labels,
         "maxSequenceLength": card.max_sequence_length,
         "maxBatchSize": work.max_batch_size,
         "threads": work.threads,
-        "model": _one(card, ".onnx"),
+        "model": model,
         "tokenizer": _one(card, "tokenizer.json"),
     }
     (folder / "serving.json").write_text(json.dumps(settings), encoding="utf-8")

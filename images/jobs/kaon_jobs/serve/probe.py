@@ -29,6 +29,10 @@ class NotYet(Exception):
 class Refused(NotYet):
     """The server answers with an error: it is not ready, or cannot take this text."""
 
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
 
 class Mismatch(Exception):
     """The server answers, and wrongly; asking again changes nothing."""
@@ -61,8 +65,11 @@ def golden(file: Path) -> int:
             _compare(which, example, recorded)
         except Refused as reason:
             length = len(example["text"])
+            # What the server says may repeat the text, which is somebody's data.
+            print(reason, file=sys.stderr)
             raise Mismatch(
-                f"{which}, a text of {length} characters, gets an error while others are answered: {reason}"
+                f"{which}, a text of {length} characters, gets status {reason.status} while others are answered. The "
+                "server's log says why"
             ) from reason
     return total
 
@@ -109,7 +116,7 @@ def _fetch(request: urllib.request.Request) -> Any:
             return json.load(response)
     except urllib.error.HTTPError as error:
         told = error.read(500).decode(errors="replace")
-        raise Refused(f"{request.full_url}: {error} {told}".strip()) from error
+        raise Refused(f"{request.full_url}: {error} {told}".strip(), error.code) from error
     except (OSError, ValueError) as error:
         raise NotYet(f"{request.full_url}: {error}") from error
 

@@ -18,7 +18,9 @@ import torch
 from torch.nn.modules.module import register_module_module_registration_hook
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
+from kaon_jobs.budget import MEMORY_FIELD
 from kaon_jobs.errors import StageFailure
+from kaon_jobs.machine import memory_limit
 from kaon_jobs.positions import longest_input, ordinary_token
 from kaon_jobs.train.folder import MAX_WEIGHT_BYTES, WEIGHTS_FILE, too_large, weight_sizes
 from kaon_jobs.train.recipe_fields import set_dropout
@@ -74,7 +76,7 @@ def load_model(
         own.id2label = dict(enumerate(labels))
         own.label2id = {label: index for index, label in enumerate(labels)}
         own.problem_type = "single_label_classification"
-    _check_size(own, directory, uri)
+    check_size(own, directory, uri)
     with refusing(refusal):
         model, found = AutoModelForSequenceClassification.from_pretrained(
             directory,
@@ -110,8 +112,12 @@ def check_length(model: PreTrainedModel, wanted: int, uri: str) -> None:
         )
 
 
-def _check_size(config: Any, directory: Path, uri: str) -> None:
-    """Refuses what config.json describes by its size, before any memory is asked for it."""
+def check_size(config: Any, directory: Path, uri: str) -> None:
+    """Refuses what config.json describes by its size, before any memory is asked for it.
+
+    Raises:
+        StageFailure: ModelWeightsMismatch, ModelUnreadable or ModelTooLarge.
+    """
     held = weight_sizes(directory)
     layers = getattr(config, "num_hidden_layers", 0)
     if isinstance(layers, int) and layers > len(held):
@@ -129,6 +135,21 @@ def _check_size(config: Any, directory: Path, uri: str) -> None:
             uri,
             f"by config.json it has {sum(sizes.values()):,} bytes of float32 weights, where {WEIGHTS_FILE} holds "
             f"{sum(held.values()):,}",
+        )
+    _check_memory(sum({id(one): one.numel() for one in described.parameters()}.values()), uri)
+
+
+def _check_memory(parameters: int, uri: str) -> None:
+    """Refuses a model whose training has no room in this pod: it would be ended, and started again."""
+    # On a processor each parameter has a weight, a gradient and two means of the optimizer; a GPU has its own memory.
+    each = 4 if torch.cuda.is_available() else 16
+    limit = memory_limit()
+    if parameters * each > limit:
+        raise StageFailure(
+            "ModelTooLarge",
+            f"The model at {uri} has {parameters:,} parameters, and to train them takes at least {parameters * each:,} "
+            f"bytes of memory; the pod's limit is {limit:,}. Raise {MEMORY_FIELD}, or use a smaller base model in "
+            "spec.model.base.",
         )
 
 

@@ -9,6 +9,7 @@ from kaon.contract.jobspec import TrainWork
 from kaon_jobs.context import Context
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.store import folder_digest, open_store, safe_path
+from kaon_jobs.train.budget import check_listing, copying
 from kaon_jobs.train.folder import check_names
 
 _UNUSED = (".bin", ".h5", ".msgpack", ".onnx", ".ot", ".pt", ".pth", ".gguf", ".tflite", ".md")
@@ -33,16 +34,18 @@ def fetch_base_model(work: TrainWork, context: Context) -> BaseModel:
     """
     target = context.workdir / "base"
     store = open_store(work.model.base, work.model_secret)
-    entries = store.entries()
+    limits = context.budgets
+    entries = store.entries(most=limits.model_files + 1)
+    check_listing(entries, store.uri, limits)
     check_names(entries, store.uri)
     pinned = work.model.digest
     wanted = [entry for entry in entries if pinned is not None or not entry.path.endswith(_UNUSED)]
-    total, done, digests = sum(entry.size for entry in wanted), 0, {}
+    copied, total, digests = copying(limits, target), sum(entry.size for entry in wanted), {}
+    copied.expect(store.uri, total)
 
     def seen(length: int) -> None:
-        nonlocal done
-        done += length
-        context.reporter.progress("fetching", 4 * done / total)
+        copied.add(store.uri, length)
+        context.reporter.progress("fetching", 4 * copied.done / total)
 
     for entry in wanted:
         digests[entry.path] = store.download(entry.path, target / safe_path(entry.path), seen)

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.store import Entry
+from kaon_jobs.train.budget import MAX_HEADER_BYTES, check_values
 from kaon_jobs.train.refusing import first_line
 
 CONFIG_FILE = "config.json"
@@ -120,6 +121,8 @@ def check_files(directory: Path, uri: str) -> dict[str, Any]:
             f"vocab.txt at {uri} begins with a byte-order mark, which becomes part of its first token. Save it as "
             "UTF-8 without a byte-order mark"
         )
+    for path in sorted((*directory.glob("*.json"), *directory.glob("*.txt"))):
+        check_values(path, uri)
     for path in sorted(directory.glob("*.json")):
         read_json(path, uri)
     config = read_json(directory / CONFIG_FILE, uri)
@@ -225,6 +228,14 @@ def _weight_files(directory: Path, uri: str) -> list[str]:
 
 
 def _check_weights(path: Path, uri: str) -> None:
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if MAX_HEADER_BYTES < header < path.stat().st_size:
+        raise StageFailure(
+            "ModelTooLarge",
+            f"{path.name} at {uri} has a header of {header:,} bytes, and {MAX_HEADER_BYTES:,} is the limit. Save the "
+            "model again with save_pretrained().",
+        )
     try:
         with safe_open(path, framework="pt") as weights:
             if not list(weights.keys()):

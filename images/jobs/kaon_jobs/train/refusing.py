@@ -26,7 +26,12 @@ def refusing(refusal: Callable[[str], StageFailure]) -> Iterator[None]:
 
 
 def first_line(error: BaseException, limit: int = 400) -> str:
-    """The first line of what an error says, without the stop at its end; its class where that says nothing."""
+    """The first line of what an error says, without the stop at its end; its class where that says nothing.
+
+    A panic of Rust code repeats the text in which it happened, which is somebody's data: nothing of it is told.
+    """
+    if is_panic(error):
+        return "the library's own code fails (a panic)"
     text = " ".join(str(error).strip().split("\n", 1)[0].split())[:limit].rstrip(" .:")
     named = type(error).__name__
     return text if len(text) > 12 else f"{named} {text}".strip()

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
 from kaon.api.report import Result, TrainingResult
+from kaon.contract.budgets import Budgets
 from kaon.contract.jobspec import JobSpec, TrainWork
 from kaon.contract.manifest import ModelCard, Signature, TensorSpec
 from kaon_jobs.artifact import publish
@@ -30,6 +31,7 @@ from kaon_jobs.predictions import predictions_file, write_predictions
 from kaon_jobs.store import open_store
 from kaon_jobs.train.base_model import check_length, load_config, load_model
 from kaon_jobs.train.checkpoints import Checkpoints
+from kaon_jobs.train.cost import check_cost
 from kaon_jobs.train.export import Parity, check_parity, export_onnx, write_tokenizer
 from kaon_jobs.train.fetch import BaseModel, fetch_base_model
 from kaon_jobs.train.folder import check_files
@@ -71,7 +73,7 @@ def run(job: JobSpec, work: TrainWork, context: Context) -> Result:
     base = context.base_model or fetch_base_model(work, context)
 
     card = _card(work, labels)
-    tokenizer, model, coverage = prepare(base.directory, work, labels, [*train.inputs, *test.inputs])
+    tokenizer, model, coverage = prepare(base.directory, work, labels, [*train.inputs, *test.inputs], context.budgets)
     report.progress("rehearsing", 4)
     rehearse(model, tokenizer, train.inputs, recipe, card, context.workdir / "rehearsal", work.model.base)
     output = open_store(job.artifact.uri, job.artifact.secret)
@@ -127,7 +129,7 @@ def run(job: JobSpec, work: TrainWork, context: Context) -> Result:
 
 
 def prepare(
-    directory: Path, work: TrainWork, labels: list[str], texts: Sequence[str]
+    directory: Path, work: TrainWork, labels: list[str], texts: Sequence[str], budgets: Budgets | None = None
 ) -> tuple[PreTrainedTokenizerBase, PreTrainedModel, Coverage]:
     """The base model's tokenizer and model, held against each other, the recipe and the rows.
 
@@ -136,6 +138,7 @@ def prepare(
     """
     uri, recipe = work.model.base, work.recipe
     check_files(directory, uri)
+    check_cost(directory, uri, texts, len(labels), budgets or Budgets())
     config = load_config(directory, uri)
     tokenizer = load_tokenizer(directory, config, uri)
     coverage = measure_coverage(tokenizer, texts, directory, uri)

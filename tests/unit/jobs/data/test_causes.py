@@ -68,8 +68,8 @@ def test_equal_texts_are_the_cause_under_every_setting(make: Any, tmp_path: Path
 def test_what_cleaning_took_is_told_behind_another_cause(make: Any, tmp_path: Path) -> None:
     write(tmp_path / "x.csv", [*ROWS, "text 1,b", "rare,c"])
     message = refused(make, "x.csv").message
-    assert message.startswith("A stratified split needs at least 3 rows of each class. Too few: 'c' (1); the first")
-    assert "x.csv row 26. Add rows" in message
+    assert message.startswith("A stratified split needs at least 3 rows of each class. Classes with too few: 1.")
+    assert "x.csv row 26 (1). Add rows" in message
     assert message.endswith("row 25); these were left out.")
 
 

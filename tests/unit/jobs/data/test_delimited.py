@@ -195,12 +195,17 @@ def test_a_wanted_column_that_occurs_twice_is_refused_and_another_is_told(read: 
 @pytest.mark.parametrize(
     ("content", "reason", "message"),
     [
-        ("words,label\na,b\n", "TextColumnMissing", "no column 'text'; it has words, label. Set spec.schema.features"),
-        ("text,kind\na,b\n", "LabelColumnMissing", "no column 'label'; it has text, kind. Set spec.schema.label"),
-        ("words;label\na;b\n", "TextColumnMissing", "it has words, label"),
+        (
+            "words,label\na,b\n",
+            "TextColumnMissing",
+            "'text' among the 2 in its first line. Set spec.schema.features",
+        ),
+        ("text,kind\na,b\n", "LabelColumnMissing", "'label' among the 2 in its first line. Set spec.schema.label"),
+        ("words;label\na;b\n", "TextColumnMissing", "'text' among the 2 in its first line"),
+        ("Te xt,label\na,b\n", "TextColumnMissing", "first line, and column 1 differs from it only in case, spaces or"),
     ],
 )
-def test_a_missing_column_is_refused_with_the_columns_there_are(
+def test_a_missing_column_is_refused_with_the_number_of_columns_there_are(
     read: Any, tmp_path: Path, content: str, reason: str, message: str
 ) -> None:
     (tmp_path / "x.csv").write_text(content)
@@ -209,10 +214,9 @@ def test_a_missing_column_is_refused_with_the_columns_there_are(
     assert caught.value.reason == reason
 
 
-@pytest.mark.parametrize("name", ["x.csv", "x.json", "x.jsonl"])
+@pytest.mark.parametrize("name", ["x.json", "x.jsonl"])
 def test_names_that_cannot_be_written_do_not_get_into_a_message(read: Any, tmp_path: Path, name: str) -> None:
-    content = "te\xfft,lab\x1bel\nä,b\n" if name == "x.csv" else '[{"t\\udc00": "a"}]'
-    (tmp_path / name).write_bytes(content.encode("latin-1"))
+    (tmp_path / name).write_text('[{"t\\udc00": "a"}]')
     with pytest.raises(StageFailure, match=r"no column 'text'; it has te?\ufffd") as caught:
         read(name, encoding="utf-8")
     assert caught.value.message.isprintable()
@@ -228,7 +232,7 @@ def test_a_header_with_another_delimiter_than_the_rows_is_told(read: Any, tmp_pa
 def test_a_declared_delimiter_holds(read: Any, tmp_path: Path, delimiter: str) -> None:
     (tmp_path / "x.csv").write_text("text\tlabel\na, b\tx\n")
     assert read("x.csv", delimiter=delimiter)[0].texts == ["a, b"]
-    with pytest.raises(StageFailure, match="is 'text\ufffdlabel', and ';' does not divide it"):
+    with pytest.raises(StageFailure, match="names both columns, and ';' does not divide it"):
         read("x.csv", delimiter=";")
 
 

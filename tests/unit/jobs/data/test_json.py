@@ -25,7 +25,10 @@ DROP = {"unreadableRows": {"action": "drop", "max": 0.5}}
         ('{"text": "a", "text": "b", "label": "x"}', "the key 'text' stands in it more than once"),
         ('{"text": ["a"], "label": "x"}', "the column 'text' holds a list, expected text"),
         ('{"text": {"a": 1}, "label": "x"}', "the column 'text' holds an object, expected text"),
-        ('{"text": "a", "label": Infinity}', "the column 'label' holds inf, expected a finite number or text"),
+        (
+            '{"text": "a", "label": Infinity}',
+            "the column 'label' holds an infinite number, expected a finite one or text",
+        ),
         ('{"text": "a", "label": "\\ud83d"}', "the column 'label' holds half of a surrogate pair"),
         ('{"text": "a\\u0000b", "label": "x"}', "the column 'text' holds text with the character U+0000"),
         (f'{{"text": {"9" * 5000}, "label": "x"}}', "a number of thousands of digits"),
@@ -96,7 +99,7 @@ def test_json_lines_under_the_name_of_json_are_read(read: Any, tmp_path: Path) -
         (f"[{GOOD},\n {GOOD}", r"from row 2 \(line 2\) on\. After this row the file ends where ',' or '\]' must be"),
         (f"[{GOOD},\n {GOOD[:-4]}", r"from row 2 \(line 2\) on\. The file ends within this row: it is incomplete"),
         (f"[{GOOD},\n {{broken: 1}}", r"row 2 \(line 2\) on\. Line 2 is not JSON"),
-        (f"[{GOOD}\n {GOOD}]", r"row 1 \(line 2\) on\. After this row '\{' stands where"),
+        (f"[{GOOD}\n {GOOD}]", r"row 1 \(line 2\) on\. After this row another character stands where"),
         (f"[{GOOD}]\n[{GOOD}]", "More text follows after the end of the array"),
         (
             f"[{GOOD},\n ]",

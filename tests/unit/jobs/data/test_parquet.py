@@ -88,6 +88,19 @@ def test_column_names_with_dots_are_names(read: Any, tmp_path: Path) -> None:
     assert read("x.parquet", schema=schema)[0].texts == ["x"]
 
 
+@pytest.mark.parametrize("encoding", ["PLAIN", "DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
+def test_each_encoding_and_any_number_of_row_groups_gives_the_same_rows(
+    read: Any, tmp_path: Path, encoding: str
+) -> None:
+    texts = [None if number % 7 == 0 else f"text {number % 1000}" for number in range(20_000)]
+    labels = [f"label {number % 3}" for number in range(20_000)]
+    table = pa.table({"text": texts, "label": labels})
+    options = {"use_dictionary": False, "column_encoding": {"text": encoding, "label": "PLAIN"}}
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=9000, **options)
+    found, _ = read("x.parquet")
+    assert found.texts == texts and found.labels == labels
+
+
 @pytest.mark.parametrize("damage", ["cut", "footer", "pages", "none"])
 def test_a_damaged_file_is_refused_and_not_retried(read: Any, tmp_path: Path, damage: str) -> None:
     path = tmp_path / "x.parquet"
@@ -106,6 +119,6 @@ def test_a_damaged_file_is_refused_and_not_retried(read: Any, tmp_path: Path, da
     with pytest.raises(StageFailure) as caught:
         read("x.parquet")
     assert (caught.value.reason, caught.value.retriable) == ("SourceUnreadable", False)
-    told = "is no Parquet, though its name says so" if damage == "none" else "is no whole Parquet file ("
+    told = "is no Parquet, though its name says so" if damage == "none" else "is no whole Parquet file: "
     assert f"x.parquet {told}" in caught.value.message
     assert "UTF-8" not in caught.value.message

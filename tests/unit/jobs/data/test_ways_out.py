@@ -106,7 +106,7 @@ def test_a_header_that_nothing_usual_divides_asks_for_the_delimiter(again: Make,
 
 def test_a_declared_delimiter_that_divides_nothing_is_named(again: Make) -> None:
     failure = refusal(again, table("text,label"), delimiter=";")
-    assert "is 'text,label', and ';' does not divide it. Set spec.delimiter" in failure.message
+    assert "names both columns, and ';' does not divide it. Set spec.delimiter" in failure.message
 
 
 @pytest.mark.parametrize("format_name", ["json", "jsonl"])
@@ -196,12 +196,12 @@ def test_quotation_marks_with_spaces_around_them_are_no_part_of_a_value(again: M
 def test_a_total_below_the_rows_is_named_as_the_row_of_a_class_that_is_too_small(again: Make) -> None:
     failure = refusal(again, table("text,label") + "Total,24\n")
     assert failure.reason == "ClassTooSmall"
-    assert "Too few: '24' (1); the first of these is file:///" in failure.message
-    assert "x.csv row 25. Add rows" in failure.message
+    assert "Classes with too few: 1. The first row of each, and its number of rows: file:///" in failure.message
+    assert "x.csv row 25 (1). Add rows" in failure.message
 
 
 def test_a_class_that_was_not_given_is_named_with_its_first_row(again: Make) -> None:
     schema = {"features": [{"name": "text"}], "label": {"name": "label", "classes": ["neg", "pos"]}}
     failure = refusal(again, table("text,label") + "one,Pos\ntwo,Pos\nthree,Pos\n", schema=schema)
-    assert "'Pos' (3 rows) cannot be learnt" in failure.message
+    assert "3 rows have a label that is not in spec.schema.label.classes (different labels: 1)." in failure.message
     assert "x.csv row 25. Add the class" in failure.message

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 
 from kaon.contract.jobspec import SPEC_VARIABLE
@@ -147,3 +148,21 @@ def test_fetching_needs_none_of_the_training_libraries() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     heavy = {"torch", "transformers", "onnx", "pyarrow", "sklearn", "numpy", "onnxruntime"}
     assert heavy.isdisjoint(done.stdout.split())
+
+
+def test_a_model_that_reads_a_file_outside_of_its_folder_is_never_laid_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Path, said: list[str]
+) -> None:
+    def outside(model: onnx.ModelProto) -> None:
+        table = model.graph.initializer[0]
+        table.ClearField("raw_data")
+        table.data_location = onnx.TensorProto.EXTERNAL
+        entry = table.external_data.add()
+        entry.key, entry.value = "location", "../../../../etc/hostname"
+
+    source = tiny.publish(tmp_path / "artifact", change=outside)
+    assert fetch(monkeypatch, source, target, "triton") == 64
+    assert said[0].startswith(
+        "ModelDataOutside: model.onnx reads its weights from '../../../../etc/hostname', which lies"
+    )
+    assert not (target / "golden.json").exists()

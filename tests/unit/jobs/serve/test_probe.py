@@ -137,8 +137,10 @@ def test_a_text_that_alone_gets_an_error_stops_the_server(
     monkeypatch.setattr(server, "by_text", {long: [(500, {"error": "index 514 is out of bounds"})]}, raising=False)
     assert probe.main(["golden"]) == 1
     message = (files / "termination-log").read_text()
-    assert message.startswith("GoldenMismatch: recorded answer 1 of 3, a text of 7000 characters, gets an error")
-    assert "index 514 is out of bounds" in message and stopped == [(1, signal.SIGTERM)]
+    assert message.startswith("GoldenMismatch: recorded answer 1 of 3, a text of 7000 characters, ")
+    assert "gets status 500 while others are answered. The server's log says why" in message and stopped == [
+        (1, signal.SIGTERM)
+    ]
 
 
 def test_an_empty_text_is_asked_like_any_other(

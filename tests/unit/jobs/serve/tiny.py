@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +84,17 @@ def card(folder: Path, *, golden: bool = True) -> ModelCard:
     )
 
 
-def publish(root: Path, *, golden: bool = True) -> InputArtifact:
-    """An artifact as a training run leaves it."""
+def publish(
+    root: Path, *, golden: bool = True, change: Callable[[onnx.ModelProto], None] | None = None
+) -> InputArtifact:
+    """An artifact as a training run leaves it; `change` makes another model of its own."""
     store = root / ("1" * 64)
     write_model(store / "attempt-1")
+    own = card(store / "attempt-1", golden=golden)
+    if change is not None:
+        model = onnx.load(store / "attempt-1" / "model.onnx")
+        change(model)
+        (store / "attempt-1" / "model.onnx").write_bytes(model.SerializeToString())
     files = [
         ArtifactFile(
             path=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), size_bytes=path.stat().st_size
@@ -99,7 +107,7 @@ def publish(root: Path, *, golden: bool = True) -> InputArtifact:
         attempt="attempt-1",
         files=files,
         provenance=PROVENANCE,
-        model=card(store / "attempt-1", golden=golden),
+        model=own,
         result=Result(start_time=MOMENT, completion_time=MOMENT),
     )
     data = canonical_json(manifest.wire())

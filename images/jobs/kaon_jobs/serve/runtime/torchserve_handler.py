@@ -4,6 +4,7 @@ TorchServe batches and schedules; this file turns a batch of requests into one c
 """
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from classifier import Classifier
 PURPOSE_HEADER = "x-kaon-request"
 """Set by the router, never by a client: `ready` and `metadata` are answered here, TorchServe has no such paths."""
 PLATFORM = "onnxruntime_onnx"
+FAILED = "The model fails on these texts. Send others."
+
+log = logging.getLogger(__name__)
 
 
 class Handler:
@@ -23,10 +27,10 @@ class Handler:
         self._classifier = Classifier(Path(context.system_properties["model_dir"]))
 
     def handle(self, data: list, context: Any) -> list:
-        """One answer for each request of the batch; a request that cannot be read gets status 400 and says why."""
+        """One answer for each request of the batch. A request that cannot be read gets status 400 and says why, and one
+        that the model fails on 500; the others are answered."""
         answers: list = [None] * len(data)
-        texts: list[str] = []
-        accepted: list[tuple[int, v2.Inference, int]] = []
+        accepted: list[tuple[int, v2.Inference]] = []
         for index, item in enumerate(data):
             purpose = context.get_request_header(index, PURPOSE_HEADER)
             if purpose is not None:
@@ -39,15 +43,16 @@ class Handler:
                 context.set_response_status(code=400, phrase="Bad Request", idx=index)
                 answers[index] = json.dumps({"error": str(refusal)})
                 continue
-            accepted.append((index, inference, len(texts)))
-            texts.extend(inference.texts)
-        if texts:
-            probabilities = self._classifier.probabilities(texts)
-            labels = self._classifier.best(probabilities)
-            for index, inference, start in accepted:
-                own = slice(start, start + len(inference.texts))
-                body = v2.answer(context.model_name, inference, labels[own], probabilities[own].tolist())
-                answers[index] = json.dumps(body)
+            accepted.append((index, inference))
+        found = self._classifier.each([inference.texts for _, inference in accepted]) if accepted else []
+        for (index, inference), rows in zip(accepted, found, strict=True):
+            if isinstance(rows, Exception):
+                log.error("the model fails on a request: %s", type(rows).__name__)
+                context.set_response_status(code=500, phrase="Internal Server Error", idx=index)
+                answers[index] = json.dumps({"error": FAILED})
+                continue
+            body = v2.answer(context.model_name, inference, self._classifier.best(rows), rows.tolist())
+            answers[index] = json.dumps(body)
         for index in range(len(data)):
             context.set_response_content_type(index, "application/json")
         return answers

@@ -9,6 +9,8 @@ import numpy as np
 import triton_python_backend_utils as pb
 from classifier import Classifier
 
+FAILED = "The model fails on these texts. Send others."
+
 
 class TritonPythonModel:
     """The class that the python backend looks for."""
@@ -18,28 +20,30 @@ class TritonPythonModel:
         self._classifier = Classifier(Path(args["model_repository"]) / args["model_version"])
 
     def execute(self, requests: list) -> list:
-        """Answer the requests of one dynamic batch; a request that cannot be read gets its own error."""
+        """Answer the requests of one dynamic batch; a request that cannot be read, or that the model fails on, gets its
+        own error."""
         answers: list = [None] * len(requests)
-        texts: list[str] = []
-        spans: list[tuple[int, int, int]] = []
+        texts: list[list[str]] = []
+        places: list[int] = []
         for index, request in enumerate(requests):
             try:
                 own = [_text(value) for value in pb.get_input_tensor_by_name(request, "text").as_numpy().reshape(-1)]
             except UnicodeDecodeError as error:
-                answers[index] = _refusal(f"input 'text' is not UTF-8: {error}")
+                message = f"input 'text' is not UTF-8: byte {error.start + 1} of a text. Send it in UTF-8."
+                answers[index] = _error(message, pb.TritonError.INVALID_ARG)
                 continue
-            spans.append((index, len(texts), len(texts) + len(own)))
-            texts.extend(own)
-        if texts:
-            probabilities = self._classifier.probabilities(texts)
-            labels = np.array(self._classifier.best(probabilities), dtype=np.object_).reshape(-1, 1)
-            for index, start, end in spans:
-                answers[index] = pb.InferenceResponse(
-                    output_tensors=[
-                        pb.Tensor("label", labels[start:end]),
-                        pb.Tensor("probabilities", probabilities[start:end]),
-                    ]
-                )
+            places.append(index)
+            texts.append(own)
+        found = self._classifier.each(texts) if texts else []
+        for index, rows in zip(places, found, strict=True):
+            if isinstance(rows, Exception):
+                pb.Logger.log_error(f"the model fails on a request: {type(rows).__name__}")
+                answers[index] = _error(FAILED, pb.TritonError.INTERNAL)
+                continue
+            labels = np.array(self._classifier.best(rows), dtype=np.object_).reshape(-1, 1)
+            answers[index] = pb.InferenceResponse(
+                output_tensors=[pb.Tensor("label", labels), pb.Tensor("probabilities", rows)]
+            )
         return answers
 
 
@@ -47,5 +51,5 @@ def _text(value: "bytes | str") -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)
 
 
-def _refusal(message: str) -> "pb.InferenceResponse":
-    return pb.InferenceResponse(output_tensors=[], error=pb.TritonError(message, pb.TritonError.INVALID_ARG))
+def _error(message: str, code: int) -> "pb.InferenceResponse":
+    return pb.InferenceResponse(output_tensors=[], error=pb.TritonError(message, code))

@@ -33,6 +33,11 @@ UNSUPPORTED = {
 BINARY = {"binary_data", "binary_data_output"}
 
 
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)', re.DOTALL)
+"""A string of JSON, or the beginning of one at the end of the text."""
+_NO_BRACKET = re.compile(r"[^\[\]{}]+")
+
+
 class Refusal(Exception):
     """The request is wrong; the message says how. Answered with status 400."""
 
@@ -63,6 +68,8 @@ def parse(body: bytes | bytearray, max_batch_size: int) -> Inference:
     Raises:
         Refusal: the body is no V2 request for one input `text` of datatype BYTES and shape [n, 1].
     """
+    if not isinstance(body, bytes | bytearray | memoryview):
+        raise Refusal("The body is not sent as JSON. Send a JSON object as application/json.")
     request = decode(bytes(body))
     if not isinstance(request, dict):
         raise Refusal(f"The body is {_found(request)}, expected an object with the field inputs.")
@@ -129,6 +136,7 @@ def decode(body: bytes) -> Any:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Refusal(f"The body is not UTF-8: byte {error.start + 1}. Send it in UTF-8.") from error
+    _check_size(text)
     try:
         value = json.loads(
             text, object_pairs_hook=_fields, parse_int=_number, parse_float=_number, parse_constant=_constant
@@ -140,6 +148,23 @@ def decode(body: bytes) -> Any:
         raise Refusal(f"The body nests deeper than {MAX_DEPTH} levels. Send it flat.") from error
     _check_bounds(value)
     return value
+
+
+def _check_size(text: str) -> None:
+    """Refuses by its brackets and commas what holds far too many values or nests too deep, before it becomes objects: a
+    body of megabytes would take gigabytes, or the reader's whole stack, and its neighbours of the batch with it."""
+    outside = _STRING.sub("", text) if len(text) > MAX_DEPTH else ""
+    opened = outside.count("[") + outside.count("{")
+    # Each value that is no first one has a comma before it, and each that has values a bracket.
+    if opened + outside.count(",") > 2 * MAX_VALUES:
+        raise Refusal(f"The body holds more than {MAX_VALUES} values. Send fewer texts in one request.")
+    if opened <= MAX_DEPTH:
+        return
+    depth = 0
+    for mark in _NO_BRACKET.sub("", outside):
+        depth += 1 if mark in "[{" else -1
+        if depth > 4 * MAX_DEPTH:
+            raise Refusal(f"The body nests deeper than {MAX_DEPTH} levels. Send it flat.")
 
 
 def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

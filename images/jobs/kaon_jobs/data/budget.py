@@ -1,0 +1,143 @@
+"""What the sources of one Dataset may take: bytes, files, rows, memory. Counted while they are read."""
+
+from __future__ import annotations
+
+import io
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from kaon.contract.budgets import Budgets
+from kaon_jobs.budget import MEMORY_FIELD, ByteCount, raising
+from kaon_jobs.errors import StageFailure
+from kaon_jobs.machine import memory_limit, memory_used
+
+RATIO_FROM_BYTES = 256 * 1024**2
+"""Bytes after decompression below which no ratio is too large."""
+_ROW_BYTES = 700
+"""Of memory for each row beside its text: its places in the lists and tables of reading, cleaning and dividing."""
+_TEXT_COPIES = 5
+"""A text as it was read, in the form in which it is compared, and in the tables that are written, as measured."""
+_MEMORY_SHARE = 0.9
+_BUFFER_BYTES = 1024 * 1024
+
+
+def too_large(uri: str, what: str, limit: str, way_out: str) -> StageFailure:
+    """The refusal of a source over its budget."""
+    return StageFailure("SourceTooLarge", f"{uri} {what}, and {limit} is the limit. {way_out}.")
+
+
+@dataclass(slots=True)
+class ReadingBudget:
+    """The budgets of a Dataset, and what of them is used up."""
+
+    budgets: Budgets = field(default_factory=Budgets)
+    memory: int = field(default_factory=lambda: int(_MEMORY_SHARE * (memory_limit() - memory_used())))
+    """Bytes of memory that there are for rows."""
+    rows: int = 0
+    held: int = 0
+    """Bytes of memory that the rows so far will take."""
+    _decompressed: dict[Path, int] = field(default_factory=dict)
+    """Of each compressed file, the bytes of the longest of its readings."""
+
+    def copying(self, scratch: Path) -> ByteCount:
+        """The count of the bytes of all sources."""
+        limit = self.budgets.source_bytes
+        way_out = f"Name less data in spec.sources, {raising('source_bytes')}"
+
+        def too_many(uri: str, found: int) -> StageFailure:
+            return too_large(uri, f"and the sources before it have at least {found:,} bytes", f"{limit:,}", way_out)
+
+        return ByteCount(limit, too_many, scratch)
+
+    def check_files(self, uri: str, count: int) -> None:
+        """Refuses a folder of too many files."""
+        most = self.budgets.source_files
+        if count > most:
+            way_out = f"Write its rows into fewer files, {raising('source_files')}"
+            raise too_large(uri, f"has more than {most:,} files", f"{most:,}", way_out)
+
+    def check_columns(self, uri: str, count: int) -> None:
+        """Refuses a file of too many columns."""
+        most = self.budgets.columns
+        if count > most:
+            way_out = f"Keep the columns that spec.schema names, {raising('columns')}"
+            raise too_large(uri, f"has {count:,} columns", f"{most:,}", way_out)
+
+    def row(self, uri: str, number: int, text: str | None, label: str | None) -> None:
+        """One more row.
+
+        Raises:
+            StageFailure: SourceTooLarge.
+        """
+        self.rows += 1
+        if self.rows > self.budgets.rows:
+            raise too_large(
+                f"{uri} row {number:,}",
+                f"is row {self.rows:,} of the Dataset",
+                f"{self.budgets.rows:,}",
+                f"Name less data in spec.sources, {raising('rows')}",
+            )
+        self.held += _ROW_BYTES + _TEXT_COPIES * sys.getsizeof(text) + sys.getsizeof(label)
+        if self.held > self.memory:
+            raise too_large(
+                f"{uri} row {number:,}",
+                f"is row {self.rows:,} of the Dataset, and the rows up to it need {self.held:,} bytes of memory",
+                f"{self.memory:,}",
+                f"Raise {MEMORY_FIELD}, or name less data in spec.sources",
+            )
+
+    def counted(self, uri: str, path: Path, stream: BinaryIO) -> BinaryIO:
+        """The bytes of a compressed file, which end with SourceTooLarge where they are too many."""
+        others = sum(count for other, count in self._decompressed.items() if other != path)
+        raw = _Counted(self, uri, path, stream, self.budgets.decompressed_bytes - others)
+        return io.BufferedReader(raw, _BUFFER_BYTES)
+
+    def decompressed(self, path: Path, count: int) -> None:
+        """A reading of the file has come so far."""
+        self._decompressed[path] = max(count, self._decompressed.get(path, 0))
+
+
+class _Counted(io.RawIOBase):
+    def __init__(self, budget: ReadingBudget, uri: str, path: Path, stream: BinaryIO, limit: int) -> None:
+        self._budget = budget
+        self._uri = uri
+        self._path = path
+        self._stream = stream
+        self._size = path.stat().st_size
+        self._limit = limit
+        self._count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        self._count += len(data)
+        self._budget.decompressed(self._path, self._count)
+        self._check()
+        return len(data)
+
+    def _check(self) -> None:
+        budgets = self._budget.budgets
+        if self._count > self._limit:
+            raise too_large(
+                self._uri,
+                f"has more than {self._limit:,} bytes after decompression, with the files before it more than "
+                f"{budgets.decompressed_bytes:,}",
+                f"{budgets.decompressed_bytes:,}",
+                f"Name less data in spec.sources, {raising('decompressed_bytes')}",
+            )
+        if self._count > max(RATIO_FROM_BYTES, budgets.compression_ratio * self._size):
+            raise too_large(
+                self._uri,
+                f"has {self._size:,} bytes and more than {self._count:,} after decompression",
+                f"{budgets.compression_ratio:,} times",
+                "Decompress it and upload that, if it is meant, " + raising("compression_ratio"),
+            )
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()

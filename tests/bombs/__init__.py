@@ -1,0 +1,1 @@
+"""Inputs that grow when they are read, given to whole stages in processes of a bounded memory."""

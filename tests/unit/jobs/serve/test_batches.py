@@ -1,0 +1,121 @@
+"""A batch is of different clients: what one of them sends is no harm to the others."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer
+
+from kaon_jobs.serve.runtime import v2
+from kaon_jobs.serve.runtime.classifier import Classifier
+
+from . import tiny
+
+
+class Asked:
+    """What TorchServe gives a handler beside the requests, and what the handler says of each."""
+
+    def __init__(self, folder: Path) -> None:
+        self.system_properties = {"model_dir": str(folder)}
+        self.model_name = "m"
+        self.status: dict[int, int] = {}
+
+    def get_request_header(self, index: int, name: str) -> str | None:
+        return None
+
+    def set_response_status(self, code: int, phrase: str, idx: int) -> None:
+        self.status[idx] = code
+
+    def set_response_content_type(self, index: int, value: str) -> None:
+        assert value == "application/json"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A laid-out model that fails on the text "beyond", whose number its table has not."""
+    tiny.write_model(tmp_path)
+    tokenizer = json.loads((tmp_path / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["beyond"] = 1000
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    settings = {
+        "labels": tiny.LABELS,
+        "maxSequenceLength": tiny.MAX_LENGTH,
+        "maxBatchSize": 8,
+        "threads": 1,
+        "model": "model.onnx",
+        "tokenizer": "tokenizer.json",
+    }
+    (tmp_path / "serving.json").write_text(json.dumps(settings))
+    return tmp_path
+
+
+@pytest.fixture
+def handler(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The handler as TorchServe loads it: its siblings are modules of their own."""
+    monkeypatch.syspath_prepend(str(Path(v2.__file__).parent))
+    module = importlib.import_module("torchserve_handler")
+    made = module.Handler()
+    made.initialize(Asked(folder))
+    yield made
+    for name in ("torchserve_handler", "v2", "classifier"):
+        sys.modules.pop(name, None)
+
+
+def request(text: str) -> bytes:
+    inputs = [{"name": "text", "shape": [1, 1], "datatype": "BYTES", "data": [text]}]
+    return json.dumps({"inputs": inputs}).encode()
+
+
+GOOD = request("profit")
+HOSTILE = {
+    "nested lists": b"[" * 500_000,
+    "nested lists that are closed": b'{"inputs": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "nested objects": b'{"a":' * 200_000,
+    "nested parameters": GOOD[:-1] + b', "parameters": ' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"}",
+    "values without end": b'{"inputs": [' + b"[]," * 3_000_000 + b"[]]}",
+    "quotation marks without end": b'"' + b'\\"' * 1_000_000,
+    "no bytes": "a text",
+    "a number": 10**12,
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_body_that_is_no_request_fails_alone(handler: Any, folder: Path, kind: str) -> None:
+    asked = Asked(folder)
+    answers = handler.handle([{"body": GOOD}, {"body": HOSTILE[kind]}, {"data": GOOD}], asked)
+    assert asked.status == {1: 400}
+    assert json.loads(answers[1])["error"].endswith(".")
+    good = [json.loads(answers[index])["outputs"][0]["data"] for index in (0, 2)]
+    assert good[0] == good[1] and len(good[0]) == 1
+
+
+def test_texts_that_the_model_fails_on_fail_alone(handler: Any, folder: Path) -> None:
+    asked = Asked(folder)
+    answers = handler.handle([{"body": GOOD}, {"body": request("beyond")}, {"body": GOOD}], asked)
+    assert asked.status == {1: 500}
+    assert json.loads(answers[1]) == {"error": "The model fails on these texts. Send others."}
+    assert answers[0] == answers[2] and json.loads(answers[0])["outputs"]
+
+
+def test_answers_of_a_batch_are_each_requests_own(folder: Path) -> None:
+    classifier = Classifier(folder)
+    rows = classifier.each([["profit", "tariff"], ["beyond"], ["shares"]])
+    assert isinstance(rows[1], Exception)
+    alone = [classifier.probabilities(texts) for texts in (["profit", "tariff"], ["shares"])]
+    assert rows[0].tolist() == alone[0].tolist() and rows[2].tolist() == alone[1].tolist()
+
+
+@pytest.mark.parametrize("depth", [31, 32, 33, 100, 500])
+def test_depth_is_counted_outside_of_strings(depth: int) -> None:
+    text = "[" * 10_000 + '"' + "{" * 10_000
+    assert v2.parse(request(text), 1).texts == [text]
+    body = b"[" * depth + b"]" * depth
+    with pytest.raises(v2.Refusal, match="nests deeper than 32" if depth > 32 else "expected an object"):
+        v2.parse(body, 1)
