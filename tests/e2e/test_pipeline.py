@@ -11,6 +11,7 @@ import pytest
 from installation import Installation
 from kube import Object, condition
 from pipelines import compression, dataset, deployment, pipeline, training
+from serving import management
 
 NAMESPACE = "e2e-pipeline"
 STAGES = ("dataset", "trainingrun", "compressionjob")
@@ -61,6 +62,15 @@ def test_every_stage_is_ready_with_an_artifact_and_every_lineage_holds(ready: In
     run = ready.kube.get("trainingrun", "tiny", NAMESPACE)
     assert run and run["status"]["dataset"]["digest"] == state["dataset"][1]
     assert run["status"]["evaluation"]["accuracy"] > 0.9
+
+
+def test_a_servers_management_is_closed_in_the_server_itself(ready: Installation) -> None:
+    pods = ready.kube.list("pods", NAMESPACE, "app.kubernetes.io/component=server")
+    running = [pod for pod in pods if pod["status"].get("phase") == "Running"]
+    assert running
+    for pod in running:
+        # Past the router. The local cluster's network does not enforce NetworkPolicies.
+        assert list(management.left_open(pod["status"]["podIP"], 8000, "tiny")) == []
 
 
 def test_any_order_one_at_a_time_or_all_at_once_ends_in_the_same_state(ready: Installation) -> None:

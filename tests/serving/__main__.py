@@ -1,8 +1,8 @@
 """Hostile requests to router + Triton and router + TorchServe: `python tests/serving [--count N] [--seed S]`.
 
-Everything is real, on 127.0.0.1, with a tiny model that is made here. One request again: `--seed S --index I`. Exit
-code 1 when anything is not as it must be. Java 17 is needed; the servers' Python environments are made in the cache
-folder.
+Everything is real, on 127.0.0.1, with a tiny model that is made here. One request again: `--seed S --index I`. Triton's
+management is asked as well. Exit code 1 when anything is not as it must be. Java 17 is needed; the servers' Python
+environments are made in the cache folder.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "hack" / "localcluster")]
 
-from serving import bodies, model, run, servers  # noqa: E402
+from serving import bodies, management, model, run, servers  # noqa: E402
 
 from kaon.api.modeldeployment import Route  # noqa: E402
 from localcluster.paths import cache_root  # noqa: E402
@@ -44,9 +44,11 @@ def main() -> int:
     indexes = range(options.count) if options.index is None else [options.index]
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kaon-serving-")))
-        routers = {}
+        routers, opened = {}, []
         for server in ("triton", "torchserve"):
             port = stack.enter_context(servers.running(server, folder / server, cache_root(), MAX_BATCH_SIZE))
+            if server == "triton":
+                opened = list(management.left_open("127.0.0.1", port, servers.MODEL))
             route = Route(max_request_bytes=MAX_BYTES)
             routers[server] = stack.enter_context(
                 servers.router(
@@ -66,6 +68,7 @@ def main() -> int:
         began = time.monotonic()
         shown = with_progress(requests, len(indexes))
         report = run.against(targets, shown, run.Expected(predict, MAX_BATCH_SIZE))
+        report.wrong += [f"Triton's management is open: {line}" for line in opened]
         for server, router in routers.items():
             counted = router.counters("aaaaaaaa.upstream_rq_5xx", "lua.errors")
             print(f"{server}: {counted}")

@@ -98,6 +98,22 @@ capabilities:
 {{- prepend .Values.store.namespaces .Release.Namespace | uniq | toJson }}
 {{- end }}
 
+{{/* JSON list of the same, each as NAMESPACE, or as NAMESPACE=DOMAIN where it shares a trust domain. */}}
+{{- define "kaon.storeTenants" -}}
+{{- $domains := dict }}
+{{- range (default dict .Values.trust).domains }}
+{{- $name := .name }}
+{{- range .namespaces }}
+{{- $_ := set $domains . $name }}
+{{- end }}
+{{- end }}
+{{- $tenants := list }}
+{{- range include "kaon.storeNamespaces" . | fromJsonArray }}
+{{- $tenants = append $tenants (hasKey $domains . | ternary (printf "%s=%s" . (get $domains .)) .) }}
+{{- end }}
+{{- $tenants | toJson }}
+{{- end }}
+
 {{/*
 More than one namespace over a store of one's own: whose Secret opens what is not seen from here, so somebody has to say
 it. The embedded store gives each namespace a key that opens its own folder.
