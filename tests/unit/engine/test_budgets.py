@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from simulation.trust import ROOT_KEY
 
 from kaon.contract.budgets import Budgets
 from kaon.engine.options import operator_config, parse
@@ -15,12 +16,12 @@ ROOT = Path(__file__).parents[3]
 
 
 def budgets(text: str) -> Budgets | None:
-    return operator_config(parse([f"--budgets={text}"], {})).budgets
+    return operator_config(parse([f"--budgets={text}"], {}), ROOT_KEY).budgets
 
 
 def test_what_is_left_out_is_kaons_own() -> None:
     assert budgets('{"rows": 5}') == Budgets(rows=5)
-    assert budgets("{}") is None and operator_config(parse([], {})).budgets is None
+    assert budgets("{}") is None and operator_config(parse([], {}), ROOT_KEY).budgets is None
 
 
 @pytest.mark.parametrize(

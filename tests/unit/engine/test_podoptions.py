@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from simulation.trust import ROOT_KEY
 
 from kaon.engine.options import operator_config, parse
 from kaon.resources.podpolicy import Egress, Placement, PodPolicy
@@ -14,7 +15,7 @@ VALUES = yaml.safe_load((Path(__file__).parents[3] / "charts" / "kaon" / "values
 
 
 def policy(*flags: str) -> PodPolicy:
-    return operator_config(parse(flags, {})).pods
+    return operator_config(parse(flags, {}), ROOT_KEY).pods
 
 
 def test_the_charts_values_are_the_defaults_of_the_flags() -> None:

@@ -132,7 +132,9 @@ def stage_pod(queue: str = "", **template: object) -> Object:
     told = JobSpec(
         provenance=Provenance(kind="", namespace="", name="", uid="", generation=1, kaon_version="", image=""),
         input_digest=DIGEST,
-        work=FetchWork(model=InputArtifact(uri="", digest=DIGEST), server="triton", model_name="", target_dir="/"),
+        work=FetchWork(
+            model=InputArtifact(uri="", digest=DIGEST), kind="model", server="triton", model_name="", target_dir="/"
+        ),
     )
     limits = PodPolicy().stage_limits
     owner = {
