@@ -37,7 +37,7 @@ from kaon.controllers.stage import (
 )
 from kaon.resources import labels
 from kaon.resources.access import job_access
-from kaon.resources.egress import stage_network_policy, stage_policy_key
+from kaon.resources.egress import stage_network_policy
 from kaon.resources.job import job, suspension
 from kaon.resources.report import report
 from kaon.resources.signing import signing_secret
@@ -435,8 +435,7 @@ class _Run:
         look_up: frozenset[Key] = frozenset(),
     ) -> Plan:
         keys = signing_secret(self.namespace, self.observed.config.trust.key(self.namespace))
-        there = stage_policy_key(self.namespace) in self.observed.children
-        policy = stage_network_policy(self.namespace, self.observed.config.pods.egress, there)
+        policy = stage_network_policy(self.namespace, self.observed.config.pods.egress)
         report_of = report(self.observed.obj, name=self.name, stage=self.inputs.work.stage, input_digest=self.digest)
         own = () if self._waits_for_collector() else (Child(report_of, mode="create"), *jobs)
         state = _telling_inputs(state, INPUTS_KNOWN)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from kaon.resources import labels
 from kaon.resources.base import Child, Object
+from kaon.resources.egress import STAGE_POLICY
 
 JOB_IDENTITY = "kaon-job"
-SHARED = frozenset({("ServiceAccount", JOB_IDENTITY), ("RoleBinding", JOB_IDENTITY)})
-"""Kind and name of what follows: made once in a namespace, and owned by nobody."""
+SHARED = frozenset(
+    {("ServiceAccount", JOB_IDENTITY), ("RoleBinding", JOB_IDENTITY), ("NetworkPolicy", STAGE_POLICY)}
+)
+"""Kind and name of what all stages of a namespace share, owned by nobody."""
 
 
 def job_access(namespace: str) -> tuple[Child, Child]:

@@ -11,7 +11,7 @@ from typing import get_args
 
 from kaon.contract.jobspec import Work
 from kaon.resources import labels
-from kaon.resources.base import Child, Key, Object
+from kaon.resources.base import Child, Object
 from kaon.resources.podpolicy import Egress
 
 STAGE_POLICY = "kaon.stages"
@@ -37,14 +37,10 @@ _DNS_PORTS = (53, 5353)
 """5353: where the name servers of OpenShift listen behind their Service."""
 
 
-def stage_network_policy(namespace: str, egress: Egress | None, there: bool) -> tuple[Child, ...]:
-    """The policy of all stages of a namespace, shared by its resources.
-
-    egress None: none is made. One that is `there` belongs to nobody, so that it is opened instead of removed.
-    """
-    if egress is None and not there:
+def stage_network_policy(namespace: str, egress: Egress | None) -> tuple[Child, ...]:
+    """The policy of all stages of a namespace, shared by its resources; none where egress is not bounded."""
+    if egress is None:
         return ()
-    rules = [{}] if egress is None else _stage_rules(egress)
     components = {"key": labels.COMPONENT, "operator": "In", "values": list(STAGES)}
     manifest: Object = {
         "apiVersion": "networking.k8s.io/v1",
@@ -57,15 +53,10 @@ def stage_network_policy(namespace: str, egress: Egress | None, there: bool) -> 
         "spec": {
             "podSelector": {"matchLabels": {labels.MANAGED_BY: labels.MANAGER}, "matchExpressions": [components]},
             "policyTypes": ["Egress"],
-            "egress": rules,
+            "egress": _stage_rules(egress),
         },
     }
     return (Child(manifest, owned=False),)
-
-
-def stage_policy_key(namespace: str) -> Key:
-    """The key of stage_network_policy's object."""
-    return Key("NetworkPolicy", namespace, STAGE_POLICY)
 
 
 def server_egress(egress: Egress) -> list[Object]:

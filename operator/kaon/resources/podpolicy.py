@@ -43,7 +43,7 @@ class PodPolicy:
 
     stage_limits: Mapping[str, str] = field(default_factory=lambda: {"memory": "8Gi", "ephemeral-storage": "50Gi"})
     server_limits: Mapping[str, str] = field(default_factory=lambda: {"memory": "8Gi", "ephemeral-storage": "20Gi"})
-    router_limits: Mapping[str, str] = field(default_factory=lambda: {"memory": "512Mi", "ephemeral-storage": "1Gi"})
+    router_limits: Mapping[str, str] = field(default_factory=lambda: {"memory": "1Gi", "ephemeral-storage": "1Gi"})
     placement: Placement = field(default_factory=Placement)
     egress: Egress | None = None
     """None: Kaon makes no policies of egress."""

@@ -42,8 +42,8 @@ def _is_peer(peer: Object, address: str, pod: Object | None, same: bool) -> bool
     return bool(peer.get("podSelector", {}).get("matchLabels", {}).items() <= pod.items())
 
 
-def stages(egress: Egress | None = DEFAULT, there: bool = False) -> Object:
-    (child,) = stage_network_policy("ml", egress, there)
+def stages(egress: Egress = DEFAULT) -> Object:
+    (child,) = stage_network_policy("ml", egress)
     assert not child.owned
     return child.manifest
 
@@ -122,6 +122,4 @@ def test_the_policy_of_stages_selects_every_stage_and_no_server() -> None:
 def test_switched_off_it_is_as_if_there_were_no_policy_of_egress() -> None:
     assert servers(None)["spec"]["policyTypes"] == ["Ingress"] and "egress" not in servers(None)["spec"]
     assert router_network_policy(OWNER, "sha256:" + "a" * 64, None) is None
-    assert stage_network_policy("ml", None, there=False) == ()
-    # It belongs to nobody, who would remove it.
-    assert stages(None, there=True)["spec"]["egress"] == [{}]
+    assert stage_network_policy("ml", None) == ()
