@@ -81,6 +81,6 @@ def test_a_folder_of_too_many_bytes_is_not_copied_to_its_end(bert: Path, tmp_pat
             "checkpoint": {},
         }
     )
-    with pytest.raises(StageFailure, match=r"and 1,000 is the limit. Leave out of it what is no part") as caught:
+    with pytest.raises(StageFailure, match="and 1,000 is the limit") as caught:
         fetch_base_model(work, tmp_path / "base", budgets=Budgets(model_bytes=1000))
     assert caught.value.reason == "ModelTooLarge" and not (tmp_path / "base").exists()

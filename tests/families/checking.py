@@ -11,9 +11,11 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from kaon.contract.budgets import Budgets
 from kaon.contract.jobspec import TrainWork
 from kaon.contract.manifest import ModelCard, Signature
 from kaon_jobs.store import Entry
+from kaon_jobs.train.budget import check_listing
 from kaon_jobs.train.folder import check_names
 from kaon_jobs.train.rehearsal import rehearse
 from kaon_jobs.train.stage import prepare
@@ -42,6 +44,7 @@ def checked(
     entries = [
         Entry(str(path.relative_to(folder)), path.stat().st_size) for path in folder.rglob("*") if path.is_file()
     ]
+    check_listing(entries, work.model.base, Budgets())
     check_names(entries, work.model.base)
     tokenizer, model, _ = prepare(folder, work, LABELS, rows)
     card = ModelCard(

@@ -18,6 +18,8 @@ from kaon_jobs.machine import memory_limit, memory_mapped, memory_used
 MEMORY_FIELD = "spec.podTemplate.resources.limits.memory"
 _LEFT_FREE = 0.05
 """Share of a disk, or of the memory, that is left alone."""
+_LARGEST_SPARE = 1024**3
+"""Of a disk."""
 
 
 def helm_value(field: str) -> str:
@@ -66,7 +68,7 @@ class ByteCount:
 
     def _make_sure(self, uri: str, size: int) -> None:
         disk = shutil.disk_usage(_there(self._scratch))
-        spare = int(_LEFT_FREE * disk.total)
+        spare = min(int(_LEFT_FREE * disk.total), _LARGEST_SPARE)
         if size > disk.free - spare:
             raise StageFailure(
                 "ScratchTooSmall",

@@ -3,6 +3,7 @@
 Triton batches and schedules; this file only turns requests into one call of the classifier and its rows into responses.
 """
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import triton_python_backend_utils as pb
 from classifier import Classifier
 
 FAILED = "The model fails on these texts. Send others."
+
+log = logging.getLogger(__name__)
 
 
 class TritonPythonModel:
@@ -37,7 +40,7 @@ class TritonPythonModel:
         found = self._classifier.each(texts) if texts else []
         for index, rows in zip(places, found, strict=True):
             if isinstance(rows, Exception):
-                pb.Logger.log_error(f"the model fails on a request: {type(rows).__name__}")
+                log.error("the model fails on a request: %s", type(rows).__name__)
                 answers[index] = _error(FAILED, pb.TritonError.INTERNAL)
                 continue
             labels = np.array(self._classifier.best(rows), dtype=np.object_).reshape(-1, 1)
