@@ -1,7 +1,7 @@
 """How the router holds under pressure: what it may take of memory, connections, streams and time. Pure.
 
 The figures follow Envoy's advice for a proxy at the edge. Some depend on the container's memory limit and the largest
-body. Up to 1 MiB that body changes none of them, so that a new bound there drains no listener and starts no pod.
+body: another one is another bootstrap, for which the pods are replaced one by one.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ from kaon.api.quantity import amount
 from kaon.resources.base import Object
 
 MIB: Final = 2**20
-DEFAULT_MEMORY_BYTES: Final = 512 * MIB
+DEFAULT_MEMORY_BYTES: Final = 1024 * MIB
 """The router's memory where no limit is set."""
 WORKERS: Final = 2
 BUFFER_BYTES: Final = 32_768
 """What a connection may buffer of what the other side has not taken yet. A body that is collected has its own limit."""
 MAX_CONNECTIONS: Final = 20_000
-LARGE_AT_ONCE: Final = 8
-"""One connection in so many may hold a body of the largest size at a time before requests are refused for memory."""
+LEAST_CONNECTIONS: Final = 32
+"""Enough for the probe and some clients, also where the memory is too small for the bodies of so many."""
+SHARE_OF_BODIES: Final = 0.75
+"""Of the heap, for the bodies of all connections together: below where requests are refused, with what comes beside."""
+LEAST_SHARE_BYTES: Final = 128 * 1024
+"""What a connection is reckoned with where bodies are small."""
 CODE_BYTES: Final = 48 * MIB
 """What an Envoy without traffic has in memory beside its heap."""
 LEAST_HEAP_BYTES: Final = 64 * MIB
@@ -51,8 +55,13 @@ def heap_bytes(memory: int, route: Route) -> int:
 
 
 def max_connections(memory: int, route: Route) -> int:
-    """Connections of clients at a time: fewer where bodies may be large, one for 128 KiB of heap where they may not."""
-    return min(MAX_CONNECTIONS, LARGE_AT_ONCE * heap_bytes(memory, route) // max(route.max_request_bytes, MIB))
+    """Connections of clients at a time: so many that each may hold a body of the largest size.
+
+    Envoy resets no HTTP/1 request for its memory. With more, those who never end a body would have the others refused.
+    """
+    room = int(heap_bytes(memory, route) * SHARE_OF_BODIES)
+    fitting = room // max(route.max_request_bytes, LEAST_SHARE_BYTES)
+    return min(max(fitting, LEAST_CONNECTIONS), MAX_CONNECTIONS)
 
 
 def arrival_seconds(route: Route) -> int:

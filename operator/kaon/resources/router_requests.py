@@ -64,11 +64,12 @@ def local_replies() -> Object:
                 f"The model did not answer within %METADATA(ROUTE:{METADATA}:timeoutSeconds)% s, the limit of "
                 "spec.route.timeoutSeconds. Try again, or raise the limit.",
             ),
-            _reply(_flags("OM"), "The router is out of memory for more requests. Try again later."),
             # The timers of headers, of the whole request and of an idle stream end so.
             _reply(_status("EQ", 408), "The request did not arrive in time. Send it at once, without pauses."),
             _reply(_flags("UH"), "No server of the model is ready. Try again later."),
             _reply(_flags("UF", "UC"), "The connection to the model's server failed. Try again."),
+            # Out of memory for more requests, for which Envoy sets no flag, or too many of them under way (UO).
+            _reply(_status("EQ", 503), "The router takes no more requests at the moment. Try again later."),
             # Envoy's codec calls an unknown transfer encoding 501, and the manager an upgrade 403.
             _reply(
                 _status("EQ", 501), "The header Transfer-Encoding is not supported. Send it as chunked, or not.", 400

@@ -34,9 +34,12 @@ def test_the_heap_leaves_room_for_code_and_for_the_bodies_that_are_checked(memor
 
 
 def test_fewer_connections_are_let_in_where_bodies_may_be_large() -> None:
-    counts = [pressure.max_connections(512 * MIB, Route(max_request_bytes=size * MIB)) for size in (1, 10, 100)]
-    assert counts == sorted(counts, reverse=True) and counts[0] > 3000 and counts[2] < 20
-    assert pressure.max_connections(4096 * MIB, Route(max_request_bytes=MIB)) > 20 * counts[1]
+    sizes = (1024, 128 * 1024, MIB, 10 * MIB, 100 * MIB)
+    counts = [pressure.max_connections(1024 * MIB, Route(max_request_bytes=size)) for size in sizes]
+    assert counts == [4934, 4934, 616, 60, pressure.LEAST_CONNECTIONS]
+    for size, count in zip(sizes[:-1], counts, strict=False):
+        assert count * size <= 0.75 * pressure.heap_bytes(1024 * MIB, Route(max_request_bytes=size))
+    assert pressure.max_connections(64 * 1024 * MIB, Route(max_request_bytes=1024)) == pressure.MAX_CONNECTIONS
 
 
 def test_a_body_has_more_time_the_larger_it_may_be() -> None:
