@@ -7,9 +7,7 @@ from kaon.resources.base import Child, Object
 from kaon.resources.egress import STAGE_POLICY
 
 JOB_IDENTITY = "kaon-job"
-SHARED = frozenset(
-    {("ServiceAccount", JOB_IDENTITY), ("RoleBinding", JOB_IDENTITY), ("NetworkPolicy", STAGE_POLICY)}
-)
+SHARED = frozenset({("ServiceAccount", JOB_IDENTITY), ("RoleBinding", JOB_IDENTITY), ("NetworkPolicy", STAGE_POLICY)})
 """Kind and name of what all stages of a namespace share, owned by nobody."""
 
 
