@@ -101,7 +101,7 @@ capabilities:
 {{/* JSON list of the same, each as NAMESPACE, or as NAMESPACE=DOMAIN where it shares a trust domain. */}}
 {{- define "kaon.storeTenants" -}}
 {{- $domains := dict }}
-{{- range (default dict .Values.trust).domains }}
+{{- range .Values.trust.domains }}
 {{- $name := .name }}
 {{- range .namespaces }}
 {{- $_ := set $domains . $name }}

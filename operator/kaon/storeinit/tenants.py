@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kaon.contract.trust import SHARED_SUFFIX
+
 LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 """A DNS label: what a namespace is called. It holds none of the characters that a policy reads as a pattern."""
 
@@ -24,10 +26,6 @@ OBJECT_ACTIONS = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMu
 
 class TenantError(ValueError):
     """Namespaces and folders that do not go together; the message says which and what to do."""
-
-
-SHARED_SUFFIX = ".shared"
-"""Ends the folder of a trust domain that several namespaces share, so that it is no namespace's."""
 
 
 @dataclass(frozen=True, slots=True)

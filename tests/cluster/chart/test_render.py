@@ -176,6 +176,15 @@ def test_the_stores_root_key_is_named_in_its_own_namespace_alone(render: Any) ->
     assert all(probe["httpGet"]["scheme"] == "HTTPS" for name, probe in pod["containers"][0].items() if "Probe" in name)
 
 
+def test_a_namespace_that_shares_a_trust_domain_gets_the_domains_folder_too(helm: Any) -> None:
+    domains = '[{"name": "ml", "namespaces": ["team-a", "team-c"]}]'
+    flags = ("--set", "store.enabled=true,store.namespaces={team-a,team-b}", "--set-json", f"trust.domains={domains}")
+    rendered = helm("template", str(ROOT / "charts" / "kaon"), "--kube-version", "1.35", "-n", "kaon-system", *flags)
+    told = [line.strip("- ") for line in rendered.splitlines() if "--tenant=" in line]
+    assert told == ["tenant=kaon-system", "tenant=team-a=ml", "tenant=team-b"]
+    assert "--trust-domains=ml=team-a+team-c" in rendered
+
+
 def test_data_are_kept_at_uninstall_unless_told_otherwise(render: Any) -> None:
     def kept(*settings: str) -> set[str]:
         policy = "helm.sh/resource-policy"

@@ -53,8 +53,9 @@ def test_the_bounds_follow_the_limit_that_the_user_set_and_a_change_starts_the_p
         spec = ModelDeploymentSpec.model_validate(
             {"modelRef": {"kind": "TrainingRun", "name": "x"}, "router": {"resources": {"limits": {"memory": limit}}}}
         )
-        config = router_config_map(OWNER, spec, [BACKEND], None, "sha256:" + "a" * 64, {})
-        pod = router_deployment(OWNER, spec, IMAGES, "sha256:" + "a" * 64)["spec"]["template"]
+        limits = {"memory": "2Gi"}
+        config = router_config_map(OWNER, spec, [BACKEND], None, "sha256:" + "a" * 64, limits)
+        pod = router_deployment(OWNER, spec, IMAGES, "sha256:" + "a" * 64, limits)["spec"]["template"]
         return config["data"]["bootstrap.json"], pod["metadata"]["annotations"][BOOTSTRAP_ANNOTATION]
 
     (small, first), (large, second) = made("256Mi"), made("1Gi")
