@@ -55,6 +55,7 @@ def run_stage(folder: Path, work: dict[str, Any], memory: int, **budgets: int) -
     job = {
         "provenance": PROVENANCE,
         "inputDigest": "sha256:" + "0" * 64,
+        "declaration": "sha256:" + "0" * 64,
         "output": {"uri": f"file:///mnt{folder}/.store/x"},
         "work": work,
         **({"budgets": budgets} if budgets else {}),

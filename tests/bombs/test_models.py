@@ -69,8 +69,10 @@ def test_a_folder_that_costs_more_than_it_holds_is_refused_within_its_memory(
 def test_a_folder_of_too_many_bytes_is_not_copied_to_its_end(bert: Path, tmp_path: Path) -> None:
     from kaon.contract.budgets import Budgets
     from kaon.contract.jobspec import TrainWork
+    from kaon_jobs.context import Context
     from kaon_jobs.errors import StageFailure
-    from kaon_jobs.train.base_model import fetch_base_model
+    from kaon_jobs.report import Reporter
+    from kaon_jobs.train.fetch import fetch_base_model
 
     work = TrainWork.model_validate(
         {
@@ -82,5 +84,5 @@ def test_a_folder_of_too_many_bytes_is_not_copied_to_its_end(bert: Path, tmp_pat
         }
     )
     with pytest.raises(StageFailure, match="and 1,000 is the limit") as caught:
-        fetch_base_model(work, tmp_path / "base", budgets=Budgets(model_bytes=1000))
+        fetch_base_model(work, Context(Reporter(None, None), tmp_path, "one", budgets=Budgets(model_bytes=1000)))
     assert caught.value.reason == "ModelTooLarge" and not (tmp_path / "base").exists()

@@ -34,6 +34,17 @@ def test_a_source_over_its_bytes_is_not_copied_to_its_end(tmp_path: Path) -> Non
     assert ended.seconds < 60
 
 
+def test_a_source_larger_than_the_pods_scratch_space_is_not_copied_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAON_SCRATCH_BYTES", str(100 * MIB))
+    with (tmp_path / "x.csv").open("wb") as file:
+        file.truncate(4 * 1024 * MIB)
+    ended = run_stage(tmp_path, dataset_work(tmp_path, "x.csv"), MEMORY)
+    assert ended.code == 64 and ended.message.startswith("ScratchTooSmall: ")
+    assert "limited to 104,857,600. Raise spec.podTemplate.resources.limits.ephemeral-storage" in ended.message
+
+
 def test_files_of_a_folder_are_counted_together_and_before_they_are_copied(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     for number in range(3):

@@ -5,6 +5,7 @@ A stage over budget ends once, since it would read the same again. The sentence 
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,10 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kaon.contract.budgets import Budgets
+from kaon.contract.jobspec import SCRATCH_VARIABLE
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.machine import memory_limit, memory_mapped, memory_used
 
 MEMORY_FIELD = "spec.podTemplate.resources.limits.memory"
+SCRATCH_FIELD = "spec.podTemplate.resources.limits.ephemeral-storage"
 _LEFT_FREE = 0.05
 """Share of a disk, or of the memory, that is left alone."""
 _LARGEST_SPARE = 1024**3
@@ -30,6 +33,12 @@ def helm_value(field: str) -> str:
 def raising(field: str) -> str:
     """The way out that only an administrator has."""
     return f"or have an administrator raise the Helm value {helm_value(field)}"
+
+
+def scratch_limit() -> int | None:
+    """Bytes above which the pod is ended for its scratch space; None where there is no such limit."""
+    text = os.environ.get(SCRATCH_VARIABLE, "")
+    return int(text) if text.isdecimal() else None
 
 
 class ByteCount:
@@ -67,6 +76,13 @@ class ByteCount:
             self._make_sure(uri, 0)
 
     def _make_sure(self, uri: str, size: int) -> None:
+        own = scratch_limit()
+        if own is not None and self.done + size > (1 - _LEFT_FREE) * own:
+            raise StageFailure(
+                "ScratchTooSmall",
+                f"{uri} and what was copied before it have at least {self.done + size:,} bytes, and the pod's scratch "
+                f"space is limited to {own:,}. Raise {SCRATCH_FIELD}, or name less data.",
+            )
         disk = shutil.disk_usage(_there(self._scratch))
         spare = min(int(_LEFT_FREE * disk.total), _LARGEST_SPARE)
         if size > disk.free - spare:
@@ -82,7 +98,7 @@ class ByteCount:
                 "copied. Give the nodes a larger disk, or name less data.",
             )
         # The disk is looked at again after so many bytes: others write to it too.
-        self._room = min(disk.free - spare, 256 * 1024**2)
+        self._room = min(disk.free - spare, 256 * 1024**2 if own is None else own // 100)
 
 
 def _there(path: Path) -> Path:

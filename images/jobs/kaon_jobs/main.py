@@ -76,7 +76,7 @@ def run(stage: str, spec_file: Path | None) -> int:
         # In a pod it lies in an emptyDir, which starts empty; the root is read-only.
         Path(os.environ["TMPDIR"]).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="kaon-", dir=base) as workdir:
-        context = Context(reporter, Path(workdir), attempt_id(), job.budgets or Budgets())
+        context = Context(reporter, Path(workdir), attempt_id(), budgets=job.budgets or Budgets())
         _listen(context)
         try:
             if not reporter.start(context.start_time):

@@ -246,10 +246,11 @@ class Store:
         return text
 
 
-def open_store(uri: str, secret: str | None) -> Store:
+def open_store(uri: str, secret: str | None, *, web: bool = False) -> Store:
     """The folder under `uri`, opened with the mounted Secret of that name (None: the pod's own identity).
 
-    Nothing is dialled yet. No variable of the environment has a say in where the store is and who opens it.
+    Nothing is dialled yet. No variable of the environment has a say in where the store is and who opens it. `web`: it
+    may be a web address, as only a Dataset's source may.
 
     Raises:
         StoreAccessDenied: the Secret is not mounted or lacks its keys.
@@ -278,14 +279,15 @@ def open_store(uri: str, secret: str | None) -> Store:
         elif scheme == "file":
             root, prefix = Path(os.environ.get(CLAIMS_VARIABLE, CLAIMS_DIR)), _path_in_claims(uri)
             backend = LocalStore(root)
-        elif scheme in ("http", "https") and "?" not in uri:
+        elif web and scheme in ("http", "https") and "?" not in uri:
             client = {**_CLIENT, "allow_http": scheme == "http"}
             backend = HTTPStore.from_url(f"{scheme}://{bucket}/", client_options=client, retry_config=_RETRIES)
         else:
             # A query may be a signature, which is a credential: it is neither used nor repeated.
             raise StageFailure(
                 "StoreUnsupported",
-                f"{uri.split('?', 1)[0]}: use s3://, gs://, az://, file:// or an https:// URL without a query",
+                f"{uri.split('?', 1)[0]}: use s3://, gs://, az:// or file://. For a source of a Dataset, and for "
+                "nothing else, an https:// URL without a query is possible, too.",
             )
     except (BaseError, ValueError) as error:
         text = str(error).split("\n", 1)[0]

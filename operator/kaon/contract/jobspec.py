@@ -22,6 +22,8 @@ EXIT_WRONG_INPUT = 64
 EXIT_TERMINATED = 143
 
 SPEC_VARIABLE = "KAON_JOB_SPEC"
+SCRATCH_VARIABLE = "KAON_SCRATCH_BYTES"
+"""How much scratch space the pod may take, where that is limited."""
 SECRETS_DIR = "/var/run/kaon/secrets"
 """Each Secret is mounted read-only as SECRETS_DIR/<Secret name>; its keys are files named like the store's options."""
 TRUST_DIR = "/var/run/kaon/trust"

@@ -18,6 +18,7 @@ from kaon.resources.pods import (
     pod_spec,
     resources_of,
     scratch_environment,
+    scratch_size,
     scratch_volume,
     secret_volumes,
 )
@@ -56,12 +57,13 @@ def job(
     # A queue admits no Job that asks for a resource of which the queue has no quota, were it 0 of it, as older Kueue
     # sees it. The sizes of the folders bound scratch space just as well: nothing else in the pod is writable.
     counted = {name: limit for name, limit in limits.items() if not queue or name != SCRATCH}
+    spec_json = canonical_json(told.wire()).decode()
     container: Object = {
         "name": CONTAINER,
         "image": images.jobs,
         "imagePullPolicy": images.pull_policy,
         "args": [stage],
-        "env": environment(template, {**scratch_environment(), SPEC_VARIABLE: canonical_json(told.wire()).decode()}),
+        "env": environment(template, {**scratch_environment(), **scratch_size(bounds), SPEC_VARIABLE: spec_json}),
         "resources": resources_of(template, DEFAULT_REQUESTS, counted),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [

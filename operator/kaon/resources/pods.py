@@ -11,7 +11,7 @@ from typing import Any
 from kaon.api.podtemplate import PodTemplate
 from kaon.api.quantity import amount
 from kaon.contract.digest import short
-from kaon.contract.jobspec import SECRETS_DIR, WORK_DIR
+from kaon.contract.jobspec import SCRATCH_VARIABLE, SECRETS_DIR, WORK_DIR
 from kaon.resources import labels
 from kaon.resources.base import Images, Object
 
@@ -77,6 +77,12 @@ def scratch_volume(name: str, resources: Object) -> Object:
     """An empty folder on disk that takes no more than the container whose `resources` these are may use."""
     size = resources.get("limits", {}).get(SCRATCH)
     return {"name": name, "emptyDir": {} if size is None else {"sizeLimit": str(size)}}
+
+
+def scratch_size(resources: Object) -> dict[str, str]:
+    """The variable by which a stage knows that size: a pod that takes more is ended, and another one begins again."""
+    size = resources.get("limits", {}).get(SCRATCH)
+    return {} if size is None else {SCRATCH_VARIABLE: str(int(amount(size)))}
 
 
 def token_volume() -> tuple[Object, Object]:

@@ -126,6 +126,14 @@ def test_a_store_that_does_not_answer_is_worth_another_try(tmp_path: Path, monke
     assert SECRET_VALUE not in caught.value.message
 
 
+@pytest.mark.parametrize("uri", ["http://host/x", "https://host/x"])
+def test_a_web_address_is_a_source_and_never_a_store_or_a_model(uri: str) -> None:
+    with pytest.raises(StageFailure, match="For a source of a Dataset, and for nothing else") as caught:
+        open_store(uri, None)
+    assert (caught.value.reason, caught.value.retriable) == ("StoreUnsupported", False)
+    assert open_store(uri, None, web=True).uri == uri
+
+
 @pytest.mark.parametrize("uri", ["ftp://host/x", "https://host/x?signature=abc", "nonsense"])
 def test_other_kinds_of_uri_are_refused_without_repeating_a_signature(uri: str) -> None:
     with pytest.raises(StageFailure) as caught:

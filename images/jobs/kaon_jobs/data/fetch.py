@@ -27,7 +27,7 @@ def fetch_sources(work: DatasetWork, context: Context) -> list[FetchedSource]:
     """All sources, in order. Bytes other than a pinned digest's are refused before they are parsed.
 
     Raises:
-        StageFailure: SourceNotFound or SourceDigestMismatch.
+        StageFailure: SourceNotFound, SourceTooLarge, ScratchTooSmall or SourceDigestMismatch.
     """
     budget = ReadingBudget(context.budgets)
     copied = budget.copying(context.workdir)
@@ -47,7 +47,7 @@ def fetch_sources(work: DatasetWork, context: Context) -> list[FetchedSource]:
 
 def _fetch(source: DatasetSource, scratch: Path, budget: ReadingBudget, copied: ByteCount) -> FetchedSource:
     folder, name = split_uri(source.uri)
-    parent = open_store(folder, source.secret)
+    parent = open_store(folder, source.secret, web=True)
     try:
         sha256 = parent.download(name, scratch / safe_path(name), partial(copied.add, source.uri))
         return FetchedSource(((source.uri, scratch / safe_path(name)),), f"sha256:{sha256}")

@@ -72,7 +72,11 @@ def tried(work: Callable[[Say], None], seconds: int) -> Stopped | None:
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) != _OUT_OF_MEMORY:
         return None
     late = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL, signal.SIGALRM)
-    what = f"more than {seconds:,} seconds" if late else f"more than {memory:,} bytes of memory, or ends its process"
+    what = (
+        f"more than {seconds:,} s of processor time"
+        if late
+        else f"more than {memory:,} bytes of memory, or ends its process"
+    )
     return Stopped(part, what)
 
 

@@ -28,6 +28,9 @@ from kaon_jobs.train.refusing import refusing
 
 _NAMED = 4
 """Weights that a message names."""
+_WIDEST = 4
+"""Bytes of float32 for each byte of the narrowest weights that are read."""
+_LARGEST_HEAD_BYTES = 64 * 1024**2
 MODULES_FOR_A_TENSOR = 20
 """The most modules for each tensor of the weights; models of any family have two or three."""
 
@@ -135,6 +138,13 @@ def check_size(config: Any, directory: Path, uri: str) -> None:
             uri,
             f"by config.json it has {sum(sizes.values()):,} bytes of float32 weights, where {WEIGHTS_FILE} holds "
             f"{sum(held.values()):,}",
+        )
+    # What the file lacks is drawn, or computed number by number. Only a head may be missing, and a head is small.
+    if sum(sizes.values()) > _WIDEST * sum(held.values()) + _LARGEST_HEAD_BYTES:
+        raise StageFailure(
+            "ModelWeightsMismatch",
+            f"config.json at {uri} describes {sum(sizes.values()):,} bytes of float32 weights, and {WEIGHTS_FILE} "
+            f"holds {sum(held.values()):,} bytes. Upload config.json and the weights of one and the same model.",
         )
     _check_memory(sum({id(one): one.numel() for one in described.parameters()}.values()), uri)
 

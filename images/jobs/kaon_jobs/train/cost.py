@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 
 from kaon.contract.budgets import Budgets
 from kaon_jobs.budget import MEMORY_FIELD, raising
-from kaon_jobs.errors import StageFailure
+from kaon_jobs.errors import StageFailure, is_panic
 from kaon_jobs.train.apart import Say, Stopped, TooMuch, tried
 from kaon_jobs.train.base_model import check_size, load_config
 from kaon_jobs.train.tokenizer import load_tokenizer
@@ -29,6 +29,7 @@ _REPEATED = (
     *("a", "A", "1", " ", "\n", "\t", "'", ".", "_", "-", "!", "<", "[", "é", "中", "\u0301", "🙂", "\u200d"),
     *("a1", "a ", " a", "'s", "\r\n", "1,", "!?", "a\n"),
 )
+_REPEATED_WITHOUT_PATTERNS = ("a", " ", "中", "a ")
 _PATTERN_CHARACTERS = 40
 """Characters that patterns name and that are tried."""
 _TEXTS = 50
@@ -55,7 +56,12 @@ def check_cost(directory: Path, uri: str, texts: Sequence[str], labels: int, bud
         for name, text in _probes(list(patterns.values()), texts):
             say(f"{_TOKENIZER} for {name}")
             began = time.process_time()
-            fast.encode(text)
+            try:
+                fast.encode(text)
+            except BaseException as error:
+                if is_panic(error):
+                    raise TooMuch("more steps than a pattern may") from error
+                raise
             if time.process_time() - began > PROBE_SECONDS * max(1.0, len(text) / PROBE_CHARACTERS):
                 raise TooMuch(f"more than {PROBE_SECONDS:g} second for {len(text):,} characters")
         say(_MODEL)
@@ -70,11 +76,12 @@ def check_cost(directory: Path, uri: str, texts: Sequence[str], labels: int, bud
 def _refusal(stopped: Stopped, uri: str, patterns: Sequence[str]) -> StageFailure:
     if stopped.part.startswith(_TOKENIZER):
         where = f" Its patterns are {', '.join(patterns[:3])} in tokenizer.json." if patterns else ""
+        seconds = f", {raising('tokenizer_seconds')}" if "processor time" in stopped.what else ""
         return StageFailure(
             "TokenizerUnusable",
             f"The tokenizer at {uri} takes {stopped.what}{stopped.part.removeprefix(_TOKENIZER)}.{where} Texts of the "
-            "like would stop a server. Write patterns that do not repeat what is repeated, use a base model with "
-            f"another tokenizer, {raising('tokenizer_seconds')}.",
+            "like would stop a server. Write patterns that do not repeat what is repeated, or use a base model with "
+            f"another tokenizer{seconds}.",
         )
     reason = "ModelTooLarge" if "memory" in stopped.what else "ModelUnreadable"
     return StageFailure(
@@ -87,11 +94,12 @@ def _refusal(stopped: Stopped, uri: str, patterns: Sequence[str]) -> StageFailur
 def _probes(patterns: Sequence[str], texts: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Texts to try, each with what a message calls it: no message holds a real text."""
     named = dict.fromkeys(character for pattern in patterns for character in pattern)
-    for part in dict.fromkeys((*_REPEATED, *list(named)[:_PATTERN_CHARACTERS])):
-        yield f" of {part!r} again and again", part * (PROBE_CHARACTERS // len(part)) + "!"
+    repeated = (*_REPEATED, *list(named)[:_PATTERN_CHARACTERS]) if patterns else _REPEATED_WITHOUT_PATTERNS
+    for part in dict.fromkeys(repeated):
+        yield f"a text of {part!r} again and again", part * (PROBE_CHARACTERS // len(part)) + "!"
     step = max(1, len(texts) // _TEXTS)
     for row, text in enumerate(texts[::step][:_TEXTS]):
-        yield f" of row {row * step + 1:,} of the training and test splits", text[:PROBE_CHARACTERS]
+        yield f"the text of row {row * step + 1:,} of the training and test splits", text[:PROBE_CHARACTERS]
 
 
 def _patterns(directory: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 from kaon_jobs.serve.runtime import v2
 from kaon_jobs.serve.runtime.classifier import Classifier
@@ -104,10 +104,19 @@ def test_texts_that_the_model_fails_on_fail_alone(handler: Any, folder: Path) ->
     assert answers[0] == answers[2] and json.loads(answers[0])["outputs"]
 
 
+def test_a_text_on_which_the_tokenizer_panics_fails_alone(folder: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"(?:x+x+)+y|\s+"), "removed")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    rows = Classifier(folder).each([["profit"], ["x" * 60], ["shares"]])
+    assert type(rows[1]).__name__ == "PanicException"
+    assert not isinstance(rows[0], BaseException) and not isinstance(rows[2], BaseException)
+
+
 def test_answers_of_a_batch_are_each_requests_own(folder: Path) -> None:
     classifier = Classifier(folder)
     rows = classifier.each([["profit", "tariff"], ["beyond"], ["shares"]])
-    assert isinstance(rows[1], Exception)
+    assert isinstance(rows[1], BaseException)
     alone = [classifier.probabilities(texts) for texts in (["profit", "tariff"], ["shares"])]
     assert rows[0].tolist() == alone[0].tolist() and rows[2].tolist() == alone[1].tolist()
 

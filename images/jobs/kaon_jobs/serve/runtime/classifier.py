@@ -53,11 +53,14 @@ class Classifier:
         chunks = [texts[i : i + self.max_batch_size] for i in range(0, len(texts), self.max_batch_size)]
         return np.concatenate([self._run(chunk) for chunk in chunks])
 
-    def each(self, requests: "list[list[str]]") -> "list[np.ndarray | Exception]":
+    def each(self, requests: "list[list[str]]") -> "list[np.ndarray | BaseException]":
         """Of each request the rows of its texts, or what its texts alone raise: a batch is of different clients."""
         try:
             rows = self.probabilities([text for texts in requests for text in texts])
-        except Exception as error:
+        except BaseException as error:
+            # A panic of the tokenizer's Rust code is no Exception.
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
             if len(requests) == 1:
                 return [error]
             return [answer for texts in requests for answer in self.each([texts])]

@@ -46,7 +46,7 @@ class Handler:
             accepted.append((index, inference))
         found = self._classifier.each([inference.texts for _, inference in accepted]) if accepted else []
         for (index, inference), rows in zip(accepted, found, strict=True):
-            if isinstance(rows, Exception):
+            if isinstance(rows, BaseException):
                 log.error("the model fails on a request: %s", type(rows).__name__)
                 context.set_response_status(code=500, phrase="Internal Server Error", idx=index)
                 answers[index] = json.dumps({"error": FAILED})

@@ -39,7 +39,7 @@ class TritonPythonModel:
             texts.append(own)
         found = self._classifier.each(texts) if texts else []
         for index, rows in zip(places, found, strict=True):
-            if isinstance(rows, Exception):
+            if isinstance(rows, BaseException):
                 log.error("the model fails on a request: %s", type(rows).__name__)
                 answers[index] = _error(FAILED, pb.TritonError.INTERNAL)
                 continue
