@@ -85,7 +85,7 @@ def _install(cluster: Cluster, kubectl: Kubectl, folder: Path) -> None:
     kubectl.apply(*(_namespace(name) for name in (SYSTEM, FLOOD, CANARIES)))
     env = {**os.environ, **{f"HELM_{each}_HOME": str(folder / each) for each in ("CACHE", "CONFIG", "DATA")}}
     command = [str(cluster.tool("helm")), "install", "kaon", str(ROOT / "charts" / "kaon"), "--namespace", SYSTEM]
-    command += ["--set", ",".join(["images.registry=registry.example", *(f"images.{name}.tag=1" for name in IMAGES)])]
+    command += ["--set-string", ",".join(["images.registry=registry.example", *(f"images.{name}.tag=1" for name in IMAGES)])]
     env |= {"KUBECONFIG": str(cluster.kubeconfig)}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr

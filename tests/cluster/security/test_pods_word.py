@@ -1,0 +1,159 @@
+"""A stage's pod, played with nothing but its token: its word alone makes nothing Ready, and takes nothing back."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from harness import eventually
+from hostile.world import World
+from security.attempts import Object, Team, ready
+from simulation.results import finished
+from simulation.trust import ROOT_KEY, TRUST, told
+
+from kaon.contract.attestation import attest
+from kaon.contract.trust import TrustDomains
+
+Say = Callable[[str, Object], Object]
+"""(name of a Report, its status) -> the API server's answer to the pod."""
+
+
+@pytest.fixture
+def pod_of(team: Team, chart_world: World) -> Callable[[Object], tuple[Object, Say]]:
+    """pod_of(resource): its Job, and what its pod may say by its own token, of an hour and bound to the pod."""
+
+    def find(obj: Object) -> tuple[Object, Say]:
+        name = obj["status"]["jobName"]
+        job = eventually(lambda: team.get("Job", name), f"Job {name}")
+        pod = eventually(lambda: team.list("Pod", f"batch.kubernetes.io/job-name={name}"), f"a pod of {name}")[0]
+        bound = {"kind": "Pod", "apiVersion": "v1", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
+        asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
+        answer = team.server.send(
+            "POST",
+            f"{team.path('ServiceAccount', 'kaon-job')}/token",
+            {**asked, "spec": {"expirationSeconds": 3600, "boundObjectRef": bound}},
+        )
+        token = answer["status"]["token"]
+        return job, lambda report, status: _patch(chart_world, team, token, report, status)
+
+    return find
+
+
+def _patch(world: World, team: Team, token: str, report: str, status: Object) -> Object:
+    tls = ssl.create_default_context(cafile=str(world.cluster.layout.pki / "ca.crt"))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls))
+    request = urllib.request.Request(
+        world.cluster.server + team.path("Report", report, "status"),
+        json.dumps({"status": status}).encode(),
+        {"Authorization": f"Bearer {token}", "Content-Type": "application/merge-patch+json"},
+        method="PATCH",
+    )
+    try:
+        with opener.open(request, timeout=30) as answer:
+            text = answer.read()
+    except urllib.error.HTTPError as error:
+        text = error.read()
+    found: Object = json.loads(text)
+    return found
+
+
+def true_status(job: Object) -> Object:
+    """What the stage's program would report, signed."""
+    return {**finished(told(job).wire(), "the-pod"), "error": None}
+
+
+def unsigned(job: Object) -> Object:
+    return {name: value for name, value in true_status(job).items() if name != "resultSignature"}
+
+
+def better(job: Object) -> Object:
+    said = true_status(job)
+    rows = {**said["result"]["dataset"]["rows"], "train": 1_000_000}
+    return {**said, "result": {**said["result"], "dataset": {**said["result"]["dataset"], "rows": rows}}}
+
+
+def elsewhere(job: Object) -> Object:
+    said = true_status(job)
+    artifact = {**said["result"]["artifact"], "uri": "https://elsewhere.example/model"}
+    return {**said, "result": {**said["result"], "artifact": artifact}}
+
+
+def other_digest(job: Object) -> Object:
+    said = true_status(job)
+    artifact = {**said["result"]["artifact"], "digest": "sha256:" + "0" * 64}
+    return {**said, "result": {**said["result"], "artifact": artifact}}
+
+
+def other_program(job: Object) -> Object:
+    evaluation = {"split": "test", "rows": 1, "accuracy": 1.0}
+    said = true_status(job)
+    figures = {"training": {"evaluation": evaluation, "datasetDigest": "sha256:" + "0" * 64}}
+    return {**said, "result": {**{k: v for k, v in said["result"].items() if k != "dataset"}, **figures}}
+
+
+def with_key(trust: TrustDomains, namespace: str) -> Callable[[Object], Object]:
+    """Signed with another key."""
+
+    def say(job: Object) -> Object:
+        said = true_status(job)
+        return {**said, "resultSignature": attest(told(job), said["result"], trust.key(namespace))}
+
+    return say
+
+
+LIES: dict[str, Callable[[Object], Object]] = {
+    "no signature": unsigned,
+    "another figure": better,
+    "another URI": elsewhere,
+    "another digest": other_digest,
+    "another program": other_program,
+    "another namespace's key": with_key(TRUST, "neighbour"),
+    "a shared domain's key": with_key(TrustDomains(ROOT_KEY, {"x": "ml"}), "x"),
+    "another installation's key": with_key(TrustDomains(bytes(32)), "neighbour"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_result_by_the_token_alone_makes_nothing_ready(team: Team, pod_of: Any, lie: str) -> None:
+    obj = team.made(team.resource("Dataset", f"lie-{list(LIES).index(lie)}"))
+    job, say = pod_of(obj)
+    answer = say(job["metadata"]["name"], LIES[lie](job))
+    assert answer["kind"] == "Report", answer
+    found = team.until_status("Dataset", obj["metadata"]["name"], "ResultUntrusted")
+    assert ready(found)["status"] == "False" and "artifact" not in found["status"]
+    assert "rows" not in found["status"] or not found["status"]["rows"]
+
+
+def test_what_was_accepted_is_neither_changed_nor_taken_back_by_the_pod(team: Team, pod_of: Any) -> None:
+    obj = team.made(team.resource("Dataset", "accepted"))
+    job, say = pod_of(obj)
+    name = job["metadata"]["name"]
+    assert say(name, true_status(job))["kind"] == "Report"
+    before = team.until_status("Dataset", "accepted", "Succeeded")
+    for change in (
+        {"result": None},
+        {"resultSignature": None},
+        {"resultSignature": "AAAA"},
+        better(job),
+        {"error": {"reason": "Oh", "message": "no", "retriable": False, "time": "2026-01-01T00:00:00Z"}},
+    ):
+        assert "finished" in str(say(name, change).get("message")), change
+    time.sleep(2)
+    after = team.get("Dataset", "accepted")
+    assert after is not None and after["status"] == before["status"]
+
+
+def test_a_pod_says_nothing_in_anothers_report(team: Team, pod_of: Any) -> None:
+    obj = team.made(team.resource("Dataset", "talker"))
+    other = team.made(team.resource("Dataset", "silent"))
+    _, say = pod_of(obj)
+    job, _ = pod_of(other)
+    answer = say(job["metadata"]["name"], true_status(job))
+    assert "may write only its own Report" in str(answer.get("message"))
+    assert ready(team.until_status("Dataset", "silent"))["reason"] != "Succeeded"
