@@ -15,6 +15,7 @@ from kaon.controllers.base import Object
 from kaon.engine import metrics
 from kaon.engine.client import ApiError, Client
 from kaon.engine.resources import RESOURCES
+from kaon.resources.labels import MANAGED_BY, MANAGER
 
 log = logging.getLogger("kaon.policies")
 
@@ -46,7 +47,8 @@ POLICIES = {
         probe={
             "apiVersion": "kaon.dev/v1alpha1",
             "kind": "Report",
-            "metadata": {"name": PROBE},
+            # With the label, or the other policy may be the first to refuse it.
+            "metadata": {"name": PROBE, "labels": {MANAGED_BY: MANAGER}},
             "spec": {"stage": "dataset", "jobName": PROBE, "inputDigest": "sha256:" + "0" * 64},
         },
         refusal="the policy on Reports is in force",

@@ -145,7 +145,9 @@ BEYOND: dict[str, tuple[Object, str]] = {
     ),
     "a Secret of another name": (named(SECRET), "only those named kaon-signing"),
     "a token in a Secret": (
-        named({**SECRET, "type": "kubernetes.io/service-account-token"}, "kaon-signing"),
+        {**SECRET, "type": "kubernetes.io/service-account-token", "metadata": {
+            "name": "kaon-signing", "labels": LABELS,
+            "annotations": {"kubernetes.io/service-account.name": "default"}}},
         "only those named kaon-signing of the type Opaque",
     ),
     "another binding": (
