@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 from harness import Kubectl, OperatorProcess, eventually
 from hostile.values import READY
+from simulation.trust import signed, told
 
 from localcluster import Cluster
 
@@ -25,6 +26,11 @@ FLOOD = "flood"
 """Where the inputs go. Its pods must pass Pod Security "restricted"."""
 CANARIES = "canaries"
 IMAGES = {name: f"registry.example/kaon/{name}:1" for name in ("jobs", "triton", "torchserve", "router")}
+PLACEMENT = (
+    *("--allowed-priority-classes=important", "--allowed-runtime-classes=nvidia,sandboxed"),
+    *("--allowed-tolerations=*", "--allowed-service-accounts="),
+)
+"""Where the inputs may place their pods."""
 DIGEST = "sha256:" + "0" * 64
 TOKEN_HOURS = 12
 
@@ -43,7 +49,7 @@ class World:
         images = [flag for name, image in IMAGES.items() for flag in (f"--image-{name}", image)]
         own = ["--storage-uri", "s3://kaon/artifacts", "--storage-secret", "kaon-store", "--lease-namespace", SYSTEM]
         own += ["--require-policies", "reports,operator"]
-        arguments = [*images, *own, *flags]
+        arguments = [*images, *own, *PLACEMENT, *flags]
         operator = OperatorProcess(self.identity, arguments, program or ["-m", "kaon.engine.main"], {})
         try:
             return operator.wait_ready(60).wait_leading(60)
@@ -162,7 +168,9 @@ def make_ready(kubectl: Kubectl, namespace: str = FLOOD) -> None:
         artifact = {"uri": f"s3://kaon/artifacts/{name}", "digest": DIGEST, "sizeBytes": 1000}
         result = {"artifact": artifact, "startTime": now, "completionTime": now, **_RESULTS[kind]}
         eventually(lambda f=found: kubectl.get("report", f, namespace), f"the Report of {name}", 60)
-        kubectl.patch_status("report", found, namespace, {"result": result})
+        job = kubectl.get("job", found, namespace)
+        assert job is not None
+        kubectl.patch_status("report", found, namespace, signed(told(job), result))
         kubectl("wait", f"{kind.lower()}/{name}", "-n", namespace, "--for=condition=Ready", "--timeout=60s")
 
 
