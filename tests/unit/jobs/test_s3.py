@@ -297,7 +297,7 @@ def test_a_source_over_http_is_not_read_through_a_proxy_of_the_environment(
         monkeypatch.setenv(name, listener.url)
     # The S3 server refuses whoever does not sign, and so is the one that was asked.
     with pytest.raises(StoreAccessDenied):
-        open_store(f"{s3.endpoint}/{BUCKET}", None).read("rows.csv")
+        open_store(f"{s3.endpoint}/{BUCKET}", None, web=True).read("rows.csv")
     assert listener.asked == []
 
 
