@@ -166,3 +166,15 @@ def test_a_model_that_reads_a_file_outside_of_its_folder_is_never_laid_out(
         "ModelDataOutside: model.onnx reads its weights from '../../../../etc/hostname', which lies"
     )
     assert not (target / "golden.json").exists()
+
+
+@pytest.mark.parametrize("judged", ["sha256:" + "0" * 64, None])
+def test_a_model_is_served_with_the_evaluation_that_the_gates_judged_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Path, said: list[str], judged: str | None
+) -> None:
+    source = tiny.publish(tmp_path / "artifact")
+    told = tiny.job(source, target, "triton")
+    work = told.work.model_copy(update={"evaluation": judged})
+    monkeypatch.setenv("KAON_JOB_SPEC", told.model_copy(update={"work": work}).model_dump_json(by_alias=True))
+    assert main.run("fetch", None) == (0 if judged is None else 64)
+    assert (said == []) if judged is None else said[0].startswith("EvidenceMismatch: the gates judged")
