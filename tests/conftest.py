@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from simulation.trust import TRUST, root_key_file
+from knownkeys import TRUST, root_key_file
 from xdist.scheduler import LoadScopeScheduling
 
 from kaon_jobs.trust import TRUST_VARIABLE, write_keys

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from knownkeys import root_key_file
+
 from simulation.programs import Program, fetch, free_port
-from simulation.trust import root_key_file
 
 STORE = "s3://kaon/artifacts"
 

@@ -6,8 +6,9 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
+from knownkeys import signed
+
 from kaon.contract.jobspec import JobSpec
-from simulation.trust import signed
 
 Object = dict[str, Any]
 EVALUATION: Object = {"split": "test", "rows": 100, "accuracy": 0.95, "macroF1": 0.9, "sizeBytes": 1000}

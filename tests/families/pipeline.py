@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from simulation.trust import TRUST
+from knownkeys import TRUST
 from transformers import AutoModelForSequenceClassification
 
 from kaon.api.report import Result

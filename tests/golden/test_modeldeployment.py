@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from simulation.trust import TRUST
+from knownkeys import TRUST
 
 from kaon.api.modeldeployment import Batching, ModelDeploymentSpec, Revision, ServedModelReference
 from kaon.controllers.base import Images, Object, Observed, OperatorConfig

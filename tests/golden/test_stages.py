@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from simulation.trust import TRUST
+from knownkeys import TRUST
 
 from kaon.controllers import compressionjob, dataset, trainingrun
 from kaon.controllers.base import Controller, Images, Key, Object, Observed, OperatorConfig

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from harness import Kubectl, OperatorProcess, eventually
 from hostile.values import READY
-from simulation.trust import signed, told
+from knownkeys import signed, told
 
 from localcluster import Cluster
 

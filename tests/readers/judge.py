@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,19 @@ from readers.inputs import Input
 
 from kaon.contract.digest import digest_of
 from kaon.contract.jobspec import DatasetWork, JobSpec
+from kaon.contract.signing import SigningKey
 from kaon_jobs.context import Context
 from kaon_jobs.data import stage
 from kaon_jobs.data.fetch import fetch_sources
 from kaon_jobs.data.read import read_sources
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.report import Reporter
+from kaon_jobs.trust import TRUST_VARIABLE, write_keys
 
 os.environ["KAON_CLAIMS_DIR"] = "/"
+if TRUST_VARIABLE not in os.environ:
+    os.environ[TRUST_VARIABLE] = tempfile.mkdtemp(prefix="keys-")
+    write_keys(Path(os.environ[TRUST_VARIABLE]), SigningKey.derive(bytes(32), "test"))
 MADE_FOR_DIVIDING = {"ClassTooSmall", "TestSplitEmpty", "TrainSplitEmpty", "TooFewClasses", "UnknownClass"}
 READ, REFUSED, WRONG = "read", "refused", "wrong"
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from simulation.trust import signed
+from knownkeys import signed
 from tests.unit.controllers.world import NAMESPACE, compression_result, dataset_result, training_result
 
 from kaon.api.base import API_VERSION

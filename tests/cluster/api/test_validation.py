@@ -132,7 +132,7 @@ def pods_of(template: dict[str, Any]) -> list[dict[str, Any]]:
     told = JobSpec(
         provenance=Provenance(kind="", namespace="", name="", uid="", generation=1, kaon_version="", image=""),
         input_digest=digest,
-        work=FetchWork(model=model, server="triton", model_name="x", target_dir="/x"),
+        work=FetchWork(model=model, kind="model", server="triton", model_name="x", target_dir="/x"),
     )
     revision = Revision(
         revision="aaaaaaaa", model_ref=ref, server="triton", threads=1, batching=Batching(), artifact_uri="s3://b/$(X)",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from simulation.trust import signed, told
+from knownkeys import signed, told
 
 Object = dict[str, Any]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from harness import Kubectl, OperatorProcess, eventually
-from simulation.trust import signed, told
+from knownkeys import signed, told
 
 from localcluster import Cluster
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from harness import eventually
 from hostile.world import World
+from knownkeys import ROOT_KEY, TRUST, told
 from security.attempts import Object, Team, ready
 from simulation.results import finished
-from simulation.trust import ROOT_KEY, TRUST, told
 
 from kaon.contract.attestation import attest
 from kaon.contract.trust import TrustDomains

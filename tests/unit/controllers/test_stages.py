@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from simulation.trust import told
+from knownkeys import told
 
 from kaon.api import conditions as c
 from kaon.controllers import dataset

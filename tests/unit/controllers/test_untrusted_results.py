@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from simulation.trust import ROOT_KEY, TRUST, signed, told
+from knownkeys import ROOT_KEY, TRUST, signed, told
 
 from kaon.api import conditions as c
 from kaon.contract.attestation import attest

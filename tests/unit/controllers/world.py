@@ -11,7 +11,7 @@ import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from simulation.trust import TRUST, signed, told
+from knownkeys import TRUST, signed, told
 
 from kaon.controllers.base import Controller, Images, Key, Object, Observed, OperatorConfig, Plan, key_of
 from kaon.controllers.conditions import timestamp

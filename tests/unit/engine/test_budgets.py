@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulation.trust import ROOT_KEY
+from knownkeys import ROOT_KEY
 
 from kaon.contract.budgets import Budgets
 from kaon.engine.options import operator_config, parse

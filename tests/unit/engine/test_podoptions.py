@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from simulation.trust import ROOT_KEY
+from knownkeys import ROOT_KEY
 
 from kaon.engine.options import operator_config, parse
 from kaon.resources.podpolicy import Egress, Placement, PodPolicy

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import model_signing
 import pytest
-from simulation.trust import TRUST
+from knownkeys import TRUST
 
 from .test_store_writers import folder_of, job_over, publish
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulation.trust import TRUST
+from knownkeys import TRUST
 
 from kaon.api.compressionjob import Step
 from kaon.api.report import Result
