@@ -208,9 +208,10 @@ def test_the_secrets_of_stores_are_files_of_the_stage_alone_and_never_variables(
     obj = team.made(team.resource("Dataset", "secrets", storage=storage, sources=sources))
     (pod,) = team.pods(obj)
     volumes = {item["name"]: item["secret"]["secretName"] for item in pod["volumes"] if "secret" in item}
-    assert sorted(volumes.values()) == ["of-the-source", "of-the-store"]
+    assert sorted(volumes.values()) == ["kaon-signing", "of-the-source", "of-the-store"]
     (container,) = pod["containers"]
-    mounts = [item for item in container["volumeMounts"] if item["name"] in volumes]
+    mounts = [item for item in container["volumeMounts"] if volumes.get(item["name"], "kaon-signing") != "kaon-signing"]
+    assert len(mounts) == 2
     assert all(item["readOnly"] and item["mountPath"].startswith("/var/run/kaon/secrets/") for item in mounts)
     assert environment(container).keys() <= set(OWN_VARIABLES)
 
