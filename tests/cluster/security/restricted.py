@@ -21,7 +21,15 @@ ALLOWED_IN_POD = frozenset(
         *("dnsPolicy", "schedulerName", "serviceAccount"),
     }
 )
-OWN_VARIABLES = ("KAON_JOB_SPEC", "HOME", "TMPDIR", "POD_NAME", "POD_NAMESPACE", "NVIDIA_VISIBLE_DEVICES")
+OWN_VARIABLES = (
+    "KAON_JOB_SPEC",
+    "KAON_SCRATCH_BYTES",
+    "HOME",
+    "TMPDIR",
+    "POD_NAME",
+    "POD_NAMESPACE",
+    "NVIDIA_VISIBLE_DEVICES",
+)
 """Variables that Kaon sets in a stage's pod and in a server's; a user's own of the same name is not taken."""
 
 
@@ -85,7 +93,8 @@ def _of(container: Object, images: set[str]) -> Iterator[str]:
     }
     yield from _differences(f"{where}'s securityContext", security, wanted)
     limits = container.get("resources", {}).get("limits", {})
-    yield from (f"{where} has no limit of {name}" for name in ("memory", "ephemeral-storage") if name not in limits)
+    if "memory" not in limits:  # scratch space is bounded by the sizes of the folders
+        yield f"{where} has no limit of memory"
     yield from (f"{where} has {name}" for name in ("envFrom", "volumeDevices", "stdin", "tty") if container.get(name))
     yield from (f"{where} has a host port" for port in container.get("ports", ()) if port.get("hostPort"))
     for name, value in environment(container).items():
