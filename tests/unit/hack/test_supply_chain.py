@@ -90,6 +90,15 @@ def test_each_image_lists_itself_under_its_own_name_after_everything_else(name: 
     assert SBOM in step or any(SBOM in line for line in after)
 
 
+@pytest.mark.parametrize("name", images.IMAGES)
+def test_the_build_context_holds_every_file_that_an_image_takes_from_it(name: str) -> None:
+    lines = (ROOT / ".dockerignore").read_text().split()
+    assert "*" in lines
+    let_in = tuple(line.removeprefix("!") for line in lines if line.startswith("!"))
+    files = images.files_copied(ROOT, (ROOT / images.IMAGES[name].containerfile).read_text())
+    assert [file for file in files if not file.startswith(tuple(f"{path}/" for path in let_in))] == []
+
+
 def listed(tmp_path: Path, *arguments: str) -> dict[str, Any]:
     output = tmp_path / "sbom.cdx.json"
     command = [sys.executable, str(ROOT / "images/sbom.py"), "--name", "kaon/test", "--source", str(ROOT)]
