@@ -78,3 +78,12 @@ def test_an_unknown_image_is_named_with_those_there_are() -> None:
 def test_helm_values_name_the_images_of_the_chart_only() -> None:
     found = {"base": "localhost/debian:1", "ml-base": "localhost/kaon/ml-base:1", "jobs": "localhost/kaon/jobs:2"}
     assert images.helm_values(found) == {"images": {"jobs": {"repository": "localhost/kaon/jobs", "tag": "2"}}}
+
+
+@pytest.mark.parametrize("image", images.IMAGES.values(), ids=lambda image: image.name)
+def test_what_an_image_copies_is_part_of_the_context_that_it_is_built_from(image: images.Image) -> None:
+    lines = (images.ROOT / ".dockerignore").read_text().splitlines()
+    let_in = [line.removeprefix("!") for line in lines if line.startswith("!")]
+    copied = images.files_copied(images.ROOT, (images.ROOT / image.containerfile).read_text())
+    left_out = [path for path in copied if not any(f"{path}/".startswith(f"{name}/") for name in let_in)]
+    assert copied and left_out == []
