@@ -128,7 +128,8 @@ def test_sigterm_checkpoints_and_the_next_attempt_goes_on_at_that_step_to_the_sa
     # With dropout the weights depend on every random state, not on the order of the rows alone.
     long = {"epochs": 20, "dropout": 0.2, "earlyStopping": {"metric": "macroF1", "patience": 100}}
     job = shop.job("trainingruns", shop.train_work(dataset, {"everySteps": 20}, **long), token="stopped")
-    folder = Path(job.output.uri.removeprefix("file:///mnt"))
+    runs = Path(job.output.uri.removeprefix("file:///mnt"))
+    before = set(runs.glob("*"))
     first = kaon_job(job, OMP_NUM_THREADS="1")
     assert first.stdout is not None
     for line in first.stdout:
@@ -139,8 +140,9 @@ def test_sigterm_checkpoints_and_the_next_attempt_goes_on_at_that_step_to_the_sa
     output, _ = first.communicate(timeout=60)
     assert first.returncode == 143, output
     assert "stopped by SIGTERM" in output
+    (folder,) = set(runs.glob("*")) - before
     assert not (folder / "kaon.json").exists()
-    stopped_at = max(int(path.parent.name) for path in (folder / "checkpoints").glob("*/kaon.json"))
+    stopped_at = max(int(path.parent.name) for path in (folder / "checkpoints").glob("*/checkpoint.json"))
     assert 20 <= stopped_at < 240
 
     second = kaon_job(job, OMP_NUM_THREADS="1")
@@ -150,10 +152,11 @@ def test_sigterm_checkpoints_and_the_next_attempt_goes_on_at_that_step_to_the_sa
     resumed = Manifest.model_validate_json((folder / "kaon.json").read_bytes())
 
     whole = shop.job("trainingruns", shop.train_work(dataset, {"everySteps": 20}, **long), token="never stopped")
+    before = set(runs.glob("*"))
     third = kaon_job(whole, OMP_NUM_THREADS="1")
     output, _ = third.communicate(timeout=120)
     assert third.returncode == 0, output
-    folder = Path(whole.output.uri.removeprefix("file:///mnt"))
+    (folder,) = set(runs.glob("*")) - before
     unbroken = Manifest.model_validate_json((folder / "kaon.json").read_bytes())
     of = {
         name: next(file.sha256 for file in manifest.files if file.path == "model.safetensors")
@@ -170,12 +173,15 @@ def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(
     def broken(*args: Any) -> None:
         raise StageFailure("ParityFailed", "for this test")
 
+    runs = Path(job.output.uri.removeprefix("file:///mnt"))
+    before = set(runs.glob("*"))
     with monkeypatch.context() as patch:
         patch.setattr(stage, "export_onnx", broken)
         with pytest.raises(StageFailure, match="for this test"):
             run(job, tmp_path / "one")
-    checkpoints = Path(job.output.uri.removeprefix("file:///mnt")) / "checkpoints"
-    steps = sorted(int(path.parent.name) for path in checkpoints.glob("*/kaon.json"))
+    (folder,) = set(runs.glob("*")) - before
+    checkpoints = folder / "checkpoints"
+    steps = sorted(int(path.parent.name) for path in checkpoints.glob("*/checkpoint.json"))
     assert len(steps) == 2
     (checkpoints / str(steps[1]) / "one" / "optimizer.pt").write_bytes(b"damaged")
     with caplog.at_level("INFO"):
