@@ -106,11 +106,11 @@ def _aged(value: Any) -> Any:
 
 
 def _begun_long_ago(value: Any) -> Any:
-    """With every beginning long ago: a Job's, and what is copied from it."""
-    if not isinstance(value, dict):
+    """With every beginning long ago: a Job's, and what is copied from it. A result is signed, and stays as it is."""
+    if not isinstance(value, dict) or "result" in value or "reused" in value:
         return value
     return {
-        name: LONG_AGO_TEXT if name == "startTime" else _begun_long_ago(item) if name in ("status", "result") else item
+        name: LONG_AGO_TEXT if name == "startTime" else _begun_long_ago(item) if name == "status" else item
         for name, item in value.items()
     }
 

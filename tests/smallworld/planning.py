@@ -116,9 +116,9 @@ class Planner:
         occupied: list[Key] = []
         for number in self.seen_children(state):
             found = fact(number)
-            if found.owner is None or found.owner_uid == about.uid:
+            if found.owner is not None and found.owner_uid == about.uid:
                 children.append(number)
-            elif found.owner == about.key:
+            elif found.owner is not None and found.owner == about.key:
                 occupied.append(found.key)
         references = [
             number
@@ -152,7 +152,8 @@ class Planner:
             raise Violation(f"plan raised {error!r} for {name_of(key_of(observed.obj))}") from error
 
     def _numbered(self, owner: int, plan: Plan) -> int:
-        steps = tuple(self._step(owner, child) for child in plan.children)
+        # What is only provided is never read: nothing follows from it here.
+        steps = tuple(self._step(owner, child) for child in plan.children if child.mode != "provide")
         status, again = self._objects.number(plan.status), plan.requeue_after is not None
         return self.number(Planned(steps, status, again, tuple(sorted(plan.look_up))))
 

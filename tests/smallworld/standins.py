@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kaon.controllers.base import Key, Object
-from kaon.engine.resources import RESOURCES
+from kaon.engine.resources import PROVIDED, RESOURCES
 
 from .model import name_of
 from .objects import NOW
@@ -49,6 +49,8 @@ class Client:
     """What the Applier writes through."""
 
     async def create(self, path: str, manifest: Object) -> Object:
+        if RESOURCES[manifest["kind"]] in PROVIDED:
+            return manifest  # whatever becomes of it, nobody looks at it
         return await Request("create", path, manifest)
 
     async def apply(self, path: str, manifest: Object) -> Object:

@@ -129,6 +129,7 @@ def test_a_running_workload_gets_no_other_image_and_keeps_one_of_an_older_releas
     assert IMAGE in thief(*patch, json.dumps({"spec": {"template": other}}), check=False)
 
 
+ONLY = "of Secrets the operator makes only its root key and those named kaon-signing, and changes none"
 BEYOND: dict[str, tuple[Object, str]] = {
     "a pod": (
         named({"apiVersion": "v1", "kind": "Pod", "spec": workload("Job")["spec"]["template"]["spec"]}),
@@ -143,12 +144,13 @@ BEYOND: dict[str, tuple[Object, str]] = {
             "selector": {"matchLabels": {"app": "x"}}, "template": workload("Deployment")["spec"]["template"]}}),
         NOT_MADE + "daemonsets",
     ),
-    "a Secret of another name": (named(SECRET), "only those named kaon-signing"),
+    "a Secret of another name": (named(SECRET), ONLY),
+    "a root key of another namespace": (named(SECRET, "kaon-root-key"), ONLY),
     "a token in a Secret": (
         {**SECRET, "type": "kubernetes.io/service-account-token", "metadata": {
             "name": "kaon-signing", "labels": LABELS,
             "annotations": {"kubernetes.io/service-account.name": "default"}}},
-        "only those named kaon-signing of the type Opaque",
+        ONLY,
     ),
     "another binding": (
         named({
@@ -172,9 +174,9 @@ def test_the_signing_secret_is_made_and_never_changed_or_deleted(almighty: Kubec
     assert found.get("reason", "AlreadyExists") == "AlreadyExists"
     change = json.dumps({"stringData": {"key": "another"}})
     patch = ("patch", "secret", "kaon-signing", "-n", team.name, "-p", change)
-    assert "only those named kaon-signing" in almighty(*patch, check=False)
+    assert ONLY in almighty(*patch, check=False)
     delete = ("delete", "secret", "kaon-signing", "-n", team.name, "--wait=false")
-    assert "only those named kaon-signing" in almighty(*delete, check=False)
+    assert ONLY in almighty(*delete, check=False)
 
 
 # -- whether the policies are in force ---------------------------------------------------------------------------------
