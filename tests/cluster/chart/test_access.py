@@ -22,6 +22,8 @@ CHART = str(ROOT / "charts" / "kaon")
 REPORT = "reuters-r8-trun-0123456789"
 LONG = "a" * 40 + "-trun-0123456789"
 
+KAONS = {"app.kubernetes.io/managed-by": "kaon"}
+"""The label without which the operator's token writes nothing."""
 OPERATOR_MAY = (
     *("list datasets.kaon.dev", "watch modeldeployments.kaon.dev", "update trainingruns.kaon.dev/status"),
     *("create reports.kaon.dev", "create jobs.batch", "patch jobs.batch", "delete jobs.batch"),
@@ -121,10 +123,19 @@ def test_the_operator_can_bind_kaon_job_and_no_other_role(
     installed: str, kube: Any, team: str, kubeconfig_of: Callable[..., Path]
 ) -> None:
     operator = f"--kubeconfig={kubeconfig_of('kaon-operator', installed)}"
-    bind = ("create", "rolebinding", "-n", team, f"--serviceaccount={team}:kaon-job", operator)
-    assert "created" in kube(*bind, "kaon-job", "--clusterrole=kaon-job")
-    refused = kube(*bind, "stolen", "--clusterrole=admin", check=False)
-    assert "attempting to grant RBAC permissions not currently held" in refused
+
+    def bind(role: str, **more: Any) -> str:
+        binding = {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": "kaon-job", "namespace": team, "labels": KAONS},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"kind": "ServiceAccount", "name": "kaon-job", "namespace": team}],
+        }
+        return str(kube("create", "-f", "-", operator, stdin=json.dumps(binding), **more))
+
+    assert "attempting to grant RBAC permissions not currently held" in bind("admin", check=False)
+    assert "created" in bind("kaon-job")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +167,7 @@ def write(kube: Any, team: str, job_account: str, kubeconfig_of: Callable[..., P
         report = {
             "apiVersion": "kaon.dev/v1alpha1",
             "kind": "Report",
-            "metadata": {"name": name, "namespace": team},
+            "metadata": {"name": name, "namespace": team, "labels": KAONS},
             "spec": {"stage": "train", "jobName": name, "inputDigest": "sha256:" + "0" * 64},
         }
         kube("apply", "-f", "-", stdin=json.dumps(report))
