@@ -210,7 +210,7 @@ def _is_server(child: Child) -> bool:
 ROLLOUT = SERVING.within(Bounds({Budget.APPLY: 2}, lag=1))
 MUTANTS = (
     Mutant("a status is written over a newer object", NAMESAKES, "artifact of another input", _status_over_anything),
-    Mutant("a Job's name lacks the digest", EDITS, "artifact of another input", _name_without_digest),
+    Mutant("a Job's name lacks the digest", EDITS, "is not believed", _name_without_digest),
     Mutant("a Job's name has the generation", EDITS, "two live Jobs", _name_by_generation),
     Mutant("a digest lacks the input's digest", PAIR, "another input", _digest_without_input),
     Mutant("the result of another digest is taken", EDITS, "artifact of another input", _result_of_any_digest),
