@@ -23,6 +23,6 @@ except ModuleNotFoundError as error:
 else:
     raise AssertionError("behaviour has changed")
 PYTHON
-"$folder/venv/bin/pip" install --quiet --disable-pip-version-check pyopenssl==26.4.0 || "$folder/venv/bin/pip" install --quiet --disable-pip-version-check pyopenssl
+"$folder/venv/bin/pip" install --quiet --disable-pip-version-check pyopenssl==26.4.0
 "$folder/venv/bin/python" -c 'import model_signing; print("with pyOpenSSL: imported")'
 echo "as described"
