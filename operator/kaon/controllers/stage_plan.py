@@ -191,7 +191,7 @@ class _Run:
             "outcome": verdict.state.reason,
             "inputDigest": self.digest,
             **({"artifactDigest": result.artifact.digest} if result.artifact else {}),
-            "message": verdict.state.message[:1024],
+            "message": verdict.state.message,
         }
         fields = {
             **({"startTime": result.start_time} if result.start_time else {}),
@@ -280,7 +280,7 @@ class _Run:
         reason, message = self._cause(found_job, said, why)
         message = f"{message} {_way_out(self.name)}"
         time = why.get("lastTransitionTime") or timestamp(self.observed.now)
-        outcome = {"time": time, "outcome": reason, "inputDigest": self.digest, "message": message[:1024]}
+        outcome = {"time": time, "outcome": reason, "inputDigest": self.digest, "message": message}
         fields = {"completionTime": time, **self._attempts(found_job, said), **self.stage.running_fields(said)}
         if said.start_time:
             fields["startTime"] = said.start_time

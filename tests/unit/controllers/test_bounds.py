@@ -45,6 +45,7 @@ def test_any_error_that_a_report_holds_gives_a_status_that_is_taken(reason: str,
     assert parsed.history[0].outcome == reason
     ready = next(item for item in parsed.conditions if item.type == "Ready")
     assert ready.reason == reason
+    assert parsed.history[0].message == ready.message
     assert ready.message.endswith("or delete the Job data-dset-" + status["jobName"][-10:] + " while it is there.")
     world.objects[key]["status"] = status
     assert bounded(world.reconcile(key).status) == status, "a cut status is another one at the next look"
