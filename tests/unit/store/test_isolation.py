@@ -4,7 +4,9 @@ other's objects, by requests that a client sends and by requests that only an at
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
+import ssl
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -254,6 +256,19 @@ def test_namespaces_of_one_trust_domain_share_its_folder_and_keep_their_own(tmp_
         assert store.client("team-b").send("GET", f"/{BUCKET}/team-a/raw/x").status == 403
         listed = store.client("team-b").send("GET", f"/{BUCKET}", "list-type=2&prefix=shared.shared%2F")
         assert b"shared.shared/datasets/x" in listed.body
+
+
+def test_a_connection_serves_more_than_one_request(store: Server) -> None:
+    # With TLS, what the client sends at the end of a connection that the server closed would end a port-forward.
+    connection = http.client.HTTPSConnection(
+        "127.0.0.1", store.port, timeout=10, context=ssl.create_default_context(cadata=store.authority)
+    )
+    for _ in range(2):
+        connection.request("GET", "/health")
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == 200 and not answer.will_close
+    connection.close()
 
 
 def test_a_server_that_another_authority_signed_is_not_spoken_to(
