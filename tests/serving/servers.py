@@ -85,9 +85,10 @@ def lay_out(folder: Path, server: str, max_batch_size: int) -> Path:
     models, files = folder / "models", folder / "files"
     models.mkdir(parents=True)
     tiny.write_model(files)
-    told = {"stage": "fetch", "server": server, "modelName": MODEL, "targetDir": str(models), "threads": 1}
+    told = {"stage": "fetch", "kind": "model", "server": server, "modelName": MODEL, "targetDir": str(models)}
     model = {"uri": "file:///mnt/tiny", "digest": "sha256:" + "0" * 64}
-    work = FetchWork.model_validate({**told, "model": model, "maxBatchSize": max_batch_size, "maxDelayMs": 0})
+    sizes = {"threads": 1, "maxBatchSize": max_batch_size, "maxDelayMs": 0}
+    work = FetchWork.model_validate({**told, **sizes, "model": model})
     layout.lay_out(work, tiny.card(files), files, models)
     return models
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from sys import getsizeof
 from typing import BinaryIO
 
 from kaon.contract.budgets import Budgets
@@ -38,8 +38,13 @@ class ReadingBudget:
     rows: int = 0
     held: int = 0
     """Bytes of memory that the rows so far will take."""
+    cell_characters: int = field(init=False)
+    _most_rows: int = field(init=False)
     _decompressed: dict[Path, int] = field(default_factory=dict)
     """Of each compressed file, the bytes of the longest of its readings."""
+
+    def __post_init__(self) -> None:
+        self.cell_characters, self._most_rows = self.budgets.cell_characters, self.budgets.rows
 
     def copying(self, scratch: Path) -> ByteCount:
         """The count of the bytes of all sources."""
@@ -72,21 +77,17 @@ class ReadingBudget:
             StageFailure: SourceTooLarge.
         """
         self.rows += 1
-        if self.rows > self.budgets.rows:
-            raise too_large(
-                f"{uri} row {number:,}",
-                f"is row {self.rows:,} of the Dataset",
-                f"{self.budgets.rows:,}",
-                f"Name less data in spec.sources, {raising('rows')}",
-            )
-        self.held += _ROW_BYTES + _TEXT_COPIES * sys.getsizeof(text) + sys.getsizeof(label)
-        if self.held > self.memory:
-            raise too_large(
-                f"{uri} row {number:,}",
-                f"is row {self.rows:,} of the Dataset, and the rows up to it need {self.held:,} bytes of memory",
-                f"{self.memory:,}",
-                f"Raise {MEMORY_FIELD}, or name less data in spec.sources",
-            )
+        self.held += _ROW_BYTES + _TEXT_COPIES * getsizeof(text) + getsizeof(label)
+        if self.rows > self._most_rows or self.held > self.memory:
+            raise self._too_many_rows(f"{uri} row {number:,}")
+
+    def _too_many_rows(self, place: str) -> StageFailure:
+        what = f"is row {self.rows:,} of the Dataset"
+        if self.rows > self._most_rows:
+            way_out = f"Name less data in spec.sources, {raising('rows')}"
+            return too_large(place, what, f"{self._most_rows:,}", way_out)
+        needed = f"{what}, and the rows up to it need {self.held:,} bytes of memory"
+        return too_large(place, needed, f"{self.memory:,}", f"Raise {MEMORY_FIELD}, or name less data in spec.sources")
 
     def counted(self, uri: str, path: Path, stream: BinaryIO) -> BinaryIO:
         """The bytes of a compressed file, which end with SourceTooLarge where they are too many."""

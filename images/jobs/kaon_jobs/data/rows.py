@@ -160,12 +160,15 @@ class FileRows:
         except NotText as error:
             self.refuse(f"the column {name!r} holds {error}", line, f"Give {name!r} one text or number in each row.")
             return
-        for name, value in ((self.columns.text, text_text), (self.columns.label, label_text)):
-            if value is not None and len(value) > (most := self.budget.budgets.cell_characters):
-                way_out = f"Cut it, or have an administrator raise the Helm value {helm_value('cell_characters')}."
-                cause = f"the column {name!r} holds {len(value):,} characters, and {most:,} is the limit"
-                self.refuse(cause, line, way_out)
-                return
+        most = self.budget.cell_characters
+        if len(text_text or "") > most or len(label_text or "") > most:
+            named = {self.columns.text: len(text_text or ""), self.columns.label: len(label_text or "")}
+            long = max(named, key=named.__getitem__)
+            way_out = f"Cut it, or have an administrator raise the Helm value {helm_value('cell_characters')}."
+            self.refuse(
+                f"the column {long!r} holds {named[long]:,} characters, and {most:,} is the limit", line, way_out
+            )
+            return
         if text_text is not None and (whole := repaired(text_text)) != text_text:
             text_text = whole
             self.noticed["repaired"] += 1

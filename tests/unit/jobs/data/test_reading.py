@@ -206,3 +206,14 @@ def test_labels_that_are_all_numbers_have_one_spelling_a_number(
     (tmp_path / "x.csv").write_text("text,label\n" + "".join(f"t,{label}\n" for label in labels))
     schema = {"features": [{"name": "text"}], "label": {"name": "label", "classes": given}}
     assert read("x.csv", schema=schema)[0].labels == expected
+
+
+@pytest.mark.parametrize(("column", "row"), [("text", ("word " * 300_000, "x")), ("label", ("word", "x" * 1_200_000))])
+def test_a_value_above_its_budget_makes_its_row_unreadable(
+    read: Any, tmp_path: Path, column: str, row: tuple[str, str]
+) -> None:
+    (tmp_path / "x.csv").write_text(f"text,label\na,x\n{row[0]},{row[1]}\nb,x\n")
+    with pytest.raises(StageFailure, match=rf"Row 2 \(line 3\): the column '{column}' holds .* 1,048,576 is the limit"):
+        read("x.csv")
+    drop = {"unreadableRows": {"action": "drop", "max": 0.5}}
+    assert read("x.csv", clean=drop)[0].texts == ["a", "b"]
