@@ -127,7 +127,8 @@ def store_client(cluster: Cluster, namespace: str | None, release_namespace: str
     """The embedded store's bucket, through a port-forward, with the credentials of a namespace; None: the root's."""
     from obstore.store import S3Store
 
-    # Its init container has written the Secrets before it listens, and a port-forward to a port where nobody listens ends.
+    # Its init container has written the Secrets before it listens. A port-forward to a port where nobody listens
+    # ends.
     kubectl(cluster, "-n", release_namespace, "rollout", "status", f"deployment/{STORE_SERVICE}", "--timeout=180s")
     where = (namespace, STORE_SECRET) if namespace else (release_namespace, ROOT_SECRET)
     secret = json.loads(kubectl(cluster, "-n", where[0], "get", "secret", where[1], "-o", "json"))
