@@ -23,7 +23,7 @@ from hostile.specs import largest
 from hostile.world import World, metrics, running
 
 KEPT = "kept"
-AT_ONCE = 4
+AT_ONCE = 2
 REST_SECONDS = 900.0
 SETTLED_SECONDS = 15.0
 """How long an operator is looked at after it has nothing left to do."""
