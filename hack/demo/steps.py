@@ -12,6 +12,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -127,8 +128,7 @@ def store_client(cluster: Cluster, namespace: str | None, release_namespace: str
     """The embedded store's bucket, through a port-forward, with the credentials of a namespace; None: the root's."""
     from obstore.store import S3Store
 
-    # Its init container has written the Secrets before it listens. A port-forward to a port where nobody listens
-    # ends.
+    # The Secrets are there before the store listens, and a port-forward to a port where nobody listens ends.
     kubectl(cluster, "-n", release_namespace, "rollout", "status", f"deployment/{STORE_SERVICE}", "--timeout=180s")
     where = (namespace, STORE_SECRET) if namespace else (release_namespace, ROOT_SECRET)
     secret = json.loads(kubectl(cluster, "-n", where[0], "get", "secret", where[1], "-o", "json"))
@@ -147,21 +147,43 @@ def store_client(cluster: Cluster, namespace: str | None, release_namespace: str
 
 @contextmanager
 def port_forward(cluster: Cluster, namespace: str, target: str, port: int) -> Iterator[int]:
-    """A local port that leads to a port of a Service or pod, through the API server."""
-    command = [str(cluster.tool("kubectl")), "-n", namespace, "port-forward", target, f":{port}"]
-    process = subprocess.Popen(
-        command, env=cluster.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
-    )
+    """A local port that leads to a port of a Service or pod, through the API server.
+
+    kubectl ends as soon as the pod resets one connection, so it is started again on the same local port.
+    """
+    command = [str(cluster.tool("kubectl")), "-n", namespace, "port-forward", target]
+
+    def start(ports: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*command, ports], env=cluster.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+        )
+
+    process = start(f":{port}")
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    match = re.search(r"127\.0\.0\.1:(\d+)", line)
+    if not match:
+        process.kill()
+        raise StepError(f"kubectl port-forward {target}: {line.strip() or 'no answer'}")
+    ending = threading.Event()
+
+    def follow() -> None:
+        nonlocal process
+        while not ending.is_set():
+            assert process.stdout is not None
+            for _ in process.stdout:
+                pass
+            if not ending.wait(0.1):
+                process = start(f"{match[1]}:{port}")
+
+    follower = threading.Thread(target=follow, name="port-forward")
+    follower.start()
     try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        match = re.search(r"127\.0\.0\.1:(\d+)", line)
-        if not match:
-            raise StepError(f"kubectl port-forward {target}: {line.strip() or 'no answer'}")
-        yield int(match.group(1))
+        yield int(match[1])
     finally:
+        ending.set()
         process.terminate()
-        process.wait(timeout=10)
+        follower.join(timeout=10)
 
 
 def apply(cluster: Cluster, namespace: str, path: Path) -> list[str]:
