@@ -251,7 +251,7 @@ class Operator:
         return f"the event loop lags {self._lag.seconds:.0f} s" if self._lag.seconds > LAG_SECONDS else ""
 
     def _update_metrics(self) -> None:
-        metrics.QUEUE_DEPTH.set(len(self._queue))
+        metrics.QUEUE_DEPTH.set(len(self._queue) + self._reconciler.waiting)
         metrics.QUEUE_OLDEST.set(self._queue.oldest())
         metrics.UNSEEN.set(self._own.unseen())
         metrics.CACHE_BYTES.set(self._cache.room.kept_bytes)

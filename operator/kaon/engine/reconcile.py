@@ -32,7 +32,7 @@ log = logging.getLogger("kaon.reconcile")
 
 CONFLICT_SECONDS = 0.5
 LOOK_AGAIN_SECONDS = 1.0
-READ_BYTES = 8 * 2**20
+READ_BYTES = 4 * 2**20
 """Of the children of one resource that the cache has left out."""
 READING_SECONDS = 60.0
 """Until a resource that waits for its turn to read what was left out is tried again, unless its turn comes before."""
@@ -77,6 +77,11 @@ class Reconciler:
         self._recorder = recorder
         self._capabilities = capabilities
         self._turns = Turns()
+
+    @property
+    def waiting(self) -> int:
+        """Resources that wait for their turn to read what the cache has left out."""
+        return len(self._turns)
 
     async def work(self) -> None:
         """Take keys for ever."""

@@ -14,7 +14,7 @@ def key(namespace: str, name: str) -> Key:
 
 
 def test_one_has_the_turn_and_the_next_is_told_when_it_is_over() -> None:
-    turns = Turns()
+    turns = Turns(1)
     assert turns.take(key("a", "1"))
     assert not turns.take(key("a", "2"))
     assert turns.following() is None, "the turn is not over"
@@ -25,7 +25,7 @@ def test_one_has_the_turn_and_the_next_is_told_when_it_is_over() -> None:
 
 
 def test_a_namespace_with_many_does_not_keep_another_waiting() -> None:
-    turns = Turns()
+    turns = Turns(1)
     assert turns.take(key("a", "0"))
     for name in ("1", "2", "3"):
         assert not turns.take(key("a", name))
@@ -37,9 +37,18 @@ def test_a_namespace_with_many_does_not_keep_another_waiting() -> None:
     ]
 
 
+def test_as_many_have_a_turn_as_there_are_and_the_others_are_counted() -> None:
+    turns = Turns(2)
+    assert turns.take(key("a", "1")) and turns.take(key("a", "2"))
+    assert not turns.take(key("a", "3")) and not turns.take(key("b", "1")) and not turns.take(key("b", "1"))
+    assert len(turns) == 2
+    turns.give()
+    assert turns.following() == key("a", "3") and len(turns) == 1
+
+
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5)), max_size=30))
 def test_whoever_waits_has_its_turn_in_the_end(asked: list[tuple[str, int]]) -> None:
-    turns, served = Turns(), set()
+    turns, served = Turns(1), set()
     keys = [key(namespace, str(number)) for namespace, number in asked]
     for one in keys:
         if turns.take(one):
