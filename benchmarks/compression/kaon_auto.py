@@ -37,7 +37,7 @@ def _compress(case: Case, trained: Trained, limits: Mapping[str, int], out: Path
     assert found is not None
     if result.artifact is None:
         raise NotPossible(f"{found.verdict}: {found.message}")
-    card = fetch(artifact(result), out / "model").manifest.model
+    card = fetch(artifact(result), out / "model", kinds={"compressed-model"}).manifest.model
     assert card is not None
     if case.kind == "text":
         # Vocabulary may have been trimmed: the test texts are given as the compressed model's own tokenizer reads them.

@@ -52,7 +52,12 @@ def train(case: TextCase, stages: Stages, cache: Path) -> tuple[InputArtifact, I
 
 def write(name: str, model: InputArtifact, dataset: InputArtifact, folder: Path, threads: int) -> Case:
     """The case's folder, from two artifacts."""
-    fetched = fetch(model, folder / TORCH_FOLDER, only=lambda manifest: _wanted([file.path for file in manifest.files]))
+    fetched = fetch(
+        model,
+        folder / TORCH_FOLDER,
+        kinds={"model"},
+        only=lambda manifest: _wanted([file.path for file in manifest.files]),
+    )
     card = fetched.manifest.model
     assert card is not None
     for file in (MODEL_FILE, CARD_FILE):

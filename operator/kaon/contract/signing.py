@@ -97,7 +97,9 @@ class SigningKey:
 
     def signature(self, payload_type: str, payload: bytes) -> str:
         """The signature alone, as base64."""
-        signature = self._key.sign(_encoding(payload_type, payload), ec.ECDSA(hashes.SHA256()))
+        # Deterministic (RFC 6979): told again, it is the same bytes, and bad randomness gives no key away.
+        algorithm = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
+        signature = self._key.sign(_encoding(payload_type, payload), algorithm)
         return base64.b64encode(signature).decode()
 
 

@@ -219,17 +219,16 @@ def test_a_test_split_that_the_model_was_trained_on_is_refused_with_the_rows(
     test, train = (pq.read_table(data / f"{split}.parquet") for split in ("test", "train"))
     texts = [str(test["text"][5]).upper(), *train["text"].to_pylist()[1:]]
     pq.write_table(train.set_column(train.schema.get_field_index("text"), "text", [texts]), data / "train.parquet")
-    job = shop.job("datasets", shop.dataset_work(), token=str(data))
-    leaking = publish(job, data, kind="dataset", attempt="attempt-1", result=whole.manifest.result, inputs={})
+    job = shop.job("datasets", shop.dataset_work(), token=str(data)).model_copy(update={"content": {}})
+    leaking = publish(job, data, kind="dataset", attempt="attempt-1", result=whole.manifest.result)
     assert leaking.artifact is not None
     model = fetch(InputArtifact(uri=trained.artifact.uri, digest=trained.artifact.digest), files, kinds={"model"})
     of_it = publish(
-        shop.job("trainingruns", shop.train_work(leaking), token=str(files)),
+        shop.job("trainingruns", shop.train_work(leaking), token=str(files)).model_copy(update={"content": {}}),
         files,
         kind="model",
         attempt="attempt-1",
         result=model.manifest.result,
-        inputs={"dataset": leaking.artifact.digest},
         model=model.manifest.model,
     )
     rows = f"train rows {train['row_id'][0]} \\(test {test['row_id'][5]}\\)"
@@ -252,12 +251,11 @@ def _changed(
     onnx.save(model, scratch / "model.onnx")
     (scratch / "model.safetensors").unlink()
     return publish(
-        shop.job("trainingruns", shop.train_work(dataset), token=str(scratch)),
+        shop.job("trainingruns", shop.train_work(dataset), token=str(scratch)).model_copy(update={"content": {}}),
         scratch,
         kind="model",
         attempt="attempt-1",
         result=artifact.manifest.result,
-        inputs=artifact.manifest.inputs,
         model=artifact.manifest.model,
     )
 
