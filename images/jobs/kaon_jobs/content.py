@@ -5,8 +5,6 @@ from __future__ import annotations
 from kaon.contract.address import BASE_MODEL_ROLE, source_role
 from kaon.contract.jobspec import DatasetWork, JobSpec, TrainWork
 from kaon_jobs.context import Context
-from kaon_jobs.data.fetch import fetch_sources
-from kaon_jobs.train.fetch import fetch_base_model
 
 
 def with_content(job: JobSpec, context: Context) -> JobSpec:
@@ -21,10 +19,15 @@ def with_content(job: JobSpec, context: Context) -> JobSpec:
         return job
     content: dict[str, str] = {}
     match job.work:
+        # Imported here: the servers' images, which only fetch, have no libraries for data and weights.
         case DatasetWork() as work:
+            from kaon_jobs.data.fetch import fetch_sources
+
             context.sources = fetch_sources(work, context)
             content = {source_role(index): source.digest for index, source in enumerate(context.sources)}
         case TrainWork() as work:
+            from kaon_jobs.train.fetch import fetch_base_model
+
             context.base_model = fetch_base_model(work, context)
             content = {BASE_MODEL_ROLE: context.base_model.digest}
         case _:
