@@ -37,7 +37,7 @@ def test_a_missing_reference_is_waited_for_by_name(kaon: Installation) -> None:
             "no-label",
             {"schema": {"features": [{"name": "text"}], "label": {"name": "mood"}}},
             "LabelColumnMissing",
-            ("mood", "label", "text"),
+            ("mood", "among the 2 in its first line"),
         ),
         (
             "pinned",
