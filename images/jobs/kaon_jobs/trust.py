@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from kaon.contract.jobspec import SIGNING_KEY_FILE, SIGNING_SECRET, TRUST_DIR, TRUSTED_KEYS_FILE
 from kaon.contract.signing import Envelope, SignatureInvalid, SigningKey, VerifyingKey, opened, verifying_keys
 from kaon_jobs.errors import ArtifactCorrupted, StageFailure
+
+Key = TypeVar("Key")
 
 TRUST_VARIABLE = "KAON_TRUST_DIR"
 """Overrides TRUST_DIR where there is no mount, e.g. in tests. Users cannot set a variable of such a name."""
@@ -27,15 +31,7 @@ def signing_key() -> SigningKey:
     Raises:
         StageFailure: SigningKeyMissing, retriable; or SigningKeyUnusable.
     """
-    folder = _folder()
-    try:
-        key = _signing_key((folder / SIGNING_KEY_FILE).read_bytes())
-    except OSError as error:
-        raise StageFailure(
-            "SigningKeyMissing", f"{SIGNING_KEY_FILE} is not mounted. {_WAY_OUT}", retriable=True
-        ) from error
-    except ValueError as error:
-        raise StageFailure("SigningKeyUnusable", f"{SIGNING_KEY_FILE} is unusable: {error}. {_WAY_OUT}") from error
+    key = _loaded(SIGNING_KEY_FILE, _signing_key)
     if key.public.id not in {known.id for known in trusted_keys()}:
         raise StageFailure(
             "SigningKeyUnusable", f"{SIGNING_KEY_FILE} does not belong to a key of {TRUSTED_KEYS_FILE}. {_WAY_OUT}"
@@ -49,14 +45,7 @@ def trusted_keys() -> tuple[VerifyingKey, ...]:
     Raises:
         StageFailure: SigningKeyMissing, retriable; or SigningKeyUnusable.
     """
-    try:
-        return _verifying_keys((_folder() / TRUSTED_KEYS_FILE).read_bytes())
-    except OSError as error:
-        raise StageFailure(
-            "SigningKeyMissing", f"{TRUSTED_KEYS_FILE} is not mounted. {_WAY_OUT}", retriable=True
-        ) from error
-    except ValueError as error:
-        raise StageFailure("SigningKeyUnusable", f"{TRUSTED_KEYS_FILE} is unusable: {error}. {_WAY_OUT}") from error
+    return _loaded(TRUSTED_KEYS_FILE, _verifying_keys)
 
 
 def seal(payload_type: str, payload: bytes) -> bytes:
@@ -86,8 +75,13 @@ def write_keys(folder: Path, key: SigningKey) -> None:
     private.write_bytes(key.pem())
 
 
-def _folder() -> Path:
-    return Path(os.environ.get(TRUST_VARIABLE, TRUST_DIR))
+def _loaded(name: str, parse: Callable[[bytes], Key]) -> Key:
+    try:
+        return parse((Path(os.environ.get(TRUST_VARIABLE, TRUST_DIR)) / name).read_bytes())
+    except OSError as error:
+        raise StageFailure("SigningKeyMissing", f"{name} is not mounted. {_WAY_OUT}", retriable=True) from error
+    except ValueError as error:
+        raise StageFailure("SigningKeyUnusable", f"{name} is unusable: {error}. {_WAY_OUT}") from error
 
 
 _signing_key = lru_cache(maxsize=4)(SigningKey.from_pem)
