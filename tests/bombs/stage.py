@@ -11,20 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fixtures.provenance import PROVENANCE
+
 from kaon.contract.jobspec import JobSpec
 
 MIB = 1024**2
-PROVENANCE = {
-    "kind": "datasets",
-    "namespace": "test",
-    "name": "x",
-    "uid": "0",
-    "generation": 1,
-    "kaonVersion": "0.0.0",
-    "image": "none",
-}
-
-
 # The peak that the system tells of a child holds its parent's memory from before the child's own program began.
 _LIMITED = """
 import atexit, pathlib, re, resource, sys

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from fixtures.provenance import PROVENANCE
 from readers.inputs import Input
 
 from kaon.contract.digest import digest_of
@@ -87,15 +88,7 @@ def _stage(one: Input, work: dict[str, Any], folder: Path) -> tuple[str, str]:
     digest = digest_of({"work": work})
     job = JobSpec.model_validate(
         {
-            "provenance": {
-                "kind": "datasets",
-                "namespace": "test",
-                "name": "x",
-                "uid": "0",
-                "generation": 1,
-                "kaonVersion": "0.0.0",
-                "image": "none",
-            },
+            "provenance": PROVENANCE,
             "inputDigest": digest,
             "declaration": digest,
             "output": {"uri": f"file:///mnt{folder}/store"},

@@ -72,7 +72,7 @@ def write_keys(folder: Path, key: SigningKey) -> None:
     (folder / TRUSTED_KEYS_FILE).write_bytes(key.public.pem)
     private = folder / SIGNING_KEY_FILE
     private.touch(mode=0o600)
-    private.write_bytes(key.pem())
+    private.write_bytes(key.pem)
 
 
 def _loaded(name: str, parse: Callable[[bytes], Key]) -> Key:

@@ -52,6 +52,10 @@ class SigningKey:
     def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
         self._key = key
         self.public = VerifyingKey(key.public_key())
+        self.pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        """The PEM file (PKCS 8, not encrypted). Made once: each plan of a stage holds it."""
 
     @classmethod
     def derive(cls, root: bytes, domain: str) -> SigningKey:
@@ -80,12 +84,6 @@ class SigningKey:
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
             raise ValueError("not a key of the curve P-256")
         return cls(key)
-
-    def pem(self) -> bytes:
-        """The PEM file (PKCS 8, not encrypted)."""
-        return self._key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
 
     def sign(self, payload_type: str, payload: bytes) -> Envelope:
         """The payload in a signed envelope."""

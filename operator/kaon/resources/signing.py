@@ -14,7 +14,7 @@ VOLUME = "trust"
 
 def signing_secret(namespace: str, key: SigningKey) -> Child:
     """The Secret. The operator may create it and not read it; one that is there stays as it is."""
-    files = {SIGNING_KEY_FILE: key.pem(), TRUSTED_KEYS_FILE: key.public.pem}
+    files = {SIGNING_KEY_FILE: key.pem, TRUSTED_KEYS_FILE: key.public.pem}
     secret: Object = {
         "apiVersion": "v1",
         "kind": "Secret",

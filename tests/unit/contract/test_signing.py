@@ -20,7 +20,7 @@ CHANGES = 1000
 
 
 def test_a_domains_key_is_always_the_same_and_no_other_domains() -> None:
-    assert SigningKey.derive(ROOT, "team-a").pem() == KEY.pem()
+    assert SigningKey.derive(ROOT, "team-a").pem == KEY.pem
     others = {SigningKey.derive(ROOT, "team-b").public.id, SigningKey.derive(bytes(32), "team-a").public.id}
     assert KEY.public.id not in others and len(others) == 2
 
@@ -71,7 +71,7 @@ def test_a_file_without_a_public_key_is_refused() -> None:
 
 
 def test_a_private_key_is_read_back() -> None:
-    assert SigningKey.from_pem(KEY.pem()).public.id == KEY.public.id
+    assert SigningKey.from_pem(KEY.pem).public.id == KEY.public.id
 
 
 def test_a_namespace_is_a_domain_of_its_own_and_gets_into_a_shared_one_by_configuration_alone() -> None:

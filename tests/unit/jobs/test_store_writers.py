@@ -321,7 +321,7 @@ def test_a_signing_key_that_nobody_trusts_is_refused_before_anything_is_signed(
     job: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trust.write_keys(tmp_path / "mixed", TRUST.key("test"))
-    (tmp_path / "mixed" / "signing.key").write_bytes(TRUST.key("stranger").pem())
+    (tmp_path / "mixed" / "signing.key").write_bytes(TRUST.key("stranger").pem)
     monkeypatch.setenv(trust.TRUST_VARIABLE, str(tmp_path / "mixed"))
     with pytest.raises(StageFailure, match=r"does not belong to a key of trusted\.pem"):
         publish(job, tmp_path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures.provenance import PROVENANCE
 
 from kaon.api.report import Result
 from kaon.contract.digest import digest_of
@@ -62,17 +63,6 @@ def read(tmp_path: Path) -> Read:
         return read_sources(work, fetch_sources(work, context), lambda uri, share: None)
 
     return reading
-
-
-PROVENANCE = {
-    "kind": "datasets",
-    "namespace": "test",
-    "name": "x",
-    "uid": "0",
-    "generation": 1,
-    "kaonVersion": "0.0.0",
-    "image": "none",
-}
 
 
 @pytest.fixture
