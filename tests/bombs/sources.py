@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -185,6 +186,19 @@ def parquet_of_empty_rows(folder: Path) -> str:
     return "x.parquet"
 
 
+def parquet_of_a_page_declared(folder: Path) -> str:
+    """A few kilobytes; its first page declares 2 GB, compressed or not."""
+    path = folder / "x.parquet"
+    pq.write_table(pa.table({"text": [f"text {n}" for n in range(1000)], "label": ["a"] * 1000}), path)
+    whole = path.read_bytes()
+    # A page begins with its type and its two sizes: each is a byte of the field's number and kind, and a varint.
+    begin = whole.index(b"PAR1") + len(b"PAR1")
+    kind, sizes = whole[begin : begin + 2], re.compile(rb"\x15([\x80-\xff]*[\x00-\x7f])" * 2)
+    end = sizes.match(whole, begin + len(kind)).end()
+    path.write_bytes(whole[:begin] + kind + b"\x15\xae\xe9\x8b\xad\x0f" * 2 + whole[end:])
+    return "x.parquet"
+
+
 def parquet_of_columns(folder: Path) -> str:
     """Twenty thousand columns."""
     columns = {f"column {number}": [1] for number in range(20_000)}
@@ -221,6 +235,7 @@ BOMBS: dict[str, tuple[Callable[[Path], str], str, str]] = {
     "prefixes of Parquet": (parquet_of_prefixes, "SourceTooLarge", "limits.memory"),
     "wide bytes of Parquet": (parquet_of_wide_bytes, "SourceTooLarge", "limits.memory"),
     "rows of Parquet": (parquet_of_empty_rows, "SourceTooLarge", "has 100,000,000 rows"),
+    "a page of Parquet that declares too much": (parquet_of_a_page_declared, "SourceUnreadable", "is no whole Parquet"),
     "columns of Parquet": (parquet_of_columns, "SourceTooLarge", "has 20,002 columns, and 10,000 is the limit"),
     "files of a folder": (many_files, "SourceTooLarge", "has more than 10,000 files"),
 }

@@ -25,7 +25,6 @@ from kaon_jobs.errors import StageFailure
 _BATCH_ROWS = 8192
 _BATCH_BYTES = 64 * 1024**2
 _DELTA_BATCH_ROWS = 256
-_BUFFER_BYTES = 1024**2
 MAX_FOOTER_BYTES = 32 * 1024**2
 """It becomes ten times as much in memory."""
 _TAIL_BYTES = 8
@@ -112,12 +111,13 @@ class _Group:
         group = self.metadata.row_group(self.number)
         mean = group.total_byte_size // max(1, group.num_rows)
         size = max(1, min(most_rows, _BATCH_BYTES // max(self.width, mean, 1)))
+        # Mapped and not through a buffer: a damaged page that declares gigabytes would be given them before it is read.
         with pq.ParquetFile(
             self.path,
             metadata=self.metadata,
             read_dictionary=repeated,
             page_checksum_verification=True,
-            buffer_size=_BUFFER_BYTES,
+            memory_map=True,
             pre_buffer=False,
         ) as file:
             for batch in file.iter_batches(size, row_groups=[self.number], columns=self.wanted, use_threads=False):
