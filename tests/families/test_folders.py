@@ -309,6 +309,15 @@ class TestConfigurations:
         tokenizer, model = checked(made(family, tmp_path))
         assert model.config.pad_token_id == tokenizer.pad_token_id is not None
 
+    @pytest.mark.parametrize("field", ["unk_token", "pad_token"])
+    @pytest.mark.parametrize("family", ["bert", "deberta-v2", "roberta"])
+    def test_a_special_token_that_no_vocabulary_can_hold_is_refused(
+        self, tmp_path: Path, family: str, field: str
+    ) -> None:
+        failure = refused(made(family, tmp_path, json_values("tokenizer_config.json", **{field: ""})))
+        assert failure.reason == "TokenizerUnusable"
+        assert f"has the {field} '', which its vocabulary lacks. Name a token of" in failure.message
+
     def test_padding_that_changes_answers_is_refused(self, tmp_path: Path) -> None:
         failure = refused(made("gpt2", tmp_path, json_values("tokenizer_config.json", padding_side="left")))
         assert failure.reason == "PaddingChangesAnswers" and "padding_side" in failure.message

@@ -67,7 +67,7 @@ def load_tokenizer(directory: Path, config: PreTrainedConfig, uri: str) -> PreTr
             f"The tokenizer at {uri} is a {type(tokenizer).__name__}, which has no fast form, and serving needs a "
             "tokenizer.json. Use a base model with one"
         )
-    if tokenizer.pad_token_id is None:
+    if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise _unusable(
                 f"The tokenizer at {uri} has neither a padding token nor an end token. Set pad_token in "
@@ -75,6 +75,7 @@ def load_tokenizer(directory: Path, config: PreTrainedConfig, uri: str) -> PreTr
             )
         tokenizer.pad_token = tokenizer.eos_token
     with refusing(refusal):
+        _check_held(tokenizer, uri)
         _check_kind(tokenizer, directory, uri)
         _check_marks(tokenizer, uri)
         # It must be what a server can read again.
@@ -163,6 +164,18 @@ def _check_kind(tokenizer: Any, directory: Path, uri: str) -> None:
             f"model is read by {type(tokenizer).__name__}, which is {used}: they do not belong together. Upload the "
             "tokenizer's files of this very model, or correct model_type in config.json"
         )
+
+
+def _check_held(tokenizer: Any, uri: str) -> None:
+    """The library stands the unknown token in for one that the vocabulary lacks, and looks for that one without end."""
+    known = tokenizer.get_vocab()
+    for field in ("unk_token", "pad_token"):
+        token = getattr(tokenizer, field)
+        if token is not None and str(token) not in known:
+            raise _unusable(
+                f"The tokenizer at {uri} has the {field} {str(token)!r}, which its vocabulary lacks. Name a token of "
+                "the vocabulary in tokenizer_config.json, or upload the tokenizer's files of this very model"
+            )
 
 
 def _check_marks(tokenizer: Any, uri: str) -> None:
