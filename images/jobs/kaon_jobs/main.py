@@ -84,6 +84,7 @@ def run(stage: str, spec_file: Path | None) -> int:
             job = with_content(job, context)
             result = _finished(job, context) or _work(job, context)
             if result is not None:
+                result = result.reported()
                 reporter.result(result, attest(job, result.wire(), signing_key()))
             reporter.close()
             return 0

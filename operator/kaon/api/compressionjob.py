@@ -13,6 +13,8 @@ from kaon.api.evaluation import Display, Evaluation, Latency
 from kaon.api.types import Count, Figure, Name, Ratio, Seconds
 
 KIND = "CompressionJob"
+EXCLUDED_LENGTH = 16_384
+"""Characters of all name parts that the steps exclude: as many as one full list may have."""
 
 
 class TrainedModelReference(ApiModel):
@@ -253,6 +255,10 @@ class Target(ApiModel):
     threads: int = Field(default=2, ge=1, le=256, description="Threads of the runtime while timing and serving.")
 
 
+def _excluded(step: Step) -> list[str]:
+    return step.quantize.exclude if step.quantize else []
+
+
 def in_order(steps: Sequence[Step]) -> bool:
     """Whether steps on the trained model come first, then optimize, lowRank, quantize."""
     ranks = [0 if step.trains else STEP_FIELDS.index(step.kind) for step in steps]
@@ -273,6 +279,11 @@ class CompressionJobSpec(StageSpec):
             "steps must stand in this order: those on the trained model (vocabulary, prune, distill, finetune), "
             "then optimize, lowRank, quantize",
         ): lambda self: in_order(self.steps or []),
+        Rule(
+            "!has(self.steps) || self.steps.map(step, has(step.quantize) && has(step.quantize.exclude) "
+            f"? step.quantize.exclude.map(part, part.size()).sum() : 0).sum() <= {EXCLUDED_LENGTH}",
+            f"the exclude lists of all steps may have {EXCLUDED_LENGTH} characters together: name shorter parts",
+        ): lambda self: sum(len(part) for step in self.steps or [] for part in _excluded(step)) <= EXCLUDED_LENGTH,
     }
 
     model_ref: TrainedModelReference

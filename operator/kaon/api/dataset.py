@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -12,6 +14,19 @@ from kaon.api.common import StageSpec, StageStatus
 from kaon.api.types import SOURCE_URI, Count, Digest, Figure, LocalReference, Ratio, bare_uri
 
 KIND = "Dataset"
+CLASS_NAMES_LENGTH = 65_536
+"""Characters of all class names of a Dataset that its spec may hold, and of those that a status lists.
+
+etcd takes 1.5 MiB for an object, and JSON up to six bytes for a character: spec and status hold the names.
+"""
+
+ClassName = Annotated[str, Field(max_length=256)]
+
+
+def listed(names: Sequence[str]) -> list[str]:
+    """The first of some class names, as many as a status lists."""
+    lengths = accumulate(map(len, names))
+    return [name for name, length in zip(names, lengths, strict=True) if length <= CLASS_NAMES_LENGTH]
 
 
 class Source(ApiModel):
@@ -43,11 +58,20 @@ class Feature(ApiModel):
 class Label(ApiModel):
     """The column to predict."""
 
+    cel_rules: ClassVar[Rules] = {
+        Rule(
+            f"!has(self.classes) || self.classes.map(name, name.size()).sum() <= {CLASS_NAMES_LENGTH}",
+            f"the names in classes may have {CLASS_NAMES_LENGTH} characters together: shorten them, or leave classes "
+            "out, so that they are learnt from the training rows",
+        ): lambda self: sum(map(len, self.classes)) <= CLASS_NAMES_LENGTH
+    }
+
     name: str = Field(min_length=1, max_length=256)
-    classes: list[Annotated[str, Field(max_length=256)]] = Field(
+    classes: list[ClassName] = Field(
         default_factory=list,
         max_length=1000,
-        description="Allowed classes, in order. Default: learnt from the training rows, sorted.",
+        description=f"Allowed classes, in order; at most {CLASS_NAMES_LENGTH} characters together. Default: learnt "
+        "from the training rows, sorted.",
     )
 
 
@@ -205,7 +229,12 @@ class DatasetStatus(StageStatus):
 
     version: str | None = Field(default=None, max_length=16, description="First 12 hex digits of the artifact digest.")
     rows: Rows | None = None
-    classes: list[Annotated[str, Field(max_length=256)]] = Field(
-        default_factory=list, max_length=1000, json_schema_extra={"x-kubernetes-list-type": "atomic"}
+    classes: list[ClassName] = Field(
+        default_factory=list,
+        max_length=1000,
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+        description=f"The classes, in order; the first ones where all names have more than {CLASS_NAMES_LENGTH} "
+        "characters. The artifact has them all.",
     )
+    class_count: Count | None = Field(default=None, description="How many classes there are.")
     quality: DataQuality | None = None

@@ -9,7 +9,7 @@ from pydantic import Field
 from kaon.api.base import ApiModel
 from kaon.api.common import ArtifactStatus, Checkpoint, Cost, Progress
 from kaon.api.compressionjob import Candidate, Interval, Undecided, Verdict
-from kaon.api.dataset import DataQuality, Rows
+from kaon.api.dataset import ClassName, DataQuality, Rows, listed
 from kaon.api.evaluation import Evaluation
 from kaon.api.types import REASON_LENGTH, Count, Digest, Figure, Message
 
@@ -28,8 +28,17 @@ class DatasetResult(ApiModel):
     """What a dataset stage found."""
 
     rows: Rows
-    classes: list[Annotated[str, Field(max_length=256)]] = Field(max_length=1000)
+    classes: list[ClassName] = Field(max_length=1000)
+    class_count: Count | None = Field(default=None, description="How many classes there are, where not all are listed.")
     quality: DataQuality
+
+    def reported(self) -> DatasetResult:
+        """The same as a Report holds it, which has no room for all names of every Dataset."""
+        names = listed(self.classes)
+        if len(names) == len(self.classes):
+            return self
+        count = self.class_count or len(self.classes)
+        return self.model_copy(update={"classes": names, "class_count": count})
 
 
 class TrainingResult(ApiModel):
@@ -72,6 +81,10 @@ class Result(ApiModel):
     dataset: DatasetResult | None = None
     training: TrainingResult | None = None
     compression: CompressionResult | None = None
+
+    def reported(self) -> Result:
+        """The same as a Report holds it; the artifact's manifest has all of it."""
+        return self if self.dataset is None else self.model_copy(update={"dataset": self.dataset.reported()})
 
 
 class StageError(ApiModel):

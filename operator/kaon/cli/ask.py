@@ -68,7 +68,7 @@ def labels(cluster: Cluster, deployment: Object, namespace: str) -> list[str]:
     obj = deployment
     while True:
         if obj["kind"] == "Dataset":
-            return list((obj.get("status") or {}).get("classes") or [])
+            return class_names(obj.get("status") or {})
         source = pipeline.reference(obj)
         if source is None or source[0] not in pipeline.KINDS:
             return []
@@ -77,6 +77,12 @@ def labels(cluster: Cluster, deployment: Object, namespace: str) -> list[str]:
         except CliError:
             # The names are a courtesy: the answer itself has come, and is shown without them.
             return []
+
+
+def class_names(status: Object) -> list[str]:
+    """The names of a Dataset's classes; a class that its status does not list is named by its number."""
+    names = list(status.get("classes") or [])
+    return names + [f"class {index}" for index in range(len(names), status.get("classCount") or 0)]
 
 
 def _refused(answer: Answer, deployment: Object, namespace: str) -> CliError:

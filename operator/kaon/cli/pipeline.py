@@ -181,7 +181,7 @@ def main_metric(status: StageStatus, state: State) -> str:
         return ", ".join(f"{name} {value:.4g}" for name, value in told[:3])
     if isinstance(status, DatasetStatus) and status.rows:
         split = f"{status.rows.train:,}/{status.rows.validation:,}/{status.rows.test:,} rows"
-        return f"{split}, {figures.count(len(status.classes), 'class', 'classes')}"
+        return f"{split}, {figures.count(status.class_count or len(status.classes), 'class', 'classes')}"
     if isinstance(status, TrainingRunStatus) and status.evaluation:
         evaluation = status.evaluation
         return f"accuracy {figures.ratio(evaluation.accuracy)}, macro-F1 {figures.ratio(evaluation.macro_f1)}"

@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kaon import __version__
-from kaon.cli.ask import parse
+from kaon.cli.ask import class_names, parse
 from kaon.cli.errors import EXIT_ERROR, CliError
 from kaon.cli.main import parse_duration
 
@@ -47,6 +48,21 @@ def test_a_v2_answer_gives_label_and_probabilities() -> None:
 def test_an_answer_of_another_form_is_shown(body: bytes) -> None:
     with pytest.raises(CliError, match="not of the V2 protocol"):
         parse(body)
+
+
+@pytest.mark.parametrize(
+    ("status", "names"),
+    [
+        ({}, []),
+        ({"classes": ["a", "b"]}, ["a", "b"]),
+        ({"classes": ["a", "b"], "classCount": 2}, ["a", "b"]),
+        ({"classes": ["a"], "classCount": 3}, ["a", "class 1", "class 2"]),
+    ],
+)
+def test_a_class_whose_name_the_status_has_no_room_for_is_named_by_its_number(
+    status: dict[str, Any], names: list[str]
+) -> None:
+    assert class_names(status) == names
 
 
 def test_the_version_needs_no_cluster(tmp_path: Path) -> None:

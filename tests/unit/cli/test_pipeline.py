@@ -59,6 +59,7 @@ def test_a_finished_run_shows_its_quality() -> None:
 
 def test_a_finished_dataset_shows_rows_and_classes() -> None:
     assert pipeline.row(dataset()).metric == "4,936/549/2,189 rows, 3 classes"
+    assert pipeline.row(dataset(class_count=1000)).metric == "4,936/549/2,189 rows, 1,000 classes"
 
 
 def test_a_compression_shows_what_was_won_and_lost() -> None:
