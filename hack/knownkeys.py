@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kaon.contract.attestation import attest
-from kaon.contract.jobspec import SPEC_VARIABLE, JobSpec
+from kaon.contract.jobspec import JobSpec
 from kaon.contract.trust import TrustDomains
 
 ROOT_KEY = bytes(range(32))
@@ -23,11 +23,9 @@ def root_key_file(folder: Path) -> Path:
     return path
 
 
-def told(workload: Object) -> JobSpec:
-    """What the pod of a Job, or a pod itself, was told."""
-    pod = workload["spec"]["template"]["spec"] if "template" in workload["spec"] else workload["spec"]
-    text = next(item["value"] for item in pod["containers"][0]["env"] if item["name"] == SPEC_VARIABLE)
-    return JobSpec.model_validate_json(text).model_copy(update={"content": {}})
+def told(report: Object) -> JobSpec:
+    """What the pods of a Report are told."""
+    return JobSpec.model_validate_json(report["spec"]["job"]).model_copy(update={"content": {}})
 
 
 def signed(job: JobSpec, result: Object, trust: TrustDomains = TRUST) -> Object:

@@ -24,6 +24,7 @@ from kaon.contract.jobspec import InputArtifact, JobSpec, Provenance, StoreAcces
 from kaon.resources.access import JOB_IDENTITY
 from kaon.resources.base import Images
 from kaon.resources.job import job
+from kaon.resources.podpolicy import PodPolicy
 from localcluster import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,7 +156,7 @@ def training_job(number: int) -> Object:
     output = StoreAccess(uri=f"{kaonoperator.STORE}/{NAMESPACE}/trainingruns")
     told = JobSpec(provenance=who, input_digest=digest, declaration=digest, report=name, output=output, work=work)
     owner = {**run, "metadata": {"name": name, "namespace": NAMESPACE, "uid": who.uid}}
-    made = job(owner, spec, told, IMAGES, name=name, secrets=frozenset())
+    made = job(owner, spec, told, IMAGES, secrets=frozenset(), limits=PodPolicy().stage_limits)
     for metadata in (made["metadata"], made["spec"]["template"]["metadata"]):
         metadata["labels"] = {"app": "training"}
     return made

@@ -1,8 +1,8 @@
 """JobSide: writes the Reports that the pods of Kaon's Jobs would write, for pods that only pretend to run.
 
 A real pod patches the status of the Report with its Job's name (images/jobs/kaon_jobs/report.py): an empty patch reads
-it, and a stage that takes about a second sends one more, unless there is a result already. So does this. As a process:
-python -m simulation.jobside --kubeconfig FILE.
+it, which tells what to do, and a stage that takes about a second sends one more, unless there is a result already. So
+does this. As a process: python -m simulation.jobside --kubeconfig FILE.
 """
 
 from __future__ import annotations
@@ -28,20 +28,13 @@ PATIENCE_SECONDS = 60.0
 """For how long a Report that cannot be written is tried again."""
 _PASSING = frozenset({404, 408, 409, 429})
 
-Outcome = Callable[[Object], Object]
-"""(pod) -> what is merged into its Report's status."""
+Outcome = Callable[[Object, Object], Object]
+"""(pod, its Report) -> what is merged into the Report's status."""
 
 
-def succeeds(pod: Object) -> Object:
+def succeeds(pod: Object, report: Object) -> Object:
     """The outcome of a pod whose stage went well."""
-    return finished(job_spec(pod), pod["metadata"]["name"])
-
-
-def job_spec(pod: Object) -> Object:
-    """What the operator told a stage's pod."""
-    environment = {item["name"]: item.get("value", "") for item in pod["spec"]["containers"][0]["env"]}
-    told: Object = orjson.loads(environment["KAON_JOB_SPEC"])
-    return told
+    return finished(orjson.loads(report["spec"]["job"]), pod["metadata"]["name"])
 
 
 class JobSide:
@@ -145,20 +138,21 @@ class JobSide:
         name = meta["labels"]["batch.kubernetes.io/job-name"]
         path = f"/apis/kaon.dev/v1alpha1/namespaces/{meta['namespace']}/reports/{name}/status"
         try:
-            await self._deliver(client, path, {"status": self._outcome(pod)})
+            await self._deliver(client, path, pod)
             self.delivered += 1
         except Exception as error:
             log.exception("no report for pod %s", meta["name"])
             self.undelivered.append(f"{path}: {error}")
 
-    async def _deliver(self, client: Client, path: str, body: Object) -> None:
+    async def _deliver(self, client: Client, path: str, pod: Object) -> None:
         deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
         while True:
             try:
                 found = await client.request("PATCH", path, {}, MERGE)
                 if not found.get("status", {}).get("result"):
-                    version = found["metadata"]["resourceVersion"]
-                    await client.request("PATCH", path, {**body, "metadata": {"resourceVersion": version}}, MERGE)
+                    known = {"resourceVersion": found["metadata"]["resourceVersion"]}
+                    told = {"status": self._outcome(pod, found), "metadata": known}
+                    await client.request("PATCH", path, told, MERGE)
                 return
             except (aiohttp.ClientError, OSError, TimeoutError, Refused) as error:
                 passing = not isinstance(error, Refused) or error.status in _PASSING or error.status >= 500

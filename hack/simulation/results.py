@@ -19,7 +19,7 @@ QUALITY: Object = {
 
 
 def finished(told: Object, pod: str) -> Object:
-    """The Report's status after a finished stage. `told`: the pod's KAON_JOB_SPEC; `pod`: its name."""
+    """The Report's status after a finished stage. `told`: the JobSpec in it; `pod`: its name."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     work = told["work"]
     job = JobSpec.model_validate(told).model_copy(update={"content": {}})

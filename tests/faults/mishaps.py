@@ -141,7 +141,10 @@ async def job_deleted_whose_pod_tells_late(ground: Ground) -> None:
 
         assert await until(remade_or_told, 90.0, every=0.05), stand.trace()
         while not (first := _result_of(report)):
-            told = {"status": succeeds(pod), "metadata": {"resourceVersion": report["metadata"]["resourceVersion"]}}
+            told = {
+                "status": succeeds(pod, report),
+                "metadata": {"resourceVersion": report["metadata"]["resourceVersion"]},
+            }
             try:
                 report = await stand.client.request("PATCH", path, told, MERGE)
             except Refused as refusal:

@@ -27,8 +27,8 @@ UNSTABLE_METADATA = ("managedFields", "resourceVersion", "uid", "creationTimesta
 UNSTABLE_ANNOTATIONS = (APPLIED, "kubectl.kubernetes.io/last-applied-configuration")
 UNSTABLE: dict[str, dict[str, tuple[str, ...]]] = {
     "Service": {"spec": ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")},
-    # A signature is over the times and the owner's UID, too.
-    "Report": {"status": ("pod", "resultSignature")},
+    # Signatures are over times and the owner's UID, too.
+    "Report": {"spec": ("jobSignature",), "status": ("pod", "resultSignature")},
     # These follow seconds after everything is at rest.
     "Deployment": {"status": ("conditions", "availableReplicas", "unavailableReplicas")},
 }

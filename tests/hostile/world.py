@@ -167,10 +167,8 @@ def make_ready(kubectl: Kubectl, namespace: str = FLOOD) -> None:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         artifact = {"uri": f"s3://kaon/artifacts/{name}", "digest": DIGEST, "sizeBytes": 1000}
         result = {"artifact": artifact, "startTime": now, "completionTime": now, **_RESULTS[kind]}
-        eventually(lambda f=found: kubectl.get("report", f, namespace), f"the Report of {name}", 60)
-        job = kubectl.get("job", found, namespace)
-        assert job is not None
-        kubectl.patch_status("report", found, namespace, signed(told(job), result))
+        report = eventually(lambda f=found: kubectl.get("report", f, namespace), f"the Report of {name}", 60)
+        kubectl.patch_status("report", found, namespace, signed(told(report), result))
         kubectl("wait", f"{kind.lower()}/{name}", "-n", namespace, "--for=condition=Ready", "--timeout=60s")
 
 

@@ -15,7 +15,7 @@ from knownkeys import signed
 from tests.unit.controllers.world import NAMESPACE, compression_result, dataset_result, training_result
 
 from kaon.api.base import API_VERSION
-from kaon.contract.jobspec import SPEC_VARIABLE, JobSpec
+from kaon.contract.jobspec import JobSpec
 from kaon.controllers.base import Key, Object
 
 from .engine import Engine
@@ -170,20 +170,18 @@ class Environment:
         job = self._objects[number]
         return not job.get("status", {}).get("conditions") and not job["spec"].get("suspend")
 
-    def told(self, number: int) -> Object:
-        """What a Job's pod was told."""
-        found = self._told.get(number)
+    def told(self, report: int) -> Object:
+        """What the pods of a Report are told."""
+        found = self._told.get(report)
         if found is None:
-            container = self._objects[number]["spec"]["template"]["spec"]["containers"][0]
-            text = next(item["value"] for item in container["env"] if item["name"] == SPEC_VARIABLE)
-            found = self._told[number] = json.loads(text)
+            found = self._told[report] = json.loads(self._objects[report]["spec"]["job"])
         return found
 
-    def makes(self, number: int) -> str:
-        """The digest of the artifact that a Job makes."""
-        found = self._made.get(number)
+    def makes(self, report: int) -> str:
+        """The digest of the artifact that they make."""
+        found = self._made.get(report)
         if found is None:
-            found = self._made[number] = made_of(self.told(number))
+            found = self._made[report] = made_of(self.told(report))
         return found
 
     def works(self, state: State, job: int) -> bool:
@@ -196,12 +194,12 @@ class Environment:
         return bool(report and self._objects[report].get("status", {}).get("result"))
 
     def _report_of(self, state: State, job: int) -> int:
-        return self._model.find(
-            self._model.lane(state, "Report").api, Key("Report", NAMESPACE, self.told(job)["report"])
-        )
+        container = self._objects[job]["spec"]["template"]["spec"]["containers"][0]
+        _, _, name = container["args"]
+        return self._model.find(self._model.lane(state, "Report").api, Key("Report", NAMESPACE, name))
 
     def _tell(self, state: State, job: int, report: int) -> State:
-        told = self.told(job)
+        told = self.told(report)
         digest, reused = told["inputDigest"], told["inputDigest"] in state.store
         ended = self._ended_at(job, reused)
         after = self._once(("result", job, report, reused), lambda: self._resulting(told, report, reused, ended))

@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator
 from kaon.api import conditions as c
 from kaon.controllers.base import Object
 from kaon.controllers.conditions import condition
+from kaon.resources.labels import DIGEST
 
 from .environment import Environment
 from .model import Model, Move, Violation, name_of
@@ -41,6 +42,9 @@ class Properties:
         for kind, lane in self._model.lanes(state):
             if kind == "Job":
                 self._check_jobs(lane.api)
+            elif kind == "Report":
+                for number in lane.api:
+                    self.made.setdefault(self._environment.makes(number), self._environment.told(number))
             elif kind in self._model.controllers:
                 for number in lane.api:
                     self._check_resource(number)
@@ -115,10 +119,9 @@ class Properties:
             return
         live = set()
         for number in jobs:
-            told, job = self._environment.told(number), self._model.objects[number]
-            self.made.setdefault(self._environment.makes(number), told)
+            job = self._model.objects[number]
             if not job.get("status", {}).get("conditions"):
-                who = (self._model.objects.fact(number).owner_uid, told["inputDigest"])
+                who = (self._model.objects.fact(number).owner_uid, job["metadata"]["labels"][DIGEST])
                 if who in live:
                     raise Violation(f"two live Jobs of {who[0]} for one digest")
                 live.add(who)

@@ -1,4 +1,4 @@
-"""The one call a pod makes to the API server: merge-patch the status of its Report. Standard library only.
+"""The one call a pod makes to the API server: merge-patch the status of its Report, or read it. Standard library only.
 
 The service account's token and CA are read anew for each call, because the kubelet rotates them.
 """
@@ -7,16 +7,27 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import os
 import ssl
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kaon.api.base import GROUP, VERSION
 
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
 ACCOUNT_DIR = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TIMEOUT_SECONDS = 10.0
+PAUSES_SECONDS = (0.5, 15.0)
+"""Between two tries: at first, and at most; each pause is twice as long as the one before."""
+MISSING_PATIENCE_SECONDS = 60.0
+"""A Report that does not exist for this long is not coming: its resource was deleted."""
 
 
 class ApiServerError(Exception):
@@ -80,6 +91,26 @@ class ApiServer:
             return http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT_SECONDS)
         trust = ssl.create_default_context(cafile=str(self.account / "ca.crt"))
         return http.client.HTTPSConnection(self.host, self.port, timeout=TIMEOUT_SECONDS, context=trust)
+
+
+def patiently(call: Callable[[], Answer], patience_seconds: float) -> Answer:
+    """The answer to a call, which is tried again for so long while another try may help.
+
+    Raises:
+        ApiServerError: what was last answered.
+    """
+    started, (pause, longest) = time.monotonic(), PAUSES_SECONDS
+    while True:
+        try:
+            return call()
+        except ApiServerError as error:
+            missing = error.status == 404
+            patience = min(patience_seconds, MISSING_PATIENCE_SECONDS) if missing else patience_seconds
+            if not (error.retriable or missing) or time.monotonic() - started + pause > patience:
+                raise
+            log.warning("retrying in %.1f s: %s", pause, error)
+            time.sleep(pause)
+            pause = min(pause * 2, longest)
 
 
 def in_cluster() -> ApiServer | None:

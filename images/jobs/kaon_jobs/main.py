@@ -13,20 +13,17 @@ import signal
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-
-from pydantic import ValidationError
 
 from kaon.api.report import Result, StageError
 from kaon.api.text import told
 from kaon.contract.attestation import attest
 from kaon.contract.budgets import Budgets
 from kaon.contract.jobspec import (
-    CONTRACT_VERSION,
     EXIT_TERMINATED,
     EXIT_WRONG_INPUT,
-    SPEC_VARIABLE,
     WORK_DIR,
     CompressWork,
     DatasetWork,
@@ -36,11 +33,12 @@ from kaon.contract.jobspec import (
     TrainWork,
 )
 from kaon_jobs import artifact
-from kaon_jobs.apiserver import in_cluster
+from kaon_jobs.apiserver import ApiServer, in_cluster
 from kaon_jobs.content import with_content
 from kaon_jobs.context import Context, attempt_id, now
 from kaon_jobs.errors import StageFailure, Terminated, is_panic
 from kaon_jobs.report import IDLE_STOPS, Reporter, ResultNotDelivered, write_termination_message
+from kaon_jobs.told import Source, Told, load_spec
 from kaon_jobs.trust import signing_key
 
 log = logging.getLogger("kaon-job")
@@ -52,7 +50,9 @@ def main(arguments: list[str] | None = None) -> None:
     """The command. Ends the process."""
     parser = argparse.ArgumentParser(prog="kaon-job", description="Runs one stage of a Kaon resource.")
     parser.add_argument("stage", choices=STAGES)
-    parser.add_argument("--spec", type=Path, help=f"file with the JobSpec; default: the variable {SPEC_VARIABLE}")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--report", metavar="NAME", help="Report with the JobSpec, in the pod's namespace")
+    source.add_argument("--spec", metavar="FILE", type=Path, help="file with the JobSpec")
     given = parser.parse_args(arguments)
     logging.basicConfig(stream=sys.stdout, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     # Nothing is ever looked up on a hub: what a stage reads is named in its spec, and verified.
@@ -60,24 +60,32 @@ def main(arguments: list[str] | None = None) -> None:
     # Threads that spin while they wait burn what a limited or shared processor has; measured on two busy cores, a
     # training step takes a third of the time without. Read when the OpenMP library is loaded, so it is set here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    sys.exit(run(given.stage, given.spec))
+    sys.exit(run(given.stage, Source(given.spec, given.report)))
 
 
-def run(stage: str, spec_file: Path | None) -> int:
+def run(stage: str, source: Source) -> int:
     """Runs a stage and returns the exit code."""
+    server = in_cluster()
+    _listen(_stop)
     try:
-        job = load_spec(stage, spec_file)
+        return _run(load_spec(stage, source, server), server)
+    except Terminated:
+        return EXIT_TERMINATED
     except StageFailure as failure:
-        # Without a spec there is no Report to write to; the termination message reaches the operator all the same.
+        # Without a JobSpec nothing is told in a Report; the termination message reaches the operator all the same.
         return _failed(None, failure)
-    reporter = Reporter(job.report, in_cluster(), os.environ.get("POD_NAME") or os.environ.get("HOSTNAME"))
+
+
+def _run(told: Told, server: ApiServer | None) -> int:
+    job, pod = told.job, os.environ.get("POD_NAME") or os.environ.get("HOSTNAME")
+    reporter = Reporter(job.report, server, pod, told.report)
     base = Path(WORK_DIR) if os.access(WORK_DIR, os.W_OK) else None
     if "TMPDIR" in os.environ:
         # In a pod it lies in an emptyDir, which starts empty; the root is read-only.
         Path(os.environ["TMPDIR"]).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="kaon-", dir=base) as workdir:
         context = Context(reporter, Path(workdir), attempt_id(), budgets=job.budgets or Budgets())
-        _listen(context)
+        _listen(context.on_sigterm)
         try:
             if not reporter.start(context.start_time):
                 return 0
@@ -113,28 +121,6 @@ def _place(error: BaseException) -> str:
     own = [frame for frame in frames if "kaon_jobs" in frame.filename]
     where = f" in {Path(own[-1].filename).name} line {own[-1].lineno}" if own else ""
     return f"{type(error).__name__}{where}"
-
-
-def load_spec(stage: str, spec_file: Path | None) -> JobSpec:
-    """The JobSpec from a file or the environment, checked to be for this stage and of a contract we know."""
-    text = spec_file.read_text() if spec_file is not None else os.environ.get(SPEC_VARIABLE)
-    if not text:
-        raise StageFailure("InvalidSpec", f"no JobSpec: set {SPEC_VARIABLE} or give --spec FILE")
-    try:
-        job = JobSpec.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise StageFailure("InvalidSpec", f"the JobSpec is not valid: {where}: {first['msg']}") from error
-    if job.contract != CONTRACT_VERSION:
-        raise StageFailure(
-            "ContractMismatch",
-            f"the operator speaks contract {job.contract}, this image {CONTRACT_VERSION}; set the operator's "
-            "jobs image to the one of its own release",
-        )
-    if job.work.stage != stage:
-        raise StageFailure("InvalidSpec", f"asked to run {stage}, but the JobSpec is for {job.work.stage}")
-    return job
 
 
 def _finished(job: JobSpec, context: Context) -> Result | None:
@@ -175,12 +161,16 @@ def _work(job: JobSpec, context: Context) -> Result | None:
             return None
 
 
-def _listen(context: Context) -> None:
+def _listen(on_stop: Callable[[], None]) -> None:
     def on_signal(number: int, frame: FrameType | None) -> None:
-        context.on_sigterm()
+        on_stop()
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
+
+
+def _stop() -> None:
+    raise Terminated
 
 
 def _stopped(reporter: Reporter) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 from kaon.api.common import Checkpoint, Progress
 from kaon.api.report import Result, StageError
 from kaon.api.types import LARGEST
-from kaon_jobs.apiserver import ApiServer, ApiServerError
+from kaon_jobs.apiserver import ApiServer, ApiServerError, patiently
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +28,6 @@ URGENT_SECONDS = 1.0
 """Between a phase change and the patch before it: a stage that ends within a second costs one patch."""
 RESULT_PATIENCE_SECONDS = 600.0
 ERROR_PATIENCE_SECONDS = 60.0
-MISSING_PATIENCE_SECONDS = 60.0
-"""A Report that does not exist for this long is not coming: its resource was deleted."""
 IDLE_STOPS = 10
 """So many attempts in a row may be told to stop before they reach a checkpoint. Each more is a failed attempt."""
 
@@ -41,7 +39,14 @@ class ResultNotDelivered(Exception):
 class Reporter:
     """Says how it is going. One a process; safe to call from any thread."""
 
-    def __init__(self, report: str | None, server: ApiServer | None, pod: str | None = None) -> None:
+    def __init__(
+        self,
+        report: str | None,
+        server: ApiServer | None,
+        pod: str | None = None,
+        found: dict[str, Any] | None = None,
+    ) -> None:
+        """found: the Report as it was read a moment ago, so that it is not read again."""
         self._report = report
         self._server = server if report is not None else None
         self._lock = threading.Condition()
@@ -59,6 +64,8 @@ class Reporter:
         """The Report's status in the last answer."""
         self._progressed = False
         """Whether this attempt has got further than the ones before: it has a newer checkpoint."""
+        if found is not None:
+            self._take(found)
 
     def start(self, start_time: str) -> bool:
         """The attempt begins, and the error of an earlier one is taken back.
@@ -67,11 +74,12 @@ class Reporter:
         """
         if self._server is None:
             return True
-        try:
-            self._send({})
-        except ApiServerError as error:
-            # The work is not held up by it: a result that is there is found again before another is written.
-            log.warning("the Report %s cannot be read: %s", self._report, error)
+        if self._version is None:
+            try:
+                self._send({})
+            except ApiServerError as error:
+                # The work is not held up by it: a result that is there is found again before another is written.
+                log.warning("the Report %s cannot be read: %s", self._report, error)
         if self._told.get("result"):
             log.info("the Report %s has its result already; it stands", self._report)
             return False
@@ -201,20 +209,12 @@ class Reporter:
         return self._deliver(last, patience_seconds)
 
     def _deliver(self, status: dict[str, Any], patience_seconds: float) -> bool:
-        started, pause = time.monotonic(), 0.5
-        while True:
-            try:
-                self._send(status)
-                return True
-            except ApiServerError as error:
-                waited = time.monotonic() - started
-                patience = min(patience_seconds, MISSING_PATIENCE_SECONDS) if error.status == 404 else patience_seconds
-                if not (error.retriable or error.status == 404) or waited + pause > patience:
-                    log.error("the Report %s could not be told: %s", self._report, error)
-                    return False
-                log.warning("retrying in %.0f s: %s", pause, error)
-                time.sleep(pause)
-                pause = min(pause * 2, 15.0)
+        try:
+            patiently(lambda: self._send(status), patience_seconds)
+        except ApiServerError as error:
+            log.error("the Report %s could not be told: %s", self._report, error)
+            return False
+        return True
 
     def _send(self, status: dict[str, Any]) -> None:
         """One patch; an empty one reads. A result is written only over a Report that is known to have none."""
@@ -232,6 +232,9 @@ class Reporter:
         except ApiServerError:
             self._version = None  # somebody else wrote it, or what became of this patch is unknown
             raise
+        self._take(found)
+
+    def _take(self, found: dict[str, Any]) -> None:
         self._version, self._told = found["metadata"]["resourceVersion"], found.get("status", {})
 
     def _print(self, progress: Progress, changed: bool) -> None:

@@ -1,4 +1,4 @@
-"""Report: the channel from a stage's pod back to its resource. Written by pods, read by the operator, not by users."""
+"""Report: tells a stage's pod what to do (spec), and is its channel back to the resource (status). Not for users."""
 
 from __future__ import annotations
 
@@ -14,14 +14,22 @@ from kaon.api.evaluation import Evaluation
 from kaon.api.types import REASON_LENGTH, Count, Digest, Figure, Message
 
 KIND = "Report"
+JOB_LENGTH = 524_288
+"""Characters of the longest JobSpec; a test holds that no resource leads to a longer one."""
 
 
 class ReportSpec(ApiModel):
-    """Whose report this is; set by the operator."""
+    """Whose report this is, and what its pod is told. Written by the operator before the Job is made, never changed."""
 
     stage: str = Field(max_length=32)
     job_name: str = Field(max_length=63)
     input_digest: Digest
+    job: str | None = Field(
+        default=None, max_length=JOB_LENGTH, description="What the stage's pod is told: its JobSpec, as JSON."
+    )
+    job_signature: str | None = Field(
+        default=None, max_length=256, description="Of `job`, with the trust domain's key; base64."
+    )
 
 
 class DatasetResult(ApiModel):

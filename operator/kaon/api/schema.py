@@ -47,7 +47,10 @@ REPORT_RULES: Final = (
         "!has(oldSelf.status) || !has(oldSelf.status.result) || (has(self.status) && self.status == oldSelf.status)",
         "a Report that holds a result is finished: nothing of its status can be changed or removed",
     ),
-    Rule("self.spec == oldSelf.spec", "the spec of a Report says whose it is and cannot be changed"),
+    Rule(
+        "self.spec == oldSelf.spec",
+        "the spec of a Report says whose it is and what its pod is told, and cannot be changed",
+    ),
 )
 
 Column = dict[str, Any]
@@ -172,8 +175,8 @@ KINDS: Final = (
         "reports",
         ReportSpec,
         ReportStatus,
-        "Report is the channel from a stage's pod back to its resource. Written by pods, read by the operator, "
-        "never by users.",
+        "Report tells a stage's pod what to do, and is its channel back to the resource. The operator writes its spec, "
+        "the pod its status, users nothing.",
         (
             column("Stage", ".spec.stage"),
             PROGRESS,

@@ -1,7 +1,7 @@
-"""What a stage's pod signs when it tells its result: the result, and whose it is. Pure.
+"""What is signed in a Report: by the operator what the pod is told, by the pod its result, and whose it is. Pure.
 
-The Report of a stage can be written by whoever holds the token of its pod. The signature shows that a result was told
-by a program that holds the trust domain's key, for this very Report and input.
+A Report can be made by whoever has the right to make Reports, and its status be written by whoever holds the token of
+its pod. The signatures show that both were said by holders of the trust domain's key, for this very Report and input.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from kaon.contract.digest import canonical_json
 from kaon.contract.jobspec import JobSpec
 from kaon.contract.signing import SigningKey
 
+JOB_TYPE = "application/vnd.kaon.dev.job.v1+json"
+"""Of the text of a JobSpec, which names its Report, the namespace and the resource's UID."""
 RESULT_TYPE = "application/vnd.kaon.dev.result.v1+json"
 
 

@@ -34,6 +34,11 @@ def digest_of(value: Any) -> str:
     return f"sha256:{hashlib.sha256(canonical_json(value)).hexdigest()}"
 
 
+def text_digest(text: str) -> str:
+    """`sha256:<64 hex digits>` of a text."""
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
 def short(digest: str, length: int = 10) -> str:
     """The first hex digits of a digest, for names."""
     return digest.removeprefix("sha256:")[:length]

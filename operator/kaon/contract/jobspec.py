@@ -1,4 +1,6 @@
-"""JobSpec: everything a stage's pod is told, as JSON in the environment variable KAON_JOB_SPEC.
+"""JobSpec: everything a stage's pod is told, as JSON in its Report (spec.job).
+
+The init container of a server has no Report: its JobSpec, which is small, is in the variable KAON_JOB_SPEC.
 
 Exit codes of `kaon-job`: 0 finished; 64 the input is wrong, no retry makes it right; 143 stopped by SIGTERM after a
 checkpoint; any other is retried up to the backoff limit. Whatever ends badly is also a StageError in the Report.
@@ -16,12 +18,15 @@ from kaon.api.dataset import Clean, DataSchema, Source, Split
 from kaon.api.trainingrun import BaseModelSource, CheckpointPolicy, Recipe
 from kaon.contract.address import address_of, artifact_uri
 from kaon.contract.budgets import Budgets
+from kaon.contract.digest import canonical_json
 
 CONTRACT_VERSION = 2
+"""Of the JobSpec's form, wherever it is read from: servers may run images of an older release."""
 EXIT_WRONG_INPUT = 64
 EXIT_TERMINATED = 143
 
 SPEC_VARIABLE = "KAON_JOB_SPEC"
+"""Only of a server's init container. Linux allows 128 KiB for one variable."""
 SCRATCH_VARIABLE = "KAON_SCRATCH_BYTES"
 """How much scratch space the pod may take, where that is limited."""
 SECRETS_DIR = "/var/run/kaon/secrets"
@@ -181,3 +186,8 @@ class JobSpec(ApiModel):
         if self.output is None:
             return None
         return self.output.model_copy(update={"uri": artifact_uri(self.output.uri, self.address)})
+
+    @property
+    def text(self) -> str:
+        """The JSON that the pod reads, always the same for the same job."""
+        return canonical_json(self.wire()).decode()

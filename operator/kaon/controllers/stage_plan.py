@@ -1,7 +1,8 @@
 """The plan of a stage that runs a Job: one Job and one Report for each input digest, what is kept, what is said. Pure.
 
 A stage is finished when the Report of its digest holds a result; the Job is only the way to get there and may be gone
-by then.
+by then. What a Job's pods are told stands in the Report, which is made before the Job, and anew for each Job that is
+told something else.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from kaon.resources import labels
 from kaon.resources.access import job_access
 from kaon.resources.egress import stage_network_policy
 from kaon.resources.job import job, suspension
-from kaon.resources.report import report
+from kaon.resources.report import report, tells_the_same
 from kaon.resources.signing import signing_secret
 
 PROGRAMS = ("dataset", "training", "compression")
@@ -245,19 +246,23 @@ class _Run:
             return self._finish((), state)
         if self.refused is not None:
             return self._finish((), self.refused)
+        # A Report without a result: its Job may have told one, ended and been removed meanwhile.
+        look_up = frozenset(self.observed.children.keys() & {self.report_key})
+        found_report = self.observed.children.get(self.report_key)
+        if found_report is not None and not tells_the_same(found_report, self.new_report):
+            # A Report does not change: this one is removed, and made anew with the Job.
+            state = self._waiting_for_pod()
+            return self._finish((), state, look_up=look_up, requeue_after=1.0, reported=False)
         config = self.observed.config
         made = job(
             self.observed.obj,
             self.spec,
-            self._told(),
+            self.told,
             config.images,
-            name=self.name,
             secrets=self.inputs.secrets,
             limits=config.pods.stage_limits,
         )
-        # A Report without a result: its Job may have told one, ended and been removed meanwhile.
-        look_up = self.observed.children.keys() & {self.report_key}
-        return self._finish((Child(made, mode="create"),), self._waiting_for_pod(), look_up=frozenset(look_up))
+        return self._finish((Child(made, mode="create"),), self._waiting_for_pod(), look_up=look_up)
 
     def _running(self, found_job: Object, said: ReportStatus) -> Plan:
         job_failed = _true_condition(found_job, "Failed")
@@ -289,7 +294,9 @@ class _Run:
 
     # -- parts -----------------------------------------------------------------------------------------------------
 
-    def _told(self) -> JobSpec:
+    @cached_property
+    def told(self) -> JobSpec:
+        """What a Job of now is told."""
         meta = self.observed.obj["metadata"]
         config = self.observed.config
         return JobSpec(
@@ -382,6 +389,16 @@ class _Run:
         # Not planned any more: it is removed, then made again, finds its artifact finished and reports that.
         return self._finish((), state, requeue_after=1.0, look_up=frozenset({self.report_key}))
 
+    @cached_property
+    def new_report(self) -> Object:
+        """The Report that a Job of now would have."""
+        return report(self.observed.obj, self.told, self.observed.config.trust.key(self.namespace))
+
+    def _report(self) -> Child:
+        """The Report as it is, or a new one."""
+        found = self.observed.children.get(self.report_key)
+        return Child(self.new_report, mode="create") if found is None else Child(found, mode="keep")
+
     def _attempts(self, found_job: Object | None, said: ReportStatus) -> dict[str, Any]:
         """How many pods it took; what was known of it, once the Job is gone.
 
@@ -433,11 +450,12 @@ class _Run:
         outcome: Mapping[str, Any] | None = None,
         requeue_after: float | None = None,
         look_up: frozenset[Key] = frozenset(),
+        reported: bool = True,
     ) -> Plan:
+        """reported: the Report stays."""
         keys = signing_secret(self.namespace, self.observed.config.trust.key(self.namespace))
         policy = stage_network_policy(self.namespace, self.observed.config.pods.egress)
-        report_of = report(self.observed.obj, name=self.name, stage=self.inputs.work.stage, input_digest=self.digest)
-        own = () if self._waits_for_collector() else (Child(report_of, mode="create"), *jobs)
+        own = () if self._waits_for_collector() or not reported else (self._report(), *jobs)
         state = _telling_inputs(state, INPUTS_KNOWN)
         return _plan(
             self.observed,

@@ -14,12 +14,14 @@ import orjson
 
 from kaon.controllers.base import Key, Object
 from kaon.resources.labels import OWNER_KIND, OWNER_NAME, OWNER_UID, QUEUE_NAME
+from kaon.resources.report import JOB_DIGEST, digest_of_told
 
 _KEPT = ("apiVersion", "kind", "spec", "status", "automountServiceAccountToken", "roleRef", "subjects")
 _METADATA = ("name", "namespace", "uid", "generation", "creationTimestamp", "deletionTimestamp")
 _LABEL_PREFIXES = ("kaon.dev/", "app.kubernetes.io/")
 _LABELS = frozenset({QUEUE_NAME, "batch.kubernetes.io/job-name"})
 _ANNOTATION_PREFIXES = ("kaon.dev/",)
+_REPORT_SPEC = ("stage", "jobName", "inputDigest", "jobSignature")
 _JOB_SPEC = ("suspend", "backoffLimit", "completions", "parallelism")
 _POD_STATUS = ("phase", "reason", "message", "conditions", "containerStatuses", "initContainerStatuses")
 
@@ -90,11 +92,20 @@ def slim(obj: Object) -> Object:
     if obj["kind"] == "Job":
         # Its template is immutable, and more than all the rest.
         found["spec"] = {name: value for name, value in obj.get("spec", {}).items() if name in _JOB_SPEC}
+    if obj["kind"] == "Report" and isinstance(obj.get("spec"), dict):
+        found["spec"] = _slim_report(obj)
     if obj["kind"] == "ConfigMap":
         # Up to a mebibyte, which is only ever compared as a whole.
         data = obj.get("data") or {}
         found["data"] = data if isinstance(data, str) else _hash([data, obj.get("binaryData") or {}])
     return found
+
+
+def _slim_report(report: Object) -> Object:
+    """The spec with the digest of what its pods are told, which may be half a mebibyte and never changes."""
+    found = {name: value for name, value in report["spec"].items() if name in _REPORT_SPEC}
+    told = digest_of_told(report)
+    return found if told is None else {**found, JOB_DIGEST: told}
 
 
 def _slim_metadata(meta: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kaon.api.common import StageSpec
-from kaon.contract.digest import canonical_json
-from kaon.contract.jobspec import EXIT_TERMINATED, EXIT_WRONG_INPUT, SPEC_VARIABLE, WORK_DIR, JobSpec
+from kaon.contract.jobspec import EXIT_TERMINATED, EXIT_WRONG_INPUT, WORK_DIR, JobSpec
 from kaon.resources import labels
 from kaon.resources.access import JOB_IDENTITY
 from kaon.resources.base import Images, Object
@@ -38,11 +37,12 @@ def job(
     told: JobSpec,
     images: Images,
     *,
-    name: str,
     secrets: frozenset[str],
     limits: Mapping[str, str],
 ) -> Object:
-    """The Job that runs `told`, for the resource `obj` whose parsed spec is `spec`.
+    """The Job that runs `told`, for the resource `obj` whose parsed spec is `spec`. It has the name of its Report.
+
+    The pod reads from the Report what it is told: a variable could not hold it (Linux allows 128 KiB).
 
     secrets: names of the Secrets that open the stores it reads and writes. limits: those of the pod by default.
     """
@@ -57,13 +57,12 @@ def job(
     # A queue admits no Job that asks for a resource of which the queue has no quota, were it 0 of it, as older Kueue
     # sees it. The sizes of the folders bound scratch space just as well: nothing else in the pod is writable.
     counted = {name: limit for name, limit in limits.items() if not queue or name != SCRATCH}
-    spec_json = canonical_json(told.wire()).decode()
     container: Object = {
         "name": CONTAINER,
         "image": images.jobs,
         "imagePullPolicy": images.pull_policy,
-        "args": [stage],
-        "env": environment(template, {**scratch_environment(), **scratch_size(bounds), SPEC_VARIABLE: spec_json}),
+        "args": [stage, "--report", told.report],
+        "env": environment(template, {**scratch_environment(), **scratch_size(bounds)}),
         "resources": resources_of(template, DEFAULT_REQUESTS, counted),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
@@ -96,7 +95,7 @@ def job(
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": name,
+            "name": told.report,
             "namespace": obj["metadata"]["namespace"],
             "labels": {**job_labels, **({labels.QUEUE_NAME: queue} if queue else {})},
         },

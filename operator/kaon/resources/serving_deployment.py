@@ -109,7 +109,7 @@ def _pod(
     resources = resources_of(template, DEFAULT_REQUESTS[revision.server], limits)
     work = {"name": "work", "mountPath": WORK_DIR}
     common: Object = {"image": image, "imagePullPolicy": images.pull_policy, "resources": resources}
-    told = canonical_json(_fetch(obj, revision, image, version).wire()).decode()
+    told = _fetch(obj, revision, image, version).text
     fetch = {
         **common,
         "name": "fetch",

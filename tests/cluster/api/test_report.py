@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from kaon.api.report import JOB_LENGTH
+
 DIGEST = "sha256:" + "a" * 64
+FIXED = "says whose it is and what its pod is told, and cannot be changed"
 FINISHED = "a Report that holds a result is finished"
 RESULT = {
     "artifact": {"uri": "s3://b/team/datasets/x", "digest": DIGEST, "sizeBytes": 10},
@@ -103,9 +106,41 @@ def test_the_same_again_is_taken_as_a_pod_asks_what_is_there(finished: Report) -
 
 def test_whose_report_it_is_is_never_changed(report: Report) -> None:
     change = {"spec": {"inputDigest": "sha256:" + "b" * 64}}
-    assert "says whose it is and cannot be changed" in report.patch(change, status=False)
+    assert FIXED in report.patch(change, status=False)
 
 
 def test_a_finished_report_can_be_labelled_and_deleted(finished: Report, kubectl: Any, namespace: str) -> None:
     kubectl("label", "report", "x", "-n", namespace, "kaon.dev/seen=yes")
     kubectl("delete", "report", "x", "-n", namespace, "--timeout=20s")
+
+
+def test_what_a_pod_is_told_is_neither_added_nor_changed_nor_removed_later(
+    report: Report, kubectl: Any, namespace: str
+) -> None:
+    assert FIXED in report.patch({"spec": {"job": "{}"}}, status=False)
+    spec = {"stage": "dataset", "jobName": "y", "inputDigest": DIGEST, "job": "{}", "jobSignature": "AAAA"}
+    obj = {"apiVersion": "kaon.dev/v1alpha1", "kind": "Report", "metadata": {"name": "y"}, "spec": spec}
+    kubectl("create", "-n", namespace, "-f", "-", stdin=json.dumps(obj))
+    for change in ({"job": "[]"}, {"job": None}, {"jobSignature": "BBBB"}, {"jobSignature": None}):
+        patch = ("patch", "report", "y", "-n", namespace, "--type=merge", "-p", json.dumps({"spec": change}))
+        assert FIXED in kubectl(*patch, check=False)
+    assert kubectl.get("report", "y", namespace)["spec"] == spec
+
+
+def test_the_longest_text_is_held_as_well_as_a_short_one(kubectl: Any, namespace: str) -> None:
+    """The rule that compares it is within what the API server lets a rule cost."""
+
+    def asked(verb: str, job: str, *flags: str, **status: Any) -> str:
+        spec = {"stage": "dataset", "jobName": "z", "inputDigest": DIGEST, "job": job, "jobSignature": "AAAA"}
+        metadata = {"name": "z", "namespace": namespace}
+        obj = {"apiVersion": "kaon.dev/v1alpha1", "kind": "Report", "metadata": metadata, "spec": spec, **status}
+        return str(kubectl(verb, *flags, "-f", "-", stdin=json.dumps(obj), check=False))
+
+    longest = "a" * JOB_LENGTH
+    assert "Too long" in asked("create", longest + "a")
+    assert "created" in asked("create", longest)
+    assert FIXED in asked("replace", longest[:-1] + "b")
+    status = {"pod": "z-0-abcde", "progress": {"percent": 50}}
+    assert "replaced" in asked("replace", longest, "--subresource=status", status=status)
+    found = kubectl.get("report", "z", namespace)
+    assert found["spec"]["job"] == longest and found["status"] == status

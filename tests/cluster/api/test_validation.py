@@ -132,6 +132,7 @@ def pods_of(template: dict[str, Any]) -> list[dict[str, Any]]:
     told = JobSpec(
         provenance=Provenance(kind="", namespace="", name="", uid="", generation=1, kaon_version="", image=""),
         input_digest=digest,
+        report="x",
         work=FetchWork(model=model, kind="model", server="triton", model_name="x", target_dir="/x"),
     )
     revision = Revision(
@@ -139,7 +140,7 @@ def pods_of(template: dict[str, Any]) -> list[dict[str, Any]]:
         artifact_digest=digest, since="2026-01-01T00:00:00Z", weight=100,
     )  # fmt: skip
     return [
-        job(OWNER, stage, told, IMAGES, name="x", secrets=frozenset({"store"}), limits=LIMITS.stage_limits),
+        job(OWNER, stage, told, IMAGES, secrets=frozenset({"store"}), limits=LIMITS.stage_limits),
         server_deployment(OWNER, spec, revision, replicas=1, images=IMAGES, version="1", limits=LIMITS.server_limits),
         router_deployment(OWNER, spec, IMAGES, digest, LIMITS.router_limits),
     ]

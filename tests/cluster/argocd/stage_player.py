@@ -30,7 +30,8 @@ class Stages:
         """The stage's pod reports a result and the Job completes."""
         now = _timestamp(datetime.now(UTC))
         job = until(lambda: self.job(kind), f"a Job of {kind}")
-        said = signed(told(job), {**result, "startTime": now, "completionTime": now})
+        report = self._kube.get("report", job["metadata"]["name"], self._namespace)
+        said = signed(told(report), {**result, "startTime": now, "completionTime": now})
         self._end(kind, said, "Complete")
 
     def fail(self, kind: str, reason: str, message: str) -> None:

@@ -119,8 +119,7 @@ def with_data(gpu_cluster: Cluster, gpu_kubectl: Kubectl) -> Iterator[Kubectl]:
         gpu_kubectl.apply(*NODES, RUNTIME_CLASS, DATASET)
         report = eventually(lambda: gpu_kubectl.list("reports", NAMESPACE), "a Report of the Dataset")[0]
         name = report["metadata"]["name"]
-        job = eventually(lambda: gpu_kubectl.get("job", name, NAMESPACE), "the Job of the Dataset")
-        gpu_kubectl.patch_status("reports", name, NAMESPACE, signed(told(job), DATASET_RESULT))
+        gpu_kubectl.patch_status("reports", name, NAMESPACE, signed(told(report), DATASET_RESULT))
         gpu_kubectl("wait", "dataset/data", "-n", NAMESPACE, "--for=condition=Ready", "--timeout=20s")
         yield gpu_kubectl
     finally:

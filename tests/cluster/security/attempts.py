@@ -149,6 +149,18 @@ class Team:
         found: list[Object] = eventually(look, f"the workload of {obj['metadata']['name']}")
         return found
 
+    def token_of_a_pod(self, job: str) -> str:
+        """A token of an hour as it is mounted into the pod of a Job: bound to it."""
+        pod = eventually(lambda: self.list("Pod", f"batch.kubernetes.io/job-name={job}"), f"a pod of {job}")[0]
+        bound = {"kind": "Pod", "apiVersion": "v1", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
+        asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
+        answer = self.server.send(
+            "POST",
+            f"{self.path('ServiceAccount', 'kaon-job')}/token",
+            {**asked, "spec": {"expirationSeconds": 3600, "boundObjectRef": bound}},
+        )
+        return str(answer["status"]["token"])
+
     def admits(self, pod: Object) -> str:
         """Why a pod of this spec is refused in this namespace, asked by a dry run; "" when it is let in."""
         body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "dry"}, "spec": pod}

@@ -22,7 +22,6 @@ ALLOWED_IN_POD = frozenset(
     }
 )
 OWN_VARIABLES = (
-    "KAON_JOB_SPEC",
     "KAON_SCRATCH_BYTES",
     "HOME",
     "TMPDIR",

@@ -108,13 +108,12 @@ def test_a_variable_that_is_not_on_the_list_is_refused(team: Team, kind: str, pl
 def test_a_variables_value_is_taken_as_it_is(team: Team) -> None:
     """The kubelet replaces $(NAME) in values and makes $$ one: what is written twice comes out as it was written."""
     env = [{"name": "APP_MINE", "value": "$(KAON_JOB_SPEC) $$(HOME) $"}]
-    label = {"name": "label", "classes": ["$$", "$(HOME)", "$(APP_MINE)"]}
-    schema = {"features": [{"name": "text"}], "label": label}
-    obj = team.made(team.resource("Dataset", "dollars", podTemplate={"env": env}, schema=schema))
+    obj = team.made(team.resource("ModelDeployment", "dollars", podTemplate={"env": env}))
     (pod,) = team.pods(obj)
-    found = environment(pod["containers"][0])
-    assert found["APP_MINE"] == "$$(KAON_JOB_SPEC) $$$$(HOME) $$"
-    assert all(f'"{told}"' in found["KAON_JOB_SPEC"] for told in ("$$$$", "$$(HOME)", "$$(APP_MINE)"))
+    (fetch,) = pod["initContainers"]
+    for container in (fetch, *pod["containers"]):
+        assert environment(container)["APP_MINE"] == "$$(KAON_JOB_SPEC) $$$$(HOME) $$"
+    assert '"stage":"fetch"' in environment(fetch)["KAON_JOB_SPEC"]
 
 
 # -- references --------------------------------------------------------------------------------------------------------
@@ -241,7 +240,8 @@ def test_another_account_runs_nothing_but_kaons_own_stage(team: Team, kind: str)
     assert problems(pod, IMAGES.values()) == []
     (container,) = pod["containers"]
     assert container["image"] == IMAGES["jobs"] and "command" not in container
-    assert container["args"] == [{"Dataset": "dataset", "TrainingRun": "train", "CompressionJob": "compress"}[kind]]
+    program = {"Dataset": "dataset", "TrainingRun": "train", "CompressionJob": "compress"}[kind]
+    assert container["args"] == [program, "--report", obj["status"]["jobName"]]
     assert environment(container).keys() == set(OWN_VARIABLES)
 
 

@@ -26,21 +26,13 @@ Say = Callable[[str, Object], Object]
 
 @pytest.fixture
 def pod_of(team: Team, chart_world: World) -> Callable[[Object], tuple[Object, Say]]:
-    """pod_of(resource): its Job, and what its pod may say by its own token, of an hour and bound to the pod."""
+    """pod_of(resource): its Report, and what its pod may say by its own token, of an hour and bound to the pod."""
 
     def find(obj: Object) -> tuple[Object, Say]:
         name = obj["status"]["jobName"]
-        job = eventually(lambda: team.get("Job", name), f"Job {name}")
-        pod = eventually(lambda: team.list("Pod", f"batch.kubernetes.io/job-name={name}"), f"a pod of {name}")[0]
-        bound = {"kind": "Pod", "apiVersion": "v1", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
-        asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
-        answer = team.server.send(
-            "POST",
-            f"{team.path('ServiceAccount', 'kaon-job')}/token",
-            {**asked, "spec": {"expirationSeconds": 3600, "boundObjectRef": bound}},
-        )
-        token = answer["status"]["token"]
-        return job, lambda report, status: _patch(chart_world, team, token, report, status)
+        token = team.token_of_a_pod(name)
+        report = eventually(lambda: team.get("Report", name), f"Report {name}")
+        return report, lambda report, status: _patch(chart_world, team, token, report, status)
 
     return find
 
@@ -63,36 +55,36 @@ def _patch(world: World, team: Team, token: str, report: str, status: Object) ->
     return found
 
 
-def true_status(job: Object) -> Object:
+def true_status(report: Object) -> Object:
     """What the stage's program would report, signed."""
-    return {**finished(told(job).wire(), "the-pod"), "error": None}
+    return {**finished(told(report).wire(), "the-pod"), "error": None}
 
 
-def unsigned(job: Object) -> Object:
-    return {name: value for name, value in true_status(job).items() if name != "resultSignature"}
+def unsigned(report: Object) -> Object:
+    return {name: value for name, value in true_status(report).items() if name != "resultSignature"}
 
 
-def better(job: Object) -> Object:
-    said = true_status(job)
+def better(report: Object) -> Object:
+    said = true_status(report)
     rows = {**said["result"]["dataset"]["rows"], "train": 1_000_000}
     return {**said, "result": {**said["result"], "dataset": {**said["result"]["dataset"], "rows": rows}}}
 
 
-def elsewhere(job: Object) -> Object:
-    said = true_status(job)
+def elsewhere(report: Object) -> Object:
+    said = true_status(report)
     artifact = {**said["result"]["artifact"], "uri": "https://elsewhere.example/model"}
     return {**said, "result": {**said["result"], "artifact": artifact}}
 
 
-def other_digest(job: Object) -> Object:
-    said = true_status(job)
+def other_digest(report: Object) -> Object:
+    said = true_status(report)
     artifact = {**said["result"]["artifact"], "digest": "sha256:" + "0" * 64}
     return {**said, "result": {**said["result"], "artifact": artifact}}
 
 
-def other_program(job: Object) -> Object:
+def other_program(report: Object) -> Object:
     evaluation = {"split": "test", "rows": 1, "accuracy": 1.0}
-    said = true_status(job)
+    said = true_status(report)
     figures = {"training": {"evaluation": evaluation, "datasetDigest": "sha256:" + "0" * 64}}
     return {**said, "result": {**{k: v for k, v in said["result"].items() if k != "dataset"}, **figures}}
 
@@ -100,9 +92,9 @@ def other_program(job: Object) -> Object:
 def with_key(trust: TrustDomains, namespace: str) -> Callable[[Object], Object]:
     """Signed with another key."""
 
-    def say(job: Object) -> Object:
-        said = true_status(job)
-        return {**said, "resultSignature": attest(told(job), said["result"], trust.key(namespace))}
+    def say(report: Object) -> Object:
+        said = true_status(report)
+        return {**said, "resultSignature": attest(told(report), said["result"], trust.key(namespace))}
 
     return say
 
@@ -122,8 +114,8 @@ LIES: dict[str, Callable[[Object], Object]] = {
 @pytest.mark.parametrize("lie", LIES)
 def test_a_result_by_the_token_alone_makes_nothing_ready(team: Team, pod_of: Any, lie: str) -> None:
     obj = team.made(team.resource("Dataset", f"lie-{list(LIES).index(lie)}"))
-    job, say = pod_of(obj)
-    answer = say(job["metadata"]["name"], LIES[lie](job))
+    report, say = pod_of(obj)
+    answer = say(report["metadata"]["name"], LIES[lie](report))
     assert answer["kind"] == "Report", answer
     found = team.until_status("Dataset", obj["metadata"]["name"], "ResultUntrusted")
     assert ready(found)["status"] == "False" and "artifact" not in found["status"]
@@ -132,15 +124,15 @@ def test_a_result_by_the_token_alone_makes_nothing_ready(team: Team, pod_of: Any
 
 def test_what_was_accepted_is_neither_changed_nor_taken_back_by_the_pod(team: Team, pod_of: Any) -> None:
     obj = team.made(team.resource("Dataset", "accepted"))
-    job, say = pod_of(obj)
-    name = job["metadata"]["name"]
-    assert say(name, true_status(job))["kind"] == "Report"
+    report, say = pod_of(obj)
+    name = report["metadata"]["name"]
+    assert say(name, true_status(report))["kind"] == "Report"
     before = team.until_status("Dataset", "accepted", "Succeeded")
     for change in (
         {"result": None},
         {"resultSignature": None},
         {"resultSignature": "AAAA"},
-        better(job),
+        better(report),
         {"error": {"reason": "Oh", "message": "no", "retriable": False, "time": "2026-01-01T00:00:00Z"}},
     ):
         assert "finished" in str(say(name, change).get("message")), change
@@ -153,7 +145,7 @@ def test_a_pod_says_nothing_in_anothers_report(team: Team, pod_of: Any) -> None:
     obj = team.made(team.resource("Dataset", "talker"))
     other = team.made(team.resource("Dataset", "silent"))
     _, say = pod_of(obj)
-    job, _ = pod_of(other)
-    answer = say(job["metadata"]["name"], true_status(job))
+    report, _ = pod_of(other)
+    answer = say(report["metadata"]["name"], true_status(report))
     assert "may write only its own Report" in str(answer.get("message"))
     assert ready(team.until_status("Dataset", "silent"))["reason"] != "Succeeded"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from knownkeys import signed
 
 from kaon.api import conditions as c
+from kaon.contract.budgets import Budgets
 from kaon.contract.jobspec import EXIT_TERMINATED, EXIT_WRONG_INPUT
 from kaon.controllers.base import Key, Object
 from kaon.controllers.conditions import timestamp
@@ -176,3 +179,82 @@ def test_an_exit_by_sigterm_does_not_count_against_the_backoff_limit(world: Worl
         code: rule["action"] for rule in rules if "onExitCodes" in rule for code in rule["onExitCodes"]["values"]
     }
     assert by_code == {EXIT_WRONG_INPUT: "FailJob", EXIT_TERMINATED: "Ignore"}
+
+
+# -- what a Job's pods are told ----------------------------------------------------------------------------------------
+
+
+def report_of(world: World, name: str = "data") -> Object:
+    key = Key("Dataset", NAMESPACE, name)
+    return world.objects[Key("Report", NAMESPACE, world.objects[key]["status"]["jobName"])]
+
+
+def test_a_job_that_is_made_again_to_the_same_end_keeps_its_report(world: World) -> None:
+    world.apply("Dataset", "data", DATASET_SPEC)
+    world.settle()
+    world.report(world.jobs("data")[0], {"attempt": 1, "lastCheckpoint": {"step": 1, "uri": "s3://x", "time": "t"}})
+    before = report_of(world)["metadata"]["uid"]
+    world.objects.pop(Key("Job", NAMESPACE, world.jobs("data")[0]["metadata"]["name"]))
+    world.settle()
+    assert len(world.jobs_created) == 2
+    assert report_of(world)["metadata"]["uid"] == before and report_of(world)["status"]["attempt"] == 1
+
+
+def test_a_job_that_is_made_again_and_told_something_else_gets_a_new_report(world: World) -> None:
+    """As after an upgrade, whose pods know another contract, or where an administrator has raised a budget."""
+    world.apply("Dataset", "data", DATASET_SPEC)
+    world.settle()
+    key, name = Key("Dataset", NAMESPACE, "data"), world.jobs("data")[0]["metadata"]["name"]
+    world.config = replace(world.config, version="9.9.9", budgets=Budgets(rows=7))
+    world.settle()
+    assert world.told(world.jobs("data")[0]).provenance.kaon_version == "0.1.0", "a Job that runs is left alone"
+    world.objects.pop(Key("Job", NAMESPACE, name))
+    # Not before it was read: its Job may have told a result.
+    plan = world.reconcile(key)
+    assert plan.look_up == {Key("Report", NAMESPACE, name)} and plan.requeue_after is not None
+    assert Key("Report", NAMESPACE, name) not in world.objects and world.jobs("data") == []
+    world.settle()
+    told = world.told(world.jobs("data")[0])
+    assert (told.provenance.kaon_version, told.budgets) == ("9.9.9", Budgets(rows=7))
+
+
+@pytest.mark.parametrize("part", ["job", "jobSignature"])
+def test_a_report_that_was_there_before_its_job_tells_what_the_operator_tells_or_is_replaced(
+    world: World, part: str
+) -> None:
+    """One of an older operator has no JobSpec; one of somebody else has another, or is signed with another key."""
+    world.apply("Dataset", "data", {**DATASET_SPEC, "suspend": True})
+    world.settle()
+    world.apply("Dataset", "data", DATASET_SPEC)
+    world.settle()
+    job, wanted = world.jobs("data")[0], report_of(world)["spec"]
+    for forged in ({name: text for name, text in wanted.items() if name != part}, {**wanted, part: "{}"}):
+        world.objects.pop(Key("Job", NAMESPACE, job["metadata"]["name"]))
+        report_of(world)["spec"] = forged
+        world.settle()
+        assert report_of(world)["spec"] == wanted and len(world.jobs("data")) == 1
+
+
+def test_the_job_of_an_older_operator_runs_to_its_end_with_its_report(world: World) -> None:
+    """Its pods were told by a variable, and its Report tells nothing."""
+    world.apply("Dataset", "data", DATASET_SPEC)
+    world.settle()
+    job, told = world.jobs("data")[0], world.told(world.jobs("data")[0])
+    before = report_of(world)
+    before["spec"] = {name: text for name, text in before["spec"].items() if name not in ("job", "jobSignature")}
+    world.settle()
+    times = {"startTime": timestamp(world.now), "completionTime": timestamp(world.now)}
+    world.report(job, signed(told, {**dataset_result(), **times}))
+    world.end(job, "Complete")
+    world.settle()
+    assert ready(world, "Dataset", "data")["status"] == "True"
+    assert len(world.jobs_created) == 1 and report_of(world)["metadata"]["uid"] == before["metadata"]["uid"]
+
+
+def test_a_report_that_is_deleted_while_its_job_runs_is_made_again(world: World) -> None:
+    world.apply("Dataset", "data", DATASET_SPEC)
+    world.settle()
+    before = report_of(world)["spec"]
+    world.objects.pop(Key("Report", NAMESPACE, world.jobs("data")[0]["metadata"]["name"]))
+    world.settle()
+    assert report_of(world)["spec"] == before and len(world.jobs_created) == 1

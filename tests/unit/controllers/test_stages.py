@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
-from knownkeys import told
 
 from kaon.api import conditions as c
 from kaon.controllers import dataset
@@ -31,15 +29,13 @@ def test_a_new_dataset_gets_one_report_one_job_and_the_shared_identity(world: Wo
     kinds = sorted(key.kind for key in world.objects)
     assert kinds == ["Dataset", "Job", "Report", "RoleBinding", "Secret", "ServiceAccount"]
     job = world.jobs("data")[0]
-    found = json.loads(
-        next(
-            e["value"] for e in job["spec"]["template"]["spec"]["containers"][0]["env"] if e["name"] == "KAON_JOB_SPEC"
-        )
-    )
+    found = world.told(job)
     status = world.objects[Key("Dataset", NAMESPACE, "data")]["status"]
-    assert found["inputDigest"] == status["inputDigest"]
-    assert found["output"]["uri"] == f"s3://kaon/artifacts/{NAMESPACE}/datasets"
-    assert found["report"] == job["metadata"]["name"] == status["jobName"]
+    assert found.input_digest == status["inputDigest"]
+    assert found.output is not None and found.output.uri == f"s3://kaon/artifacts/{NAMESPACE}/datasets"
+    assert found.report == job["metadata"]["name"] == status["jobName"]
+    container = job["spec"]["template"]["spec"]["containers"][0]
+    assert container["args"] == ["dataset", "--report", found.report]
 
 
 def test_a_finished_dataset_is_ready_with_its_version_and_artifact(world: World) -> None:
@@ -119,8 +115,7 @@ def test_how_a_dataset_is_read_is_told_to_its_pod_and_changes_its_digest(world: 
     world.apply("Dataset", "data", {**DATASET_SPEC, **change})
     world.settle()
     assert world.objects[Key("Dataset", NAMESPACE, "data")]["status"]["inputDigest"] != before
-    env = world.jobs("data")[0]["spec"]["template"]["spec"]["containers"][0]["env"]
-    work = json.loads(next(e["value"] for e in env if e["name"] == "KAON_JOB_SPEC"))["work"]
+    work = world.told(world.jobs("data")[0]).work.wire()
     if "clean" in change:
         assert work["clean"]["unreadableRows"]["action"] == "drop"
     else:
@@ -147,8 +142,7 @@ def test_a_compression_reads_the_very_dataset_version_that_the_model_was_trained
     finish_training(world)
     world.apply("CompressionJob", "small", COMPRESSION_SPEC)
     world.settle()
-    env = world.jobs("small")[0]["spec"]["template"]["spec"]["containers"][0]["env"]
-    work = json.loads(next(e["value"] for e in env if e["name"] == "KAON_JOB_SPEC"))["work"]
+    work = world.told(world.jobs("small")[0]).work.wire()
     assert work["dataset"]["digest"] == "sha256:" + "a" * 64
     assert work["model"]["digest"] == "sha256:" + "b" * 64
 
@@ -189,7 +183,7 @@ def test_a_source_with_a_secret_of_its_own_is_opened_with_it_and_is_the_same_dec
     world.apply("Dataset", "other", {**DATASET_SPEC, "sources": sources})
     world.settle()
     assert world.objects[Key("Dataset", NAMESPACE, "other")]["status"]["inputDigest"] != before
-    assert told(world.jobs("other")[0]).declaration == told(world.jobs("data")[0]).declaration
+    assert world.told(world.jobs("other")[0]).declaration == world.told(world.jobs("data")[0]).declaration
     pod = world.jobs("other")[0]["spec"]["template"]["spec"]
     assert {v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v} == {
         "mine",

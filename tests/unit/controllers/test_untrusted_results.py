@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from knownkeys import ROOT_KEY, TRUST, signed, told
+from knownkeys import ROOT_KEY, TRUST, signed
 
 from kaon.api import conditions as c
 from kaon.contract.attestation import attest
@@ -35,7 +35,7 @@ def ended(world: World, forge: Forge, result: Object | None = None) -> World:
     world.settle()
     job = world.jobs("data")[0]
     times = {"startTime": timestamp(world.now), "completionTime": timestamp(world.now)}
-    world.report(job, forge(told(job), {**(result or dataset_result()), **times}))
+    world.report(job, forge(world.told(job), {**(result or dataset_result()), **times}))
     world.end(job, "Complete")
     world.settle()
     return world

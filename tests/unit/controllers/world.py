@@ -13,6 +13,7 @@ from typing import Any
 
 from knownkeys import TRUST, signed, told
 
+from kaon.contract.jobspec import JobSpec
 from kaon.controllers.base import Controller, Images, Key, Object, Observed, OperatorConfig, Plan, key_of
 from kaon.controllers.conditions import timestamp
 from kaon.resources import labels
@@ -89,7 +90,7 @@ class World:
         for child in plan.children:
             child_key = key_of(child.manifest)
             planned.add(child_key)
-            if child_key not in self.objects:
+            if child_key not in self.objects and child.mode != "keep":
                 self._create(child.manifest, obj if child.owned else None)
             elif child.mode == "apply":
                 self.objects[child_key] = _merged(self.objects[child_key], child.manifest)
@@ -133,6 +134,10 @@ class World:
             if key.kind == "Job" and (owner is None or obj["metadata"]["labels"][labels.OWNER_NAME] == owner)
         ]
 
+    def told(self, job: Object) -> JobSpec:
+        """What a Job's pods are told."""
+        return told(self.objects[Key("Report", NAMESPACE, job["metadata"]["name"])])
+
     def is_live(self, job: Object) -> bool:
         """Whether a Job is neither complete nor failed."""
         return not job.get("status", {}).get("conditions")
@@ -140,7 +145,7 @@ class World:
     def run(self, job: Object, result: Object) -> None:
         """The Job's pod reports a result, and the Job completes."""
         times = {"startTime": timestamp(self.now), "completionTime": timestamp(self.now)}
-        self.report(job, signed(told(job), {**result, **times}))
+        self.report(job, signed(self.told(job), {**result, **times}))
         self.end(job, "Complete")
 
     def report(self, job: Object, status: Object) -> None:

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from kaon.api.report import Result
-from kaon.contract.jobspec import JobSpec
+from kaon.contract.jobspec import SPEC_VARIABLE, JobSpec
 from kaon_jobs import main
 from kaon_jobs.content import with_content
 from kaon_jobs.context import Context, attempt_id
 from kaon_jobs.errors import StageFailure, Terminated
 from kaon_jobs.report import Reporter
+from kaon_jobs.told import Source
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -88,35 +89,6 @@ def test_a_failure_that_another_try_may_mend_ends_with_1(shop: Any, kaon_job: St
     assert termination.read_text().startswith("StoreUnreachable: ")
 
 
-@pytest.mark.parametrize(
-    ("spec", "reason", "message"),
-    [
-        ("", "InvalidSpec", "no JobSpec: set KAON_JOB_SPEC"),
-        ("{}", "InvalidSpec", "the JobSpec is not valid: provenance"),
-        ("{", "InvalidSpec", "the JobSpec is not valid"),
-    ],
-)
-def test_a_spec_that_cannot_be_read_is_wrong_input(
-    monkeypatch: pytest.MonkeyPatch, spec: str, reason: str, message: str
-) -> None:
-    monkeypatch.setenv("KAON_JOB_SPEC", spec)
-    with pytest.raises(StageFailure, match=message) as caught:
-        main.load_spec("dataset", None)
-    assert caught.value.reason == reason and not caught.value.retriable
-
-
-def test_a_spec_of_another_contract_or_stage_is_refused(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    job: JobSpec = shop.job("datasets", shop.dataset_work())
-    monkeypatch.setenv("KAON_JOB_SPEC", job.model_copy(update={"contract": 99}).model_dump_json(by_alias=True))
-    with pytest.raises(StageFailure, match="speaks contract 99, this image 2") as caught:
-        main.load_spec("dataset", None)
-    assert caught.value.reason == "ContractMismatch"
-    monkeypatch.setenv("KAON_JOB_SPEC", job.model_dump_json(by_alias=True))
-    assert main.load_spec("dataset", None) == job
-    with pytest.raises(StageFailure, match="asked to run train, but the JobSpec is for dataset"):
-        main.load_spec("train", None)
-
-
 class PanicException(BaseException):
     """As PyO3 raises it."""
 
@@ -135,15 +107,15 @@ def test_every_end_has_its_exit_code(
     shop: Any, monkeypatch: pytest.MonkeyPatch, termination: Path, error: BaseException, reason: str, code: int
 ) -> None:
     job: JobSpec = shop.job("datasets", shop.dataset_work(), token="never made")
-    monkeypatch.setenv("KAON_JOB_SPEC", job.model_dump_json(by_alias=True))
+    monkeypatch.setenv(SPEC_VARIABLE, job.text)
     monkeypatch.setenv("KAON_TERMINATION_LOG", str(termination))
 
     def fail(job: JobSpec, context: Context) -> Result:
         raise error
 
     monkeypatch.setattr(main, "_work", fail)
-    monkeypatch.setattr(main, "_listen", lambda context: None)
-    assert main.run("dataset", None) == code
+    monkeypatch.setattr(main, "_listen", lambda on_stop: None)
+    assert main.run("dataset", Source()) == code
     assert termination.read_text().startswith(f"{reason}: ")
     assert "a cell" not in termination.read_text()
 
@@ -153,16 +125,16 @@ def test_a_stage_that_is_told_to_stop_again_and_again_before_a_checkpoint_fails_
     shop: Any, monkeypatch: pytest.MonkeyPatch, termination: Path, idle: int, code: int
 ) -> None:
     job: JobSpec = shop.job("datasets", shop.dataset_work(), token="never made")
-    monkeypatch.setenv("KAON_JOB_SPEC", job.model_dump_json(by_alias=True))
+    monkeypatch.setenv(SPEC_VARIABLE, job.text)
     monkeypatch.setenv("KAON_TERMINATION_LOG", str(termination))
 
     def stop(job: JobSpec, context: Context) -> Result:
         raise Terminated
 
     monkeypatch.setattr(main, "_work", stop)
-    monkeypatch.setattr(main, "_listen", lambda context: None)
+    monkeypatch.setattr(main, "_listen", lambda on_stop: None)
     monkeypatch.setattr(Reporter, "stopped", lambda self: idle)
-    assert main.run("dataset", None) == code
+    assert main.run("dataset", Source()) == code
     assert termination.read_text().startswith("Interrupted: 11 attempts in a row") == (code == 1)
 
 

@@ -2,90 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from report_server import ReportServer
 
 from kaon.api.common import ArtifactStatus, Checkpoint, Progress
 from kaon.api.report import ReportStatus, Result, StageError
-from kaon_jobs import report
-from kaon_jobs.apiserver import ApiServer
+from kaon_jobs import apiserver, report
 from kaon_jobs.report import Reporter, ResultNotDelivered, progress_line
 
 
-class Server:
-    """An API server that knows one call, merges what it is sent, counts versions and can be told to fail."""
-
-    def __init__(self) -> None:
-        self.patches: list[dict[str, Any]] = []
-        self.status: dict[str, Any] = {}
-        self.version = 1
-        self.failures: list[int] = []
-        self.requests: list[tuple[str, str | None, str | None]] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_PATCH(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.requests.append((self.path, self.headers["Authorization"], self.headers["Content-Type"]))
-                code = outer.failures.pop(0) if outer.failures else 200
-                if code == 200 and body.get("metadata", {}).get("resourceVersion") not in (None, str(outer.version)):
-                    code = 409
-                if code == 200 and body:
-                    outer.patch(body)
-                report = {"metadata": {"resourceVersion": str(outer.version)}, "status": outer.status}
-                answer = json.dumps(report if code == 200 else {"message": f"answered {code}"}).encode()
-                self.send_response(code)
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, *args: Any) -> None:
-                return
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-
-    def patch(self, body: dict[str, Any]) -> None:
-        """Somebody patches the Report."""
-        self.patches.append(body)
-        self.status = merged(self.status, body["status"])
-        self.version += 1
-
-
-def merged(old: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
-    """RFC 7386."""
-    new = dict(old)
-    for key, value in patch.items():
-        if value is None:
-            new.pop(key, None)
-        elif isinstance(value, dict):
-            new[key] = merged(new[key] if isinstance(new.get(key), dict) else {}, value)
-        else:
-            new[key] = value
-    return new
+@pytest.fixture
+def server() -> Iterator[ReportServer]:
+    with ReportServer() as one:
+        yield one
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    one = Server()
-    yield one
-    one.http.shutdown()
-    one.http.server_close()
-
-
-@pytest.fixture
-def reporter(server: Server, tmp_path: Path) -> Reporter:
-    (tmp_path / "namespace").write_text("demo")
-    (tmp_path / "token").write_text("first-token")
-    api = ApiServer("127.0.0.1", server.http.server_port, tmp_path, tls=False)
-    return Reporter("r8-trun-0123456789", api, "pod-0")
+def reporter(server: ReportServer, tmp_path: Path) -> Reporter:
+    return Reporter("r8-trun-0123456789", server.seen_from(tmp_path), "pod-0")
 
 
 def result() -> Result:
@@ -96,7 +35,9 @@ def result() -> Result:
     )
 
 
-def test_a_report_is_patched_with_the_pods_token_in_the_pods_namespace(reporter: Reporter, server: Server) -> None:
+def test_a_report_is_patched_with_the_pods_token_in_the_pods_namespace(
+    reporter: Reporter, server: ReportServer
+) -> None:
     reporter.start("2026-01-01T00:00:00Z")
     reporter.result(result(), "signature")
     path, token, content_type = server.requests[0]
@@ -105,7 +46,7 @@ def test_a_report_is_patched_with_the_pods_token_in_the_pods_namespace(reporter:
     assert content_type == "application/merge-patch+json"
 
 
-def test_what_is_reported_is_a_valid_report_status(reporter: Reporter, server: Server) -> None:
+def test_what_is_reported_is_a_valid_report_status(reporter: Reporter, server: ReportServer) -> None:
     reporter.start("2026-01-01T00:00:00Z")
     reporter.progress("training", 41.04, step=5, total_steps=10, eta_seconds=3.4, metrics={"loss": 0.5})
     reporter.checkpoint(Checkpoint(step=5, uri="s3://b/x/checkpoints/5", time="2026-01-01T00:00:00Z"))
@@ -122,7 +63,7 @@ def test_what_is_reported_is_a_valid_report_status(reporter: Reporter, server: S
 
 
 def test_progress_is_throttled_and_a_new_phase_is_not(
-    reporter: Reporter, server: Server, monkeypatch: pytest.MonkeyPatch
+    reporter: Reporter, server: ReportServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "INTERVAL_SECONDS", 60.0)
     reporter.start("2026-01-01T00:00:00Z")
@@ -134,7 +75,7 @@ def test_progress_is_throttled_and_a_new_phase_is_not(
     reporter.close()
 
 
-def test_a_figure_that_is_no_longer_known_disappears(reporter: Reporter, server: Server) -> None:
+def test_a_figure_that_is_no_longer_known_disappears(reporter: Reporter, server: ReportServer) -> None:
     reporter.start("2026-01-01T00:00:00Z")
     reporter.progress("training", 1, step=1, eta_seconds=5, metrics={"loss": 0.5})
     wait_until(lambda: "progress" in server.status)
@@ -143,7 +84,7 @@ def test_a_figure_that_is_no_longer_known_disappears(reporter: Reporter, server:
     assert server.status["progress"] == {"phase": "exporting", "percent": 2, "metrics": {"accuracy": 0.9}}
 
 
-def test_a_new_attempt_takes_back_the_error_of_the_one_before(reporter: Reporter, server: Server) -> None:
+def test_a_new_attempt_takes_back_the_error_of_the_one_before(reporter: Reporter, server: ReportServer) -> None:
     server.status = {"error": {"reason": "OutOfMemory"}, "lastCheckpoint": {"step": 7}}
     reporter.start("2026-01-01T00:00:00Z")
     reporter.close()
@@ -152,7 +93,7 @@ def test_a_new_attempt_takes_back_the_error_of_the_one_before(reporter: Reporter
 
 
 def test_an_attempt_that_finds_a_result_has_nothing_to_do_and_leaves_it_alone(
-    reporter: Reporter, server: Server
+    reporter: Reporter, server: ReportServer
 ) -> None:
     first = {"completionTime": "2025-12-31T00:00:00Z"}
     server.status = {"result": first, "pod": "pod-before"}
@@ -161,7 +102,9 @@ def test_an_attempt_that_finds_a_result_has_nothing_to_do_and_leaves_it_alone(
     assert server.status == {"result": first, "pod": "pod-before"} and server.patches == []
 
 
-def test_a_result_that_another_attempt_tells_meanwhile_is_not_replaced(reporter: Reporter, server: Server) -> None:
+def test_a_result_that_another_attempt_tells_meanwhile_is_not_replaced(
+    reporter: Reporter, server: ReportServer
+) -> None:
     assert reporter.start("2026-01-01T00:00:00Z")
     wait_until(lambda: server.status.get("pod") == "pod-0")
     server.patch({"status": {"result": {"completionTime": "2025-12-31T00:00:00Z"}}})
@@ -170,7 +113,7 @@ def test_a_result_that_another_attempt_tells_meanwhile_is_not_replaced(reporter:
 
 
 def test_what_another_attempt_writes_beside_the_result_does_not_hold_it_back(
-    reporter: Reporter, server: Server
+    reporter: Reporter, server: ReportServer
 ) -> None:
     assert reporter.start("2026-01-01T00:00:00Z")
     wait_until(lambda: server.status.get("pod") == "pod-0")
@@ -179,7 +122,7 @@ def test_what_another_attempt_writes_beside_the_result_does_not_hold_it_back(
     assert server.status["result"]["completionTime"] == "2026-01-01T00:00:01Z"
 
 
-def test_attempts_are_counted_by_pod(reporter: Reporter, server: Server) -> None:
+def test_attempts_are_counted_by_pod(reporter: Reporter, server: ReportServer) -> None:
     server.status = {"pod": "pod-before", "attempt": 2}
     reporter.start("2026-01-01T00:00:00Z")
     reporter.close()
@@ -195,7 +138,7 @@ def test_attempts_are_counted_by_pod(reporter: Reporter, server: Server) -> None
     ids=["the first stop", "another one", "after a newer checkpoint", "after the same checkpoint again"],
 )
 def test_stops_are_counted_until_a_newer_checkpoint(
-    reporter: Reporter, server: Server, before: dict[str, Any], checkpoint: int | None, idle: int
+    reporter: Reporter, server: ReportServer, before: dict[str, Any], checkpoint: int | None, idle: int
 ) -> None:
     server.status = {"lastCheckpoint": {"step": 7}, **before}
     reporter.start("2026-01-01T00:00:00Z")
@@ -205,7 +148,7 @@ def test_stops_are_counted_until_a_newer_checkpoint(
     assert server.status.get("idleStops", 0) == idle
 
 
-def test_a_rotated_token_is_read_anew(reporter: Reporter, server: Server, tmp_path: Path) -> None:
+def test_a_rotated_token_is_read_anew(reporter: Reporter, server: ReportServer, tmp_path: Path) -> None:
     reporter.start("2026-01-01T00:00:00Z")
     wait_until(lambda: len(server.requests) == 2)
     (tmp_path / "token").write_text("second-token")
@@ -213,14 +156,14 @@ def test_a_rotated_token_is_read_anew(reporter: Reporter, server: Server, tmp_pa
     assert server.requests[-1][1] == "Bearer second-token"
 
 
-def test_the_result_outlasts_an_outage(reporter: Reporter, server: Server) -> None:
+def test_the_result_outlasts_an_outage(reporter: Reporter, server: ReportServer) -> None:
     server.failures = [500, 503, 429]
     reporter.result(result(), "signature")
     assert server.status["result"]["artifact"]["uri"] == "s3://b/x"
 
 
 def test_progress_during_an_outage_is_no_failure_and_comes_later(
-    reporter: Reporter, server: Server, monkeypatch: pytest.MonkeyPatch
+    reporter: Reporter, server: ReportServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "INTERVAL_SECONDS", 0.1)
     server.failures = [500, 500]
@@ -231,16 +174,16 @@ def test_progress_during_an_outage_is_no_failure_and_comes_later(
     reporter.close()
 
 
-def test_a_result_that_nobody_takes_is_not_passed_over_in_silence(reporter: Reporter, server: Server) -> None:
+def test_a_result_that_nobody_takes_is_not_passed_over_in_silence(reporter: Reporter, server: ReportServer) -> None:
     server.failures = [403]
     with pytest.raises(ResultNotDelivered):
         reporter.result(result(), "signature")
 
 
 def test_a_missing_report_does_not_fail_an_error_message(
-    reporter: Reporter, server: Server, monkeypatch: pytest.MonkeyPatch
+    reporter: Reporter, server: ReportServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "MISSING_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(apiserver, "MISSING_PATIENCE_SECONDS", 0.0)
     server.failures = [404]
     reporter.error(StageError(reason="SourceEmpty", message="no rows", retriable=False, time="2026-01-01T00:00:00Z"))
     assert server.patches == []

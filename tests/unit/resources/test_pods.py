@@ -8,14 +8,15 @@ import re
 import pytest
 
 from kaon.api.common import StageSpec
+from kaon.api.modeldeployment import ModelDeploymentSpec, Revision
 from kaon.api.podtemplate import PodTemplate
 from kaon.api.quantity import amount
-from kaon.contract.digest import canonical_json
-from kaon.contract.jobspec import FetchWork, InputArtifact, JobSpec, Provenance
+from kaon.contract.jobspec import SPEC_VARIABLE, FetchWork, InputArtifact, JobSpec, Provenance
 from kaon.resources.base import Images, Object
 from kaon.resources.job import job
 from kaon.resources.podpolicy import PodPolicy
 from kaon.resources.pods import environment, pod_spec, resources_of, scratch_volume
+from kaon.resources.serving_deployment import server_deployment
 from kaon_jobs.apiserver import ACCOUNT_DIR
 
 DIGEST = "sha256:" + "0" * 64
@@ -57,20 +58,46 @@ def test_a_users_variable_reaches_the_pod_as_it_was_written(text: str) -> None:
     assert as_the_pod_sees_it(environment(template, {"HOME": "/home"}))["APP_TEXT"] == text
 
 
-@pytest.mark.parametrize("text", TEXTS)
-def test_what_a_stage_is_told_cannot_be_rewritten_by_a_variable(text: str) -> None:
-    spec = StageSpec.model_validate({"podTemplate": {"env": [{"name": "APP_NAME", "value": '","secret":"other'}]}})
-    told = JobSpec(
-        provenance=Provenance(kind="", namespace="", name="", uid="", generation=1, kaon_version="", image=""),
-        input_digest=DIGEST,
-        work=FetchWork(
-            model=InputArtifact(uri=text, digest=DIGEST), kind="model", server="triton", model_name=text, target_dir="/"
-        ),
+def fetching(uri: str, **names: str) -> str:
+    """The JobSpec of a server's init container, as it is written into the Deployment."""
+    ref = {"kind": "TrainingRun", "name": "t"}
+    template = {"env": [{"name": "APP_NAME", "value": '","secret":"other'}]}
+    spec = ModelDeploymentSpec.model_validate({"modelRef": ref, "podTemplate": template})
+    revision = Revision.model_validate(
+        {
+            **{"revision": "aaaaaaaa", "modelRef": ref, "server": "triton", "threads": 1, "batching": {}},
+            **{"artifactUri": uri, "artifactDigest": DIGEST, "since": "2026-01-01T00:00:00Z", "weight": 100},
+            **names,
+        }
     )
-    made = job(OWNER, spec, told, Images("jobs", "", "", ""), name="x", secrets=frozenset(), limits={})
-    seen = as_the_pod_sees_it(made["spec"]["template"]["spec"]["containers"][0]["env"])["KAON_JOB_SPEC"]
-    assert seen.encode() == canonical_json(told.wire())
+    images = Images("jobs", "i" * 1024, "", "")
+    owner = {"kind": "ModelDeployment", "metadata": {"name": "m" * 40, "namespace": "n" * 63, "uid": "u" * 36}}
+    made = server_deployment(owner, spec, revision, replicas=1, images=images, version="v" * 64, limits={})
+    (container,) = made["spec"]["template"]["spec"]["initContainers"]
+    assert as_the_pod_sees_it(container["env"])["APP_NAME"] == '","secret":"other'
+    return str(next(item["value"] for item in container["env"] if item["name"] == SPEC_VARIABLE))
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_what_a_server_is_told_cannot_be_rewritten_by_a_variable(text: str) -> None:
+    variables = [{"name": "APP_NAME", "value": '","secret":"other'}, {"name": "told", "value": fetching(text)}]
+    seen = as_the_pod_sees_it(variables)["told"]
     assert json.loads(seen)["work"]["model"] == {"uri": text, "digest": DIGEST}
+
+
+@pytest.mark.parametrize("character", ["a", "$", '"', "\x01", "\U0001f600"])
+def test_the_most_that_a_server_is_told_is_far_from_what_a_variable_takes(character: str) -> None:
+    """Every text as long as the CRDs let it be. Linux takes 128 KiB, the variable's name included."""
+    longest = fetching(character * 2048, secretName=character * 253, evaluationDigest=DIGEST)
+    assert len(longest.encode()) < 128 * 1024 / 4
+
+
+def test_what_a_stage_is_told_is_in_no_variable_and_its_report_is_named() -> None:
+    (container,) = stage_pod()["containers"]
+    assert {item["name"] for item in container["env"]} == {
+        *("HOME", "TMPDIR", "POD_NAME", "POD_NAMESPACE", "KAON_SCRATCH_BYTES", "NVIDIA_VISIBLE_DEVICES")
+    }
+    assert container["args"] == ["fetch", "--report", "x"]
 
 
 def test_a_pull_secret_that_the_operator_has_already_is_named_once() -> None:
@@ -132,6 +159,7 @@ def stage_pod(queue: str = "", **template: object) -> Object:
     told = JobSpec(
         provenance=Provenance(kind="", namespace="", name="", uid="", generation=1, kaon_version="", image=""),
         input_digest=DIGEST,
+        report="x",
         work=FetchWork(
             model=InputArtifact(uri="", digest=DIGEST), kind="model", server="triton", model_name="", target_dir="/"
         ),
@@ -141,7 +169,7 @@ def stage_pod(queue: str = "", **template: object) -> Object:
         **OWNER,
         "metadata": {**OWNER["metadata"], "labels": {"kueue.x-k8s.io/queue-name": queue} if queue else {}},
     }
-    made = job(owner, spec, told, Images("jobs", "", "", ""), name="x", secrets=frozenset(), limits=limits)
+    made = job(owner, spec, told, Images("jobs", "", "", ""), secrets=frozenset(), limits=limits)
     found: Object = made["spec"]["template"]["spec"]
     return found
 

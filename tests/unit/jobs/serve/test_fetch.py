@@ -13,6 +13,7 @@ import pytest
 
 from kaon.contract.jobspec import SPEC_VARIABLE
 from kaon_jobs import main
+from kaon_jobs.told import Source
 
 from . import tiny
 
@@ -36,7 +37,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def fetch(monkeypatch: pytest.MonkeyPatch, source: tiny.InputArtifact, target: Path, server: str) -> int:
     monkeypatch.setenv(SPEC_VARIABLE, tiny.job(source, target, server).model_dump_json(by_alias=True))
-    return main.run("fetch", None)
+    return main.run("fetch", Source())
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -175,6 +176,6 @@ def test_a_model_is_served_with_the_evaluation_that_the_gates_judged_and_no_othe
     source = tiny.publish(tmp_path / "artifact")
     told = tiny.job(source, target, "triton")
     work = told.work.model_copy(update={"evaluation": judged})
-    monkeypatch.setenv("KAON_JOB_SPEC", told.model_copy(update={"work": work}).model_dump_json(by_alias=True))
-    assert main.run("fetch", None) == (0 if judged is None else 64)
+    monkeypatch.setenv(SPEC_VARIABLE, told.model_copy(update={"work": work}).model_dump_json(by_alias=True))
+    assert main.run("fetch", Source()) == (0 if judged is None else 64)
     assert (said == []) if judged is None else said[0].startswith("EvidenceMismatch: the gates judged")
