@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
 
 from kaon.controllers.base import Controller, Object, Plan
-from kaon.engine import apply
-from kaon.engine.apply import STATUS_SECONDS, WORD_SECONDS, Applier
+from kaon.engine.apply import Applier
 from kaon.engine.cache import Cache
 from kaon.engine.ownwrites import OwnWrites
+from kaon.engine.pace import STATUS_SECONDS, WORD_SECONDS
 
 
 class Server:
@@ -44,8 +45,8 @@ def applier() -> Applier:
 def test_progress_waits_for_its_time(applier: Applier, monkeypatch: pytest.MonkeyPatch) -> None:
     wait = applier.status_due(dataset(status("queued")), status("running"))
     assert wait is not None and 0 < wait <= STATUS_SECONDS
-    now = apply.time.monotonic()
-    monkeypatch.setattr(apply.time, "monotonic", lambda: now + STATUS_SECONDS)
+    now = time.monotonic()
+    monkeypatch.setattr(applier._pace, "_clock", lambda: now + STATUS_SECONDS)
     assert applier.status_due(dataset(status("queued")), status("running")) == 0.0
 
 
@@ -71,8 +72,8 @@ def test_first_words_of_a_crowd_take_turns(applier: Applier) -> None:
 def test_a_resource_keeps_its_turn(applier: Applier, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(50):
         applier.status_due(dataset({}, f"a-{number}"), reconciling("True"))
-    now = apply.time.monotonic()
-    monkeypatch.setattr(apply.time, "monotonic", lambda: now + 30 * WORD_SECONDS)
+    now = time.monotonic()
+    monkeypatch.setattr(applier._pace, "_clock", lambda: now + 30 * WORD_SECONDS)
     assert applier.status_due(dataset({}, "a-20"), reconciling("True")) == 0.0
     assert applier.status_due(dataset({}, "a-49"), reconciling("True")) != 0.0
 
