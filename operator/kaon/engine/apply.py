@@ -70,6 +70,8 @@ class Applier:
         self._doubts: defaultdict[Key, set[Key]] = defaultdict(set)
         """By resource, children whose last write may or may not have taken effect."""
         self._pace = Pace()
+        self._equal: dict[Key, tuple[Object, bytes]] = {}
+        """Of what resources share: the manifest that was last found to be there, and the mark of what was there."""
         self._provided: dict[Key, float] = {}
         """When an object that may not be read was last seen to be there."""
 
@@ -186,10 +188,16 @@ class Applier:
         if child.mode == "provide":
             return await self._provide(key, child.manifest)
         if child.mode == "apply":
+            equal = self._equal.get(key)
+            if equal is not None and entry is not None and equal[0] is child.manifest and equal[1] == entry.mark:
+                return False
             if entry is None and child.owned:
                 await self._see(key, owner)
                 entry = self._cache.entry(key)
-            return await self._apply(key, _finished(child, owner), entry, read.get(key), key_of(owner))
+            wrote = await self._apply(key, _finished(child, owner), entry, read.get(key), key_of(owner))
+            if not child.owned and not wrote and entry is not None:
+                self._equal[key] = child.manifest, entry.mark
+            return wrote
         if entry is None:
             await self._create(key, _finished(child, owner), owner if child.owned else None, key_of(owner))
         return entry is None

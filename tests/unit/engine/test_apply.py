@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from kaon.controllers.base import Controller, Object, Plan
+from kaon.controllers.base import Child, Controller, Object, Plan
 from kaon.engine.apply import Applier
 from kaon.engine.cache import Cache
 from kaon.engine.ownwrites import OwnWrites
 from kaon.engine.pace import STATUS_SECONDS, WORD_SECONDS
+from kaon.resources.egress import stage_network_policy
+from kaon.resources.podpolicy import Egress
 
 
 class Server:
@@ -93,3 +95,34 @@ def test_what_is_reached_at_once_is_news(applier: Applier) -> None:
     for number in range(50):
         applier.status_due(dataset({}, f"a-{number}"), reconciling("True"))
     assert applier.status_due(dataset({}, "reached"), reconciling("False")) == 0.0
+
+
+class Applying(Server):
+    """One that also applies, and counts how often."""
+
+    def __init__(self) -> None:
+        self.applied = 0
+
+    async def apply(self, path: str, manifest: Object) -> Object:
+        self.applied += 1
+        metadata = {**manifest["metadata"], "uid": "uid", "resourceVersion": str(10 * self.applied)}
+        return {**manifest, "metadata": metadata}
+
+
+def test_what_resources_share_is_compared_again_only_when_it_or_the_plan_has_changed() -> None:
+    server: Any = Applying()
+    controller = Controller("Dataset", lambda observed: Plan((), {}), lambda obj: frozenset())
+    cache = Cache({"Dataset": controller}, lambda key: None)
+    made = Applier(server, cache, OwnWrites(lambda key: None))
+    policy, other = (stage_network_policy("ns", Egress(store_ports=ports))[0] for ports in ((443,), (9000,)))
+
+    def apply(child: Child) -> int:
+        asyncio.run(made.children(dataset({}), Plan((child,), {})))
+        return int(server.applied)
+
+    assert [apply(policy) for _ in range(3)] == [1, 1, 1]
+    assert policy is stage_network_policy("ns", Egress(store_ports=(443,)))[0], "one manifest for all of a namespace"
+    assert [apply(other), apply(other)] == [2, 2]
+    metadata = {**other.manifest["metadata"], "uid": "uid", "resourceVersion": "99"}
+    cache.put({**other.manifest, "metadata": metadata, "spec": {**other.manifest["spec"], "egress": []}})
+    assert [apply(other), apply(other)] == [3, 3], "somebody's edit is put right, once"
