@@ -5,13 +5,23 @@ from __future__ import annotations
 import re
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from kaon.api.base import ApiModel, Rule, Rules
 from kaon.api.common import StageSpec, StageStatus
 from kaon.api.types import SOURCE_URI, Count, Digest, Figure, LocalReference, Ratio, bare_uri
+from kaon.tasks.registry import TASKS
 
 KIND = "Dataset"
+
+
+def _known_task(name: str) -> str:
+    if name not in TASKS:
+        raise ValueError(f"there is no task {name!r}; the tasks are {', '.join(TASKS)}")
+    return name
+
+
+TaskName = Annotated[str, AfterValidator(_known_task), Field(max_length=64, json_schema_extra={"enum": list(TASKS)})]
 
 
 class Source(ApiModel):
@@ -152,7 +162,7 @@ class DatasetSpec(StageSpec):
         ): lambda self: re.fullmatch(DELIMITER, self.delimiter) is not None
     }
 
-    task: Literal["text-classification"]
+    task: TaskName
     sources: list[Source] = Field(min_length=1, max_length=20, json_schema_extra={"x-kubernetes-list-type": "atomic"})
     format: Literal["auto", "csv", "jsonl", "json", "parquet"] = Field(
         default="auto", description="auto: by the name and the first bytes of each file. json: an array of objects."

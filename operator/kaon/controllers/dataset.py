@@ -64,7 +64,7 @@ def quality_gates(gate: QualityGate, found: DataQuality, rows: int) -> tuple[Gat
     )
 
 
-def judge(spec: DatasetSpec, result: Result) -> Verdict:
+def judge(spec: DatasetSpec, work: DatasetWork, result: Result) -> Verdict:
     """Ready when every quality gate holds."""
     found = result.dataset
     if found is None or result.artifact is None:

@@ -14,9 +14,9 @@ import pytest
 
 from kaon.api.common import ArtifactStatus, Checkpoint, Progress
 from kaon.api.report import ReportStatus, Result, StageError
-from kaon_jobs import report
-from kaon_jobs.apiserver import ApiServer
-from kaon_jobs.report import Reporter, ResultNotDelivered, progress_line
+from kaon_jobs.report import reporter as report
+from kaon_jobs.report.apiserver import ApiServer
+from kaon_jobs.report.reporter import Reporter, ResultNotDelivered, progress_line
 
 
 class Server:

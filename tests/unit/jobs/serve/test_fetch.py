@@ -144,7 +144,7 @@ def test_torchserve_keeps_its_management_port_to_itself(
 
 
 def test_fetching_needs_none_of_the_training_libraries() -> None:
-    script = "import sys; import kaon_jobs.main, kaon_jobs.serve.fetch; print(*sys.modules)"
+    script = "import sys; import kaon_jobs.main, kaon_jobs.programs.fetch; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     heavy = {"torch", "transformers", "onnx", "pyarrow", "sklearn", "numpy", "onnxruntime"}
     assert heavy.isdisjoint(done.stdout.split())
