@@ -6,6 +6,7 @@ Within kaon_jobs they point one way from room to room, and no two modules import
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -130,3 +131,17 @@ def test_layers_that_decide_do_no_input_or_output(layer: str) -> None:
 def test_the_roots_of_the_packages_are_no_packages_themselves(folder: str) -> None:
     # A package named operator would hide the standard library's module of that name.
     assert not (ROOT / folder / "__init__.py").exists()
+
+
+def test_the_architecture_page_names_files_that_there_are_and_the_rooms_in_their_order() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    walks = page.partition("## Three walks through the code")[2].partition("\n## ")[0]
+    homes = (ROOT, ROOT / "images/jobs/kaon_jobs")
+    named = re.findall(r"`([\w/]+\.py)`", walks)
+    assert len(named) > 30
+    assert [name for name in named if not any((home / name).exists() for home in homes)] == []
+    table = page.partition("## The rooms of the jobs")[2].partition("\n## ")[0]
+    rooms = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    listed = [name.rstrip("/") for row in rooms for name in re.findall(r"`([\w/]+)`", row)]
+    folders = [room for room in ROOMS if (homes[1] / room.replace(".", "/")).is_dir()]
+    assert [name.split("/")[-1] for name in listed] == [room.split(".")[-1] for room in folders]
