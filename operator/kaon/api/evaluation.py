@@ -9,6 +9,7 @@ from pydantic import Field
 from kaon.api.base import ApiModel
 from kaon.api.metrics import MetricFigures
 from kaon.api.types import Count, Figure
+from kaon.tasks.base import Task
 
 
 class Latency(ApiModel):
@@ -63,6 +64,34 @@ class Evaluation(ApiModel):
         """A metric as measured; None when it was not."""
         found = self.metrics.get(name)
         return found.value if found else None
+
+
+def beside_baseline(task: Task | None, found: Evaluation) -> str:
+    """How the model stands beside the baseline: "A linear SVM is worse: accuracy 0.9000." Empty without one.
+
+    It is better, or worse, when it is so in every metric that the task tells first, and differs at all.
+    """
+    simple = found.baseline
+    if task is None or simple is None:
+        return ""
+    both = [
+        (metric, metric.loss(mine, theirs))
+        for metric in task.metrics
+        if metric.name in task.headline
+        and (mine := found.value(metric.name)) is not None
+        and (theirs := simple.value(metric.name)) is not None
+    ]
+    if not both:
+        return ""
+    figures = ", ".join(f"{metric.title} {simple.value(metric.name):.4f}" for metric, _ in both)
+    losses = [loss for _, loss in both]
+    if not any(losses):
+        word = "just as good"
+    elif min(losses) < 0 < max(losses):
+        word = "better in one figure and worse in another"
+    else:
+        word = "worse" if max(losses) > 0 else "better"
+    return f"A {simple.name} is {word}: {figures}."
 
 
 Shown = Annotated[str | None, Field(max_length=32)]

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from kaon.api import conditions
 from kaon.api.compressionjob import CompressionJobStatus, Interval, Undecided
-from kaon.api.evaluation import Evaluation
+from kaon.api.evaluation import Evaluation, beside_baseline
 from kaon.api.trainingrun import TrainingRunStatus
 from kaon.cli import figures, pipeline
 from kaon.cli.errors import CliError
@@ -56,6 +56,8 @@ def compare(run: Object, job: Object) -> Comparison:
     remarks = ["Latency of one request at a time; both models timed alternately in one process."]
     if trained.artifact and status.source_digest and trained.artifact.digest != status.source_digest:
         remarks.append(f"{run_name} has been trained again since: these figures are of {status.source_digest[:19]}….")
+    if trained.evaluation is not None and (simple := beside_baseline(TASKS.get(status.task or ""), trained.evaluation)):
+        remarks.append(f"Beside {run_name}: {simple[:1].lower()}{simple[1:]}")
     remarks += [_undecided(item) for item in status.undecided[:5]]
     return Comparison(
         _rows(status.baseline, status.evaluation, status),

@@ -63,34 +63,6 @@ def headline(task: Task | None, found: Evaluation | None, digits: int, joint: st
     return joint.join(f"{title} {value:.{digits}f}" for title, value in told if value is not None)
 
 
-def beside_baseline(task: Task | None, found: Evaluation) -> str:
-    """How the model stands beside the baseline: " A linear … is worse: accuracy 0.9, macro-F1 0.8." Empty without one.
-
-    It is better, or worse, when it is so in every metric that the task tells first, and differs at all.
-    """
-    simple = found.baseline
-    if task is None or simple is None:
-        return ""
-    both = [
-        (metric, metric.loss(mine, theirs))
-        for metric in task.metrics
-        if metric.name in task.headline
-        and (mine := found.value(metric.name)) is not None
-        and (theirs := simple.value(metric.name)) is not None
-    ]
-    if not both:
-        return ""
-    figures = ", ".join(f"{metric.title} {simple.value(metric.name):.4f}" for metric, _ in both)
-    losses = [loss for _, loss in both]
-    if not any(losses):
-        word = "just as good"
-    elif min(losses) < 0 < max(losses):
-        word = "better in one figure and worse in another"
-    else:
-        word = "worse" if max(losses) > 0 else "better"
-    return f" A {simple.name} is {word}: {figures}."
-
-
 def refused(reason: str, message: str) -> State:
     """The state of a resource whose spec does not fit its task: nothing starts until somebody changes it."""
     return State("Failed", reason, message, stalled=True, claims={c.INPUTS_READY: Claim(False, reason, message)})

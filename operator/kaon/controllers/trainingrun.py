@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kaon.api import conditions as c
+from kaon.api.evaluation import beside_baseline
 from kaon.api.report import ReportStatus, Result
 from kaon.api.trainingrun import KIND, DatasetVersion, TrainingRunSpec
 from kaon.contract.jobspec import InputArtifact, StoreAccess, TrainWork
@@ -13,7 +14,7 @@ from kaon.controllers import display
 from kaon.controllers.base import Controller, Key, Object, Observed, Plan
 from kaon.controllers.conditions import State
 from kaon.controllers.gates import failures
-from kaon.controllers.metrics import beside_baseline, foreign_metrics, headline, metric_gates, task_of
+from kaon.controllers.metrics import foreign_metrics, headline, metric_gates, task_of
 from kaon.controllers.stage import (
     Ready,
     Stage,
@@ -89,8 +90,8 @@ def judge(spec: TrainingRunSpec, work: TrainWork, result: Result) -> Verdict:
             "Change the recipe or the data, or the gate."
         )
         return Verdict(failed(c.GATE_FAILED, message), fields, artifact=False)
-    told = f"{headline(task, found, 4)} on {found.rows} test rows.{beside_baseline(task, found)}"
-    return Verdict(succeeded(told), fields)
+    told = (f"{headline(task, found, 4)} on {found.rows} test rows.", beside_baseline(task, found))
+    return Verdict(succeeded(" ".join(filter(None, told))), fields)
 
 
 def running_fields(said: ReportStatus) -> Mapping[str, Any]:

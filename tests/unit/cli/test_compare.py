@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 
 import pytest
-from cli_objects import OTHER_DIGEST, artifact, conditions, job, run
+from cli_objects import OTHER_DIGEST, artifact, conditions, evaluation, job, run
+from metricvalues import metrics
 from rich.console import Console
 
 from kaon.api.compressionjob import Interval, Undecided
+from kaon.api.evaluation import SimpleBaseline
 from kaon.cli.compare import compare
 from kaon.cli.errors import CliError
 from kaon.cli.main import show_comparison
@@ -92,3 +94,10 @@ def test_into_a_pipe_nothing_is_cut_or_folded() -> None:
     told = out.getvalue().splitlines()
     assert any(line.rstrip().endswith("2.00x faster (95 %: 1.93 to 2.07)") for line in told)
     assert f"Accepted  {said.strip()}" in told
+
+
+def test_a_simple_baseline_of_the_trained_model_is_told() -> None:
+    simple = SimpleBaseline(name="linear SVM on TF-IDF", metrics=metrics(accuracy=0.9758, macroF1=0.9347))
+    found = compare(run(evaluation=evaluation(baseline=simple)), job())
+    told = "Beside r8: a linear SVM on TF-IDF is better: accuracy 0.9758, macro-F1 0.9347."
+    assert told in found.remarks

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from metricvalues import metrics
 
-from kaon.api.evaluation import Evaluation, SimpleBaseline
+from kaon.api.evaluation import Evaluation, SimpleBaseline, beside_baseline
 from kaon.controllers.conditions import State
-from kaon.controllers.metrics import beside_baseline, foreign_metrics, headline, metric_gates, task_of
+from kaon.controllers.metrics import foreign_metrics, headline, metric_gates, task_of
 from kaon.tasks.base import Metric, Task
 from kaon.tasks.metrics import ACCURACY, CLASSIFICATION, ECE, MACRO_F1
 from kaon.tasks.registry import COMPARED, METRICS, TASKS, _metrics
@@ -94,7 +94,7 @@ def test_the_message_says_how_the_model_stands_beside_the_baseline(accuracy: flo
     simple = SimpleBaseline(name="linear SVM", metrics=metrics(accuracy=accuracy, macroF1=macro_f1))
     found = Evaluation(split="test", rows=9, metrics=metrics(accuracy=0.9, macroF1=0.8, ece=0.1), baseline=simple)
     told = beside_baseline(TASKS["text-classification"], found)
-    assert told == f" A linear SVM is {word}: accuracy {accuracy:.4f}, macro-F1 {macro_f1:.4f}."
+    assert told == f"A linear SVM is {word}: accuracy {accuracy:.4f}, macro-F1 {macro_f1:.4f}."
 
 
 def test_an_equal_baseline_is_just_as_good_and_without_one_nothing_is_said() -> None:
@@ -102,4 +102,4 @@ def test_an_equal_baseline_is_just_as_good_and_without_one_nothing_is_said() -> 
     assert beside_baseline(TASKS["text-classification"], found) == ""
     simple = SimpleBaseline(name="mean", metrics=found.metrics)
     told = beside_baseline(TASKS["text-classification"], found.model_copy(update={"baseline": simple}))
-    assert told == " A mean is just as good: accuracy 0.9000."
+    assert told == "A mean is just as good: accuracy 0.9000."
