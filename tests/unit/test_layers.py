@@ -145,3 +145,13 @@ def test_the_architecture_page_names_files_that_there_are_and_the_rooms_in_their
     listed = [name.rstrip("/") for row in rooms for name in re.findall(r"`([\w/]+)`", row)]
     folders = [room for room in ROOMS if (homes[1] / room.replace(".", "/")).is_dir()]
     assert [name.split("/")[-1] for name in listed] == [room.split(".")[-1] for room in folders]
+
+
+@pytest.mark.parametrize("image", ["jobs", "operator", "torchserve", "triton"])
+def test_an_image_has_every_layer_that_its_code_imports(image: str) -> None:
+    copied = re.findall(r"^COPY operator/(kaon/\w+) ", (ROOT / "images" / image / "Containerfile").read_text(), re.M)
+    layers = {name.replace("/", ".") for name in copied}
+    assert "kaon.contract" in layers
+    found = {module for layer in layers for path in modules(layer) for module in imports(path)}
+    missing = sorted(name for name in found if name.startswith("kaon.") and ".".join(name.split(".")[:2]) not in layers)
+    assert missing == []

@@ -21,8 +21,9 @@ WORD_SECONDS = 0.1
 class Pace:
     """The turns of resources whose status has changed, but has no news."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        """clock: seconds that only grow; default: the system's."""
+        self._clock = clock or (lambda: time.monotonic())
         self._turns: dict[Key, tuple[float, float]] = {}
         """When the turn of a resource comes, and what it cost its namespace."""
         self._waiting: Counter[str] = Counter()
