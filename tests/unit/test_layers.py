@@ -153,5 +153,6 @@ def test_an_image_has_every_layer_that_its_code_imports(image: str) -> None:
     layers = {name.replace("/", ".") for name in copied}
     assert "kaon.contract" in layers
     found = {module for layer in layers for path in modules(layer) for module in imports(path)}
-    missing = sorted(name for name in found if name.startswith("kaon.") and ".".join(name.split(".")[:2]) not in layers)
+    asked = {".".join(name.split(".")[:2]) for name in found if name.startswith("kaon.") and "__" not in name}
+    missing = sorted(asked - layers)
     assert missing == []
