@@ -80,7 +80,7 @@ def test_the_columns_of_a_compression_show_what_was_won(kubectl: Any, namespace:
     kubectl.patch_status("cjob", "x", namespace, {"phase": "Succeeded", **won, "display": figures})
     shown = table(kubectl("get", "cjob", "x", "-n", namespace))
     assert (shown["VERDICT"], shown["SMALLER"], shown["FASTER"]) == ("Accepted", "12.87x", "3.87x")
-    assert shown["ACCURACY"] == "0.970"
+    assert shown["QUALITY"] == "accuracy 0.970"
 
 
 def test_the_columns_of_a_deployment_show_replicas_and_url(kubectl: Any, namespace: str) -> None:
@@ -135,4 +135,4 @@ def test_a_map_that_is_applied_empty_is_empty(kubectl: Any, namespace: str) -> N
         obj = resource("TrainingRun", namespace) | {"status": {"progress": {"percent": 1, "metrics": figures}}}
         kubectl("apply", *flags, stdin=json.dumps(obj))
         stored = kubectl.get("trun", "x", namespace)
-        assert stored is not None and stored["status"]["progress"]["metrics"] == metrics
+        assert stored is not None and stored["status"]["progress"]["metrics"] == figures
