@@ -14,7 +14,7 @@ import pytest
 from knownkeys import TRUST, root_key_file
 from xdist.scheduler import LoadScopeScheduling
 
-from kaon_jobs.trust import TRUST_VARIABLE, write_keys
+from kaon_jobs.store.trust import TRUST_VARIABLE, write_keys
 
 E2E = Path(__file__).parent / "e2e"
 OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")

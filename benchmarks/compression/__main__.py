@@ -31,8 +31,8 @@ from environments import python_of  # noqa: E402
 from stages import Stages  # noqa: E402
 
 from kaon.contract.jobspec import InputArtifact  # noqa: E402
-from kaon_jobs.evaluate.speed import instruction_sets  # noqa: E402
-from kaon_jobs.store import CLAIMS_VARIABLE  # noqa: E402
+from kaon_jobs.measure.speed import instruction_sets  # noqa: E402
+from kaon_jobs.store.objectstore import CLAIMS_VARIABLE  # noqa: E402
 
 log = logging.getLogger("benchmark")
 

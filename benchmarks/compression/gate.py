@@ -20,8 +20,8 @@ import numpy as np
 from scipy.stats import beta  # type: ignore[import-untyped]
 
 from kaon.api.compressionjob import Budget
-from kaon_jobs.compress.decisions import Finding, finding
-from kaon_jobs.compress.pairs import Pairs, Weights
+from kaon_jobs.compress.statistics.decisions import Finding, finding
+from kaon_jobs.compress.statistics.pairs import Pairs, Weights
 
 DRAWS = 2000
 CHURN = 0.004
@@ -62,8 +62,8 @@ SPLITS = {
 HARMS = ("all classes alike", "where the baseline errs", "the rarest class", "into the rarest class")
 """Where a model loses its rows. The last: rows of the second rarest are taken for the rarest, and harm both."""
 BUDGETS = {
-    "accuracy, 1 point": Budget(max_accuracy_drop=0.01),
-    "macro-F1, 2 points": Budget(max_macro_f1_drop=0.02),
+    "accuracy, 1 point": Budget(max_drop={"accuracy": 0.01}),
+    "macro-F1, 2 points": Budget(max_drop={"macroF1": 0.02}),
     "recall of each class, 5 points": Budget(max_class_recall_drop=0.05),
 }
 
@@ -91,10 +91,8 @@ class Model:
     def drop(self, budget: Budget) -> float:
         """The true drop of what the budget bounds."""
         weights = self.pairs.weights
-        if budget.max_accuracy_drop is not None:
-            return float(self.pairs.accuracy_drop(weights))
-        if budget.max_macro_f1_drop is not None:
-            return float(self.pairs.macro_f1_drop(weights))
+        for metric in budget.max_drop or {}:
+            return float(self.pairs.drop(metric, weights))
         lost, won = self.pairs.of_classes(weights * self.pairs.lost), self.pairs.of_classes(weights * self.pairs.won)
         return float(((lost - won) / self.pairs.support).max())
 
@@ -148,7 +146,7 @@ def shares(candidate: Model, budget: Budget, splits: int, seed: int, draws: int 
 
 def bound_of(budget: Budget) -> float:
     """The one bound that is set."""
-    bounds = (budget.max_accuracy_drop, budget.max_macro_f1_drop, budget.max_class_recall_drop)
+    bounds = (*(budget.max_drop or {}).values(), budget.max_class_recall_drop)
     return next(value for value in bounds if value is not None)
 
 

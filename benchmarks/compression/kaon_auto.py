@@ -13,8 +13,8 @@ from texts import PARQUET_FOLDER, encoded
 from kaon import __version__
 from kaon.api.report import Result as StageResult
 from kaon.contract.jobspec import InputArtifact
-from kaon_jobs.artifact import fetch
-from kaon_jobs.onnx_text import OnnxTextClassifier
+from kaon_jobs.predict.onnx_text import OnnxTextClassifier
+from kaon_jobs.store.artifact import fetch
 
 NAME = "kaon"
 TITLE = "Kaon, strategy auto"
@@ -49,7 +49,7 @@ def _compress(case: Case, trained: Trained, limits: Mapping[str, int], out: Path
 
 def quality(case: Case) -> dict[str, float]:
     """The case's budget as a CompressionJob says it."""
-    return {"maxAccuracyDrop": case.budget.accuracy_drop, "maxMacroF1Drop": case.budget.macro_f1_drop}
+    return {"maxDrop": {"accuracy": case.budget.accuracy_drop, "macroF1": case.budget.macro_f1_drop}}
 
 
 def stage(
@@ -63,6 +63,7 @@ def stage(
         "compressionjobs",
         {
             "stage": "compress",
+            "task": "text-classification",
             "model": model.wire(),
             "dataset": dataset.wire(),
             "budget": dict(budget),

@@ -24,13 +24,13 @@ from kaon.api.report import DatasetResult, Result, TrainingResult
 from kaon.contract.digest import digest_of
 from kaon.contract.jobspec import InputArtifact, JobSpec
 from kaon.contract.manifest import ModelCard, Signature, TensorSpec
-from kaon_jobs.artifact import publish
-from kaon_jobs.classifier import open_classifier
 from kaon_jobs.context import now
 from kaon_jobs.data.splits import SPLITS, SplitName, write_arrays
-from kaon_jobs.evaluate.measure import measure
-from kaon_jobs.golden import golden_examples
-from kaon_jobs.onnx_model import CARD_FILE, MODEL_FILE
+from kaon_jobs.measure.evaluation import measure
+from kaon_jobs.measure.golden import golden_examples
+from kaon_jobs.predict.onnx_model import CARD_FILE, MODEL_FILE
+from kaon_jobs.predict.opening import open_classifier
+from kaon_jobs.store.artifact import publish
 
 TASKS: dict[Kind, str] = {"image": "image-classification", "table": "tabular-classification"}
 

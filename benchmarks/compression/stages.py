@@ -13,10 +13,10 @@ from typing import Any
 from kaon.api.report import Result
 from kaon.contract.digest import digest_of
 from kaon.contract.jobspec import InputArtifact, JobSpec
-from kaon_jobs.artifact import find
-from kaon_jobs.content import with_content
 from kaon_jobs.context import Context
-from kaon_jobs.report import Reporter
+from kaon_jobs.programs.content import with_content
+from kaon_jobs.report.reporter import Reporter
+from kaon_jobs.store.artifact import find
 
 
 class StageFailed(Exception):

@@ -13,10 +13,10 @@ from sources import minilm
 from stages import Stages, artifact, uri
 
 from kaon.contract.jobspec import InputArtifact
-from kaon_jobs.artifact import fetch
 from kaon_jobs.data.splits import SPLITS, fetch_dataset, read_split
-from kaon_jobs.onnx_model import CARD_FILE
-from kaon_jobs.onnx_text import TOKENIZER_FILE, OnnxTextClassifier
+from kaon_jobs.predict.onnx_model import CARD_FILE
+from kaon_jobs.predict.onnx_text import TOKENIZER_FILE, OnnxTextClassifier
+from kaon_jobs.store.artifact import fetch
 
 PARQUET_FOLDER = "parquet"
 TORCH_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")

@@ -72,13 +72,16 @@ def many_streams(port: int, over: Event, count: int = 20) -> None:
             if len(connections) < count:
                 connection = http2.Connection(port)
                 connections.append((connection, [connection.post(INFER, 1_000_000) for _ in range(100)]))
+        if not connections:
+            time.sleep(0.05)
         for connection, streams in list(connections):
             try:
+                # Evenly over the time, as above.
                 for stream in streams[:: len(connections)]:
                     connection.send(http2.DATA, 0, stream, b" ")
             except OSError:
                 connections.remove((connection, streams))
-        time.sleep(0.05)
+            time.sleep(0.05 / count)
 
 
 def held_bodies(port: int, over: Event) -> None:
@@ -139,6 +142,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python benchmarks/router/pressure.py", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5, help="for each phase of a round (default: 5)")
     parser.add_argument("--rounds", type=int, default=4, help="quiet and attacked in turn (default: 4)")
+    parser.add_argument("--only", metavar="WORDS", default="", help="only what others do whose name has these words")
     parser.add_argument("--bound", type=float, default=1.5, help="of p99 beside the quiet one (default: 1.5)")
     options = parser.parse_args()
     costs, worst = _costs(), 0.0
@@ -150,6 +154,8 @@ def main() -> int:
         print(f"{os.cpu_count()} processors; milliseconds of one request, quiet → attacked.\n")
         print("| Beside the client | p50 | p99 | p99, times the quiet one |\n|---|---|---|---|", flush=True)
         for name, attack in ATTACKS.items():
+            if options.only not in name:
+                continue
             router = small if attack in FILLING else usual
             connection = costs.Connection(router.port, costs.body([costs.ASCII]))
             ask(connection, 1)

@@ -31,10 +31,12 @@ from kaon.contract.attestation import attest  # noqa: E402
 from kaon.contract.digest import digest_of  # noqa: E402
 from kaon.contract.jobspec import JobSpec  # noqa: E402
 from kaon.contract.signing import SigningKey  # noqa: E402
-from kaon_jobs import artifact, main, modelsigning, store, trust  # noqa: E402
-from kaon_jobs.content import with_content  # noqa: E402
+from kaon_jobs import main  # noqa: E402
 from kaon_jobs.context import Context  # noqa: E402
-from kaon_jobs.report import Reporter  # noqa: E402
+from kaon_jobs.programs.content import with_content  # noqa: E402
+from kaon_jobs.report.reporter import Reporter  # noqa: E402
+from kaon_jobs.store import artifact, modelsigning, trust  # noqa: E402
+from kaon_jobs.store import objectstore as store  # noqa: E402
 
 WHO = {"namespace": "benchmark", "name": "tiny", "uid": "0", "generation": 1, "kaonVersion": "0", "image": "none"}
 
@@ -114,9 +116,15 @@ class Stages:
 
     def compression(self, model: Result, dataset: Result) -> dict[str, Any]:
         """The work of the compress stage: one step."""
-        told = {"stage": "compress", "model": _read(model), "dataset": _read(dataset), "objective": "size"}
+        told = {
+            "stage": "compress",
+            "task": "text-classification",
+            "model": _read(model),
+            "dataset": _read(dataset),
+            "objective": "size",
+        }
         steps = [{"quantize": {"scheme": "int8-dynamic"}}]
-        budget = {"maxAccuracyDrop": 0.5}
+        budget = {"maxDrop": {"accuracy": 0.5}}
         return {**told, "budget": budget, "strategy": "steps", "steps": steps, "search": {}, "target": {"threads": 1}}
 
     def evaluation(self, model: Result, dataset: Result) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """JobSide: writes the Reports that the pods of Kaon's Jobs would write, for pods that only pretend to run.
 
-A real pod patches the status of the Report with its Job's name (images/jobs/kaon_jobs/report.py): an empty patch reads
-it, which tells what to do, and a stage that takes about a second sends one more, unless there is a result already. So
-does this. As a process: python -m simulation.jobside --kubeconfig FILE.
+A real pod patches the status of the Report with its Job's name (images/jobs/kaon_jobs/report/reporter.py): an empty
+patch reads it, which tells what to do, and a stage that takes about a second sends one more, unless there is a result
+already. So does this. As a process: python -m simulation.jobside --kubeconfig FILE.
 """
 
 from __future__ import annotations

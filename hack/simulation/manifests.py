@@ -34,7 +34,7 @@ def training_run(name: str, data: str, seed: int = 42, **spec: Any) -> Object:
 def compression_job(name: str, run: str, **spec: Any) -> Object:
     """A CompressionJob of a TrainingRun's model."""
     ref = {"kind": "TrainingRun", "name": run}
-    return _resource("CompressionJob", name, {"modelRef": ref, "budget": {"maxAccuracyDrop": 0.01}, **spec})
+    return _resource("CompressionJob", name, {"modelRef": ref, "budget": {"maxDrop": {"accuracy": 0.01}}, **spec})
 
 
 def model_deployment(name: str, job: str, **spec: Any) -> Object:

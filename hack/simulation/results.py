@@ -11,7 +11,8 @@ from knownkeys import signed
 from kaon.contract.jobspec import JobSpec
 
 Object = dict[str, Any]
-EVALUATION: Object = {"split": "test", "rows": 100, "accuracy": 0.95, "macroF1": 0.9, "sizeBytes": 1000}
+METRICS: Object = {"accuracy": {"value": 0.95}, "macroF1": {"value": 0.9}}
+EVALUATION: Object = {"split": "test", "rows": 100, "metrics": METRICS, "sizeBytes": 1000}
 QUALITY: Object = {
     "rowsRead": 110, "missing": 0, "duplicates": 0, "missingRatio": 0, "duplicateRatio": 0, "leakage": 0,
     "leakageRemoved": 0, "minRowsPerClass": 40, "smallestClass": "ham",
@@ -60,8 +61,7 @@ def _compression(work: Object) -> Object:
             "chosen": "int8-dynamic",
             "sizeRatio": 4,
             "speedup": {"value": 2, "low": 1.9, "high": 2.1},
-            "accuracyDrop": 0,
-            "macroF1Drop": 0,
+            "drops": {"accuracy": 0, "macroF1": 0},
             "sourceDigest": work["model"]["digest"],
         }
     }

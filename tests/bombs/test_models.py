@@ -82,8 +82,8 @@ def test_a_folder_of_too_many_bytes_is_not_copied_to_its_end(bert: Path, tmp_pat
     from kaon.contract.jobspec import TrainWork
     from kaon_jobs.context import Context
     from kaon_jobs.errors import StageFailure
-    from kaon_jobs.report import Reporter
-    from kaon_jobs.train.fetch import fetch_base_model
+    from kaon_jobs.pretrained.fetch import fetch_base_model
+    from kaon_jobs.report.reporter import Reporter
 
     work = TrainWork.model_validate(
         {

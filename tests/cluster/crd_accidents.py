@@ -42,7 +42,7 @@ SPECS: dict[str, Object] = {
         "schema": {"features": [{"name": "text"}], "label": {"name": "label"}},
     },
     "TrainingRun": {"datasetRef": {"name": "none"}, "model": {"base": "s3://models/tiny"}},
-    "CompressionJob": {"modelRef": {"kind": "TrainingRun", "name": "none"}, "budget": {"maxAccuracyDrop": 0.01}},
+    "CompressionJob": {"modelRef": {"kind": "TrainingRun", "name": "none"}, "budget": {"maxDrop": {"accuracy": 0.01}}},
     "ModelDeployment": {"modelRef": {"kind": "CompressionJob", "name": "none"}},
 }
 

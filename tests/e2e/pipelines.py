@@ -52,7 +52,7 @@ def compression(name: str = "tiny", **spec: object) -> Object:
         name,
         {
             "modelRef": {"kind": "TrainingRun", "name": "tiny"},
-            "budget": {"maxAccuracyDrop": 0.5},
+            "budget": {"maxDrop": {"accuracy": 0.5}},
             "objective": "size",
             "strategy": "steps",
             "steps": [{"quantize": {"scheme": "int8-dynamic"}}],

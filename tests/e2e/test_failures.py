@@ -101,7 +101,9 @@ def test_a_pod_killed_for_memory_names_the_limit_and_the_field(kaon: Installatio
 
 
 def test_a_budget_that_cannot_be_met_is_infeasible_and_names_the_nearest(kaon: Installation) -> None:
-    kaon.kube.apply([compression("dream", budget={"maxAccuracyDrop": 0.01, "minSizeRatio": 50})], namespace=NAMESPACE)
+    kaon.kube.apply(
+        [compression("dream", budget={"maxDrop": {"accuracy": 0.01}, "minSizeRatio": 50})], namespace=NAMESPACE
+    )
     stalled = kaon.kube.until_stalled("compressionjob", "dream", NAMESPACE, timeout=120)
     assert stalled["reason"] == "BudgetInfeasible"
     assert "50" in stalled["message"] and "nearest" in stalled["message"].lower()

@@ -61,7 +61,7 @@ def test_every_stage_is_ready_with_an_artifact_and_every_lineage_holds(ready: In
     assert state["modeldeployment"][0] == state["compressionjob"][1]
     run = ready.kube.get("trainingrun", "tiny", NAMESPACE)
     assert run and run["status"]["dataset"]["digest"] == state["dataset"][1]
-    assert run["status"]["evaluation"]["accuracy"] > 0.9
+    assert run["status"]["evaluation"]["metrics"]["accuracy"]["value"] > 0.9
 
 
 def test_a_servers_management_is_closed_in_the_server_itself(ready: Installation) -> None:
@@ -105,7 +105,7 @@ def test_applied_again_unchanged_nothing_moves_for_two_minutes(ready: Installati
 
 def test_an_edited_budget_runs_only_compression_and_what_follows(ready: Installation) -> None:
     before, served = jobs(ready), end_state(ready)
-    ready.kube.apply([compression(budget={"maxAccuracyDrop": 0.4})], namespace=NAMESPACE)
+    ready.kube.apply([compression(budget={"maxDrop": {"accuracy": 0.4}})], namespace=NAMESPACE)
     ready.kube.until_ready("compressionjob", "tiny", NAMESPACE, timeout=180)
     ready.kube.until(
         "modeldeployment",

@@ -124,7 +124,7 @@ def test_a_training_pod_that_is_deleted_resumes_and_does_not_count_as_failed(kao
 def test_a_compression_pod_killed_in_the_middle_repeats_no_finished_trial(kaon: Installation) -> None:
     kaon.kube.apply([dataset(), training()], namespace=NAMESPACE)
     kaon.kube.until_ready("trainingrun", "tiny", NAMESPACE, timeout=120)
-    budget = {"maxAccuracyDrop": 0.5, "onInconclusive": "Accept"}
+    budget = {"maxDrop": {"accuracy": 0.5}, "onInconclusive": "Accept"}
     search = compression("search", rerun="killed", budget=budget, strategy="auto", search={"maxTrials": 6})
     del search["spec"]["steps"]
     kaon.kube.apply([search], namespace=NAMESPACE)

@@ -14,11 +14,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from kaon.contract.budgets import Budgets
 from kaon.contract.jobspec import TrainWork
 from kaon.contract.manifest import ModelCard, Signature
-from kaon_jobs.store import Entry
-from kaon_jobs.train.budget import check_listing
-from kaon_jobs.train.folder import check_names
-from kaon_jobs.train.rehearsal import rehearse
-from kaon_jobs.train.stage import prepare
+from kaon_jobs.pretrained.budget import check_listing
+from kaon_jobs.pretrained.folder import check_names
+from kaon_jobs.pretrained.rehearsal import rehearse
+from kaon_jobs.programs.train import prepare
+from kaon_jobs.store.objectstore import Entry
 
 from .builders import FAMILIES
 

@@ -21,18 +21,18 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from kaon.api.compressionjob import Step
 from kaon.contract.manifest import TEXT_TASK, ModelCard, Signature
-from kaon_jobs.compress import encoder
-from kaon_jobs.compress.lessons import Lessons
-from kaon_jobs.compress.moves import Pipeline
-from kaon_jobs.compress.trials import TrialStore
-from kaon_jobs.compress.workbench import Question, Workbench
+from kaon_jobs.compress.families import encoder
+from kaon_jobs.compress.search.moves import Pipeline
+from kaon_jobs.compress.training.lessons import Lessons
+from kaon_jobs.compress.trials.kept import TrialStore
+from kaon_jobs.compress.trials.workbench import Question, Workbench
 from kaon_jobs.data.splits import Rows
-from kaon_jobs.edges import edge_texts
 from kaon_jobs.errors import TechniqueFailed
-from kaon_jobs.onnx_model import CARD_FILE, MODEL_FILE, read_card
-from kaon_jobs.onnx_text import TOKENIZER_FILE, OnnxTextClassifier
-from kaon_jobs.store import open_store
-from kaon_jobs.train.export import export_onnx, write_tokenizer
+from kaon_jobs.learn.export import export_onnx, write_tokenizer
+from kaon_jobs.predict.edges import edge_texts
+from kaon_jobs.predict.onnx_model import CARD_FILE, MODEL_FILE, read_card
+from kaon_jobs.predict.onnx_text import TOKENIZER_FILE, OnnxTextClassifier
+from kaon_jobs.store.objectstore import open_store
 
 from .builders import CHINESE, FAMILIES, LONGEST, WORDS
 

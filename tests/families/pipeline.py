@@ -19,11 +19,11 @@ from kaon.contract.digest import digest_of
 from kaon.contract.jobspec import FetchWork, InputArtifact, JobSpec
 from kaon.contract.manifest import Manifest
 from kaon_jobs.context import Context
-from kaon_jobs.edges import edge_texts, spread_texts
-from kaon_jobs.onnx_text import OnnxTextClassifier
-from kaon_jobs.report import Reporter
-from kaon_jobs.train.export import PARITY_TOLERANCE, answers_of_both
-from kaon_jobs.trust import TRUST_VARIABLE, write_keys
+from kaon_jobs.learn.export import PARITY_TOLERANCE, answers_of_both
+from kaon_jobs.predict.edges import edge_texts, spread_texts
+from kaon_jobs.predict.onnx_text import OnnxTextClassifier
+from kaon_jobs.report.reporter import Reporter
+from kaon_jobs.store.trust import TRUST_VARIABLE, write_keys
 
 from .builders import WORDS
 
@@ -66,7 +66,7 @@ class Pipeline:
 
     def train(self, base: Path, recipe: dict[str, Any]) -> Result:
         """Trains a base model's folder; raises StageFailure as the stage does."""
-        from kaon_jobs.train import stage
+        from kaon_jobs.programs import train as stage
 
         work = {
             "stage": "train",
@@ -82,7 +82,7 @@ class Pipeline:
 
     def evaluate(self, trained: Result) -> Result:
         """Evaluates a trained model on the test split."""
-        from kaon_jobs.evaluate import stage
+        from kaon_jobs.programs import evaluate as stage
 
         work = {"stage": "evaluate", "model": self._reference(trained), "dataset": self._reference(self.dataset)}
         job = self._job("evaluations", work)
@@ -91,7 +91,7 @@ class Pipeline:
 
     def served(self, trained: Result) -> Path:
         """Lays a trained model out as for Triton, and returns the folder of its one version."""
-        from kaon_jobs.serve import fetch
+        from kaon_jobs.programs import fetch
 
         target = self.root / f"served-{self._runs}"
         target.mkdir()
@@ -116,7 +116,7 @@ class Pipeline:
         return [line.split(",")[0] for line in (self.root / "data/train.csv").read_text().splitlines()[1:]]
 
     def _dataset(self) -> Result:
-        from kaon_jobs.data import stage
+        from kaon_jobs.programs import dataset as stage
 
         draw = random.Random(3)
         (self.root / "data").mkdir()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from kaon_jobs.positions import longest_input, ordinary_token
+from kaon_jobs.predict.positions import longest_input, ordinary_token
 
 from .builders import FAMILIES, LONGEST
 

@@ -22,8 +22,8 @@ from transformers import (
 )
 
 from kaon_jobs.errors import StageFailure
-from kaon_jobs.store import Entry
-from kaon_jobs.train.folder import MAX_WEIGHT_BYTES, check_names
+from kaon_jobs.pretrained.folder import MAX_WEIGHT_BYTES, check_names
+from kaon_jobs.store.objectstore import Entry
 
 from .builders import FAMILIES, WORDS
 from .checking import TEXTS, Damage, checked, config, json_values, made, weights, without
@@ -271,7 +271,7 @@ class TestFilesOfTheHub:
     def test_weights_that_grow_beyond_two_gib_as_float32_are_refused(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from kaon_jobs.train import base_model
+        from kaon_jobs.pretrained import base_model
 
         monkeypatch.setattr(base_model, "MAX_WEIGHT_BYTES", 100_000)
         assert refused(made("bert", tmp_path)).reason == "ModelTooLarge"
@@ -380,8 +380,8 @@ class TestRecipes:
 
 
 def test_what_is_cut_on_the_left_in_training_is_cut_on_the_left_when_served(tmp_path: Path) -> None:
-    from kaon_jobs.serve.runtime.classifier import encode, load_tokenizer
-    from kaon_jobs.train.export import write_tokenizer
+    from kaon_jobs.learn.export import write_tokenizer
+    from kaon_jobs.runtime.classifier import encode, load_tokenizer
 
     made("bert", tmp_path / "base", json_values("tokenizer_config.json", truncation_side="left"))
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
@@ -395,7 +395,7 @@ def test_what_is_cut_on_the_left_in_training_is_cut_on_the_left_when_served(tmp_
 
 
 def test_an_empty_text_is_read_alike_alone_and_beside_others(tmp_path: Path) -> None:
-    from kaon_jobs.serve.runtime.classifier import encode
+    from kaon_jobs.runtime.classifier import encode
 
     made("gpt2", tmp_path)
     fast = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))

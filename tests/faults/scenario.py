@@ -27,10 +27,10 @@ DATASET = resource(
 TRAINING_RUN = resource("TrainingRun", {"datasetRef": {"name": NAME}, "model": {"base": "s3://models/minilm"}})
 COMPRESSION_JOB = resource(
     "CompressionJob",
-    {"modelRef": {"kind": "TrainingRun", "name": NAME}, "budget": {"maxAccuracyDrop": 0.01, "maxMacroF1Drop": 0.02}},
+    {"modelRef": {"kind": "TrainingRun", "name": NAME}, "budget": {"maxDrop": {"accuracy": 0.01, "macroF1": 0.02}}},
 )
 MODEL_DEPLOYMENT = resource(
-    "ModelDeployment", {"modelRef": {"kind": "CompressionJob", "name": NAME}, "gates": {"minAccuracy": 0.9}}
+    "ModelDeployment", {"modelRef": {"kind": "CompressionJob", "name": NAME}, "gates": {"minimum": {"accuracy": 0.9}}}
 )
 PIPELINE = (DATASET, TRAINING_RUN, COMPRESSION_JOB, MODEL_DEPLOYMENT)
 OTHER_RECIPE = {"spec": {"recipe": {"epochs": 5}}}

@@ -1,4 +1,5 @@
-"""A program of its own that makes a resource each second and prints how long it waited for its first status.
+"""A program of its own that makes a resource each second and prints how long it waited for its first status, and how
+long the API server took before it showed the resource to a watch: no operator can know of it earlier.
 
 `python tests/hostile/canary.py SERVER PKI`, until its standard input ends. Apart from the flood, so that what it
 measures is how the operator and the API server fare, and not how busy the flood's own program is.
@@ -31,21 +32,24 @@ async def sing(server: str, pki: Path) -> None:
         view.start()
         for number in count():
             began = time.monotonic()
-            print(f"{await _waited(api, view, f'canary-{number}'):.4f}", flush=True)
+            waited, shown = await _waited(api, view, f"canary-{number}")
+            print(f"{waited:.4f} {shown:.4f}", flush=True)
             await asyncio.sleep(max(0.0, EVERY_SECONDS - (time.monotonic() - began)))
 
 
-async def _waited(api: Api, view: View, name: str) -> float:
-    """Seconds from the creation to the first status; the patience where there was none."""
+async def _waited(api: Api, view: View, name: str) -> tuple[float, float]:
+    """Seconds from the creation to the first status, the patience where there was none; and until it was shown."""
     folder = f"{ROOT}/namespaces/{CANARIES}/datasets"
     began = time.monotonic()
     status, answer = await api.send("POST", folder, json.dumps(resource("Dataset", name, CANARIES)).encode())
     assert status == 201, answer
+    await view.until("Dataset", name, lambda obj: True, PATIENCE_SECONDS)
+    shown = time.monotonic() - began
     await view.until("Dataset", name, lambda obj: bool(obj.get("status", {}).get("conditions")), PATIENCE_SECONDS)
     waited = time.monotonic() - began
     await api.send("DELETE", f"{folder}/{name}")
     view.forget("Dataset", name)
-    return waited
+    return waited, shown
 
 
 async def main(server: str, pki: Path) -> None:

@@ -31,8 +31,11 @@ AT_ONCE = 12
 
 
 @asynccontextmanager
-async def canaries(world: World, times: list[float]) -> AsyncIterator[None]:
-    """Meanwhile a resource that is well is made each second; `times` is how long each waited for its first status."""
+async def canaries(world: World, times: list[float], shown: list[float] | None = None) -> AsyncIterator[None]:
+    """Meanwhile a resource that is well is made each second; `times` is how long each waited for its first status.
+
+    shown: how long the API server took of it, before it showed the resource to a watch.
+    """
     program = [sys.executable, str(Path(__file__).with_name("canary.py"))]
     where = [world.cluster.server, str(world.cluster.layout.pki)]
     pipe = asyncio.subprocess.PIPE
@@ -41,7 +44,10 @@ async def canaries(world: World, times: list[float]) -> AsyncIterator[None]:
 
     async def listen(lines: asyncio.StreamReader) -> None:
         async for line in lines:
-            times.append(float(line))
+            waited, until_shown = map(float, line.split())
+            times.append(waited)
+            if shown is not None:
+                shown.append(until_shown)
 
     listening = asyncio.create_task(listen(process.stdout))
     try:

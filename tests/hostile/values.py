@@ -11,6 +11,8 @@ from typing import Any
 
 from hostile.schema import Schema, fits
 
+from kaon.tasks.registry import COMPARED
+
 WORDS = ("text", "label", "reuters", "r8", "Übermut", "данные", "数据", "a b", "x", "e" * 40)
 READY = {"Dataset": "ready-d", "TrainingRun": "ready-t", "CompressionJob": "ready-c"}
 """The resources that exist and are Ready, for whoever refers to one."""
@@ -193,7 +195,8 @@ def _leaves_some_to_train(split: dict[str, Any], rng: random.Random) -> None:
 
 
 def _says_what_may_be_lost(budget: dict[str, Any], rng: random.Random) -> None:
-    budget.setdefault(rng.choice(("maxAccuracyDrop", "maxMacroF1Drop", "maxClassRecallDrop")), 0.01)
+    if "maxClassRecallDrop" not in budget:
+        budget["maxDrop"] = {rng.choice(COMPARED): 0.01}
 
 
 def _has_the_values_of_its_operator(requirement: dict[str, Any], rng: random.Random) -> None:

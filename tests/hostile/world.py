@@ -121,7 +121,12 @@ def _identity(cluster: Cluster, kubectl: Kubectl, folder: Path) -> Path:
 
 # -- what others refer to ---------------------------------------------------------------------------------------------
 
-_EVALUATION = {"split": "test", "rows": 10, "accuracy": 0.9, "macroF1": 0.9, "latencyMs": {"p50": 1, "p99": 2}}
+_EVALUATION = {
+    "split": "test",
+    "rows": 10,
+    "metrics": {"accuracy": {"value": 0.9}, "macroF1": {"value": 0.9}},
+    "latencyMs": {"p50": 1, "p99": 2},
+}
 _QUALITY = {
     **{"rowsRead": 30, "missing": 0, "duplicates": 0, "missingRatio": 0, "duplicateRatio": 0, "leakage": 0},
     **{"minRowsPerClass": 10, "smallestClass": "a"},
@@ -148,7 +153,7 @@ _SPECS: dict[str, dict[str, Any]] = {
     "TrainingRun": {"datasetRef": {"name": READY["Dataset"]}, "model": {"base": "s3://bucket/model"}},
     "CompressionJob": {
         "modelRef": {"kind": "TrainingRun", "name": READY["TrainingRun"]},
-        "budget": {"maxAccuracyDrop": 0.01},
+        "budget": {"maxDrop": {"accuracy": 0.01}},
     },
 }
 

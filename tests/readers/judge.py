@@ -16,12 +16,12 @@ from kaon.contract.digest import digest_of
 from kaon.contract.jobspec import DatasetWork, JobSpec
 from kaon.contract.signing import SigningKey
 from kaon_jobs.context import Context
-from kaon_jobs.data import stage
 from kaon_jobs.data.fetch import fetch_sources
 from kaon_jobs.data.read import read_sources
 from kaon_jobs.errors import StageFailure
-from kaon_jobs.report import Reporter
-from kaon_jobs.trust import TRUST_VARIABLE, write_keys
+from kaon_jobs.programs import dataset as stage
+from kaon_jobs.report.reporter import Reporter
+from kaon_jobs.store.trust import TRUST_VARIABLE, write_keys
 
 os.environ["KAON_CLAIMS_DIR"] = "/"
 if TRUST_VARIABLE not in os.environ:

@@ -36,7 +36,13 @@ WORK = {
         **{"recipe": {}, "checkpoint": {}},
     },
     "compress": {
-        **{"stage": "compress", "model": READ, "dataset": READ, "budget": {"maxAccuracyDrop": 0.01}},
+        **{
+            "stage": "compress",
+            "task": "text-classification",
+            "model": READ,
+            "dataset": READ,
+            "budget": {"maxDrop": {"accuracy": 0.01}},
+        },
         **{"objective": "size", "strategy": "auto", "search": {}, "target": {}},
     },
 }

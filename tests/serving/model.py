@@ -9,7 +9,7 @@ from pathlib import Path
 from serving.run import Predict
 from tests.unit.jobs.serve import tiny
 
-from kaon_jobs.serve import runtime
+from kaon_jobs import runtime
 
 
 def predictor(folder: Path) -> Predict:

@@ -14,7 +14,7 @@ from typing import Any
 
 from serving.bodies import Request
 
-from kaon_jobs.serve.runtime import v2
+from kaon_jobs.runtime import v2
 
 TIMEOUT_SECONDS = 30
 TOLERANCE = 1e-4

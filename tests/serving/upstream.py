@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from serving.run import Predict
 from tests.unit.jobs.serve import tiny
 
-from kaon_jobs.serve.runtime import v2
+from kaon_jobs.runtime import v2
 
 LATE = "late"
 """A text that is answered after a while."""

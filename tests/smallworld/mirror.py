@@ -13,6 +13,7 @@ from kaon.controllers.base import Key, Object
 from kaon.controllers.registry import CONTROLLERS
 from kaon.engine import apply as applying
 from kaon.engine import ownwrites
+from kaon.engine import pace as pacing
 from kaon.engine import reconcile as reconciling
 from kaon.engine.apply import Applier
 from kaon.engine.cache import Cache
@@ -39,6 +40,7 @@ class Mirror:
         clock = standins.Clock()
         patch.setattr(reconciling, "datetime", clock)
         patch.setattr(applying, "time", clock)
+        patch.setattr(pacing, "time", clock)
         self._patience = standins.Still()
         patch.setattr(ownwrites, "time", self._patience)
         self._version = 0

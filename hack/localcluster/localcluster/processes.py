@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 MARKER = "KAON_LOCALCLUSTER"
+_LOOKS = 20
+"""At a process without an environment, a millisecond apart."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,28 @@ def marked(state: Path) -> set[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
-                environment = (entry / "environ").read_bytes()
+                environment = _environment(entry)
             except OSError:
                 continue  # gone meanwhile, or another user's
             if wanted in environment.split(b"\0"):
                 found.add(int(entry.name))
     return found
+
+
+def _environment(process: Path) -> bytes:
+    """What a process was started with. For a moment there is nothing to read, while it starts a program.
+
+    Raises:
+        OSError: a thread of the kernel, or a process that has ended meanwhile.
+    """
+    environment = (process / "environ").read_bytes()
+    for _ in range(_LOOKS):
+        if environment:
+            break
+        (process / "exe").readlink()
+        time.sleep(0.001)
+        environment = (process / "environ").read_bytes()
+    return environment
 
 
 def end(pids: Iterable[int], grace: float = 10.0) -> None:

@@ -14,16 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kaon.api.common import Cost
 from kaon.contract.budgets import Budgets
 from kaon_jobs.errors import Terminated
-from kaon_jobs.report import Reporter
-
-if TYPE_CHECKING:
-    from kaon_jobs.data.fetch import FetchedSource
-    from kaon_jobs.train.fetch import BaseModel
+from kaon_jobs.fetched import FetchedModel, FetchedSource
+from kaon_jobs.report.reporter import Reporter
 
 
 def now() -> str:
@@ -42,7 +38,7 @@ class Context:
     """Prefix of this attempt's files in the store."""
     sources: Sequence[FetchedSource] | None = None
     """Of a Dataset, once they are copied."""
-    base_model: BaseModel | None = None
+    base_model: FetchedModel | None = None
     """Of a TrainingRun, once it is copied."""
     budgets: Budgets = field(default_factory=Budgets)
     """How much it reads of what users give."""

@@ -32,14 +32,14 @@ from kaon.contract.jobspec import (
     JobSpec,
     TrainWork,
 )
-from kaon_jobs import artifact
-from kaon_jobs.apiserver import ApiServer, in_cluster
-from kaon_jobs.content import with_content
 from kaon_jobs.context import Context, attempt_id, now
 from kaon_jobs.errors import StageFailure, Terminated, is_panic
-from kaon_jobs.report import IDLE_STOPS, Reporter, ResultNotDelivered, write_termination_message
-from kaon_jobs.told import Source, Told, load_spec
-from kaon_jobs.trust import signing_key
+from kaon_jobs.programs.content import with_content
+from kaon_jobs.report.apiserver import ApiServer, in_cluster
+from kaon_jobs.report.reporter import IDLE_STOPS, Reporter, ResultNotDelivered, write_termination_message
+from kaon_jobs.report.told import Source, Told, load_spec
+from kaon_jobs.store import artifact
+from kaon_jobs.store.trust import signing_key
 
 log = logging.getLogger("kaon-job")
 
@@ -139,23 +139,23 @@ def _work(job: JobSpec, context: Context) -> Result | None:
     # Imported here and not above: each of these loads libraries for seconds.
     match job.work:
         case DatasetWork() as work:
-            from kaon_jobs.data import stage as dataset
+            from kaon_jobs.programs import dataset
 
             return dataset.run(job, work, context)
         case TrainWork() as work:
-            from kaon_jobs.train import stage as train
+            from kaon_jobs.programs import train
 
             return train.run(job, work, context)
         case EvaluateWork() as work:
-            from kaon_jobs.evaluate import stage as evaluate
+            from kaon_jobs.programs import evaluate
 
             return evaluate.run(job, work, context)
         case CompressWork() as work:
-            from kaon_jobs.compress import stage as compress
+            from kaon_jobs.programs import compress
 
             return compress.run(job, work, context)
         case FetchWork() as work:
-            from kaon_jobs.serve import fetch
+            from kaon_jobs.programs import fetch
 
             fetch.run(job, work, context)
             return None

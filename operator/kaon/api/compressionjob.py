@@ -10,7 +10,9 @@ from pydantic import Field
 from kaon.api.base import ApiModel, Rule, Rules
 from kaon.api.common import StageSpec, StageStatus
 from kaon.api.evaluation import Display, Evaluation, Latency
+from kaon.api.metrics import MOST_METRICS, MetricBounds, MetricName, loss_rules
 from kaon.api.types import Count, Figure, Name, Ratio, Seconds
+from kaon.tasks.registry import COMPARED
 
 KIND = "CompressionJob"
 EXCLUDED_LENGTH = 16_384
@@ -29,13 +31,17 @@ class Budget(ApiModel):
 
     cel_rules: ClassVar[Rules] = {
         Rule(
-            "has(self.maxAccuracyDrop) || has(self.maxMacroF1Drop) || has(self.maxClassRecallDrop)",
-            "a budget must say what quality may be lost: set maxAccuracyDrop, maxMacroF1Drop or maxClassRecallDrop",
-        ): lambda self: {self.max_accuracy_drop, self.max_macro_f1_drop, self.max_class_recall_drop} != {None}
+            "(has(self.maxDrop) && self.maxDrop.size() > 0) || has(self.maxClassRecallDrop)",
+            "a budget must say what quality may be lost: set maxDrop, such as {accuracy: 0.01}, or maxClassRecallDrop",
+        ): lambda self: bool(self.max_drop) or self.max_class_recall_drop is not None,
+        **loss_rules("maxDrop", COMPARED, lambda self: self.max_drop),
     }
 
-    max_accuracy_drop: Ratio | None = Field(default=None, description="0.01 = one point of accuracy.")
-    max_macro_f1_drop: Annotated[Ratio | None, Field(alias="maxMacroF1Drop")] = None
+    max_drop: MetricBounds | None = Field(
+        default=None,
+        description="Metric: how much of it may be lost. accuracy: 0.01 is one point. Of a metric of which lower is "
+        "better: how much it may rise.",
+    )
     max_class_recall_drop: Ratio | None = Field(default=None, description="No class may lose more recall than this.")
     max_size_bytes: Count | None = Field(default=None, ge=1)
     min_size_ratio: Figure | None = Field(default=None, ge=1, description="Baseline bytes / candidate bytes.")
@@ -305,6 +311,9 @@ class Interval(ApiModel):
     high: Figure
 
 
+MetricDrops = Annotated[dict[MetricName, Figure], Field(max_length=MOST_METRICS)]
+
+
 class Candidate(ApiModel):
     """One compressed model that was tried."""
 
@@ -312,8 +321,7 @@ class Candidate(ApiModel):
     size_bytes: Count
     size_ratio: Figure
     speedup: Interval | None = None
-    accuracy_drop: Figure | None = None
-    macro_f1_drop: Annotated[Figure | None, Field(alias="macroF1Drop")] = None
+    drops: MetricDrops = Field(default_factory=dict, description="Metric: how much of it was lost.")
     class_recall_drop: Figure | None = None
     meets_budget: bool
     violations: list[Annotated[str, Field(max_length=256)]] = Field(default_factory=list, max_length=16)
@@ -345,6 +353,7 @@ class Undecided(ApiModel):
 class CompressionJobStatus(StageStatus):
     """The verdict and its evidence."""
 
+    task: str | None = Field(default=None, max_length=64, description="Of the Dataset.")
     verdict: Verdict | None = Field(
         default=None,
         description="Accepted: shown, with the budget's confidence, to keep it. Rejected: shown to break it. "
@@ -358,8 +367,7 @@ class CompressionJobStatus(StageStatus):
     chosen: str | None = Field(default=None, max_length=256)
     size_ratio: Figure | None = None
     speedup: Interval | None = None
-    accuracy_drop: Figure | None = None
-    macro_f1_drop: Annotated[Figure | None, Field(alias="macroF1Drop")] = None
+    drops: MetricDrops = Field(default_factory=dict, description="Metric: how much of it was lost.")
     class_recall_drop: Figure | None = None
     flip_rate: Figure | None = Field(default=None, description="Share of test rows whose predicted class changed.")
     candidates: list[Candidate] = Field(

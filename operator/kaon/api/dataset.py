@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from kaon.api.base import ApiModel, Rule, Rules
 from kaon.api.common import StageSpec, StageStatus
 from kaon.api.types import SOURCE_URI, Count, Digest, Figure, LocalReference, Ratio, bare_uri
+from kaon.tasks.registry import TASKS
 
 KIND = "Dataset"
 CLASS_NAMES_LENGTH = 65_536
@@ -27,6 +28,15 @@ def listed(names: Sequence[str]) -> list[str]:
     """The first of some class names, as many as a status lists."""
     lengths = accumulate(map(len, names))
     return [name for name, length in zip(names, lengths, strict=True) if length <= CLASS_NAMES_LENGTH]
+
+
+def _known_task(name: str) -> str:
+    if name not in TASKS:
+        raise ValueError(f"there is no task {name!r}; the tasks are {', '.join(TASKS)}")
+    return name
+
+
+TaskName = Annotated[str, AfterValidator(_known_task), Field(max_length=64, json_schema_extra={"enum": list(TASKS)})]
 
 
 class Source(ApiModel):
@@ -176,7 +186,7 @@ class DatasetSpec(StageSpec):
         ): lambda self: re.fullmatch(DELIMITER, self.delimiter) is not None
     }
 
-    task: Literal["text-classification"]
+    task: TaskName
     sources: list[Source] = Field(min_length=1, max_length=20, json_schema_extra={"x-kubernetes-list-type": "atomic"})
     format: Literal["auto", "csv", "jsonl", "json", "parquet"] = Field(
         default="auto", description="auto: by the name and the first bytes of each file. json: an array of objects."

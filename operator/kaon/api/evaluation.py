@@ -1,4 +1,4 @@
-"""The figures of an evaluation, and the gates that read them. Measured by pods, decided on by controllers."""
+"""The figures of an evaluation. Measured by pods, decided on by controllers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Annotated
 from pydantic import Field
 
 from kaon.api.base import ApiModel
+from kaon.api.metrics import MetricFigures
 from kaon.api.types import Count, Figure
+from kaon.tasks.base import Task
 
 
 class Latency(ApiModel):
@@ -27,17 +29,27 @@ class ClassFigures(ApiModel):
     support: Count = Field(description="Rows of this class.")
 
 
+class SimpleBaseline(ApiModel):
+    """What a simple model of the task, trained on the same rows in seconds, reaches on the same split."""
+
+    name: str = Field(max_length=64, description="Which model it is.")
+    metrics: MetricFigures = Field(description="The task's metrics, by name.")
+
+    def value(self, name: str) -> float | None:
+        """A metric as measured; None when it was not."""
+        found = self.metrics.get(name)
+        return found.value if found else None
+
+
 class Evaluation(ApiModel):
     """Quality, size, speed and memory of one exported model on one split."""
 
     split: str = Field(max_length=32)
     rows: Count
-    accuracy: Figure | None = None
-    precision: Figure | None = Field(default=None, description="Weighted by support.")
-    recall: Figure | None = Field(default=None, description="Weighted by support.")
-    f1: Figure | None = Field(default=None, description="Weighted by support.")
-    macro_f1: Annotated[Figure | None, Field(alias="macroF1")] = None
-    ece: Figure | None = Field(default=None, description="Expected calibration error, 15 equal-width bins.")
+    metrics: MetricFigures = Field(default_factory=dict, description="The task's metrics, by name.")
+    baseline: SimpleBaseline | None = Field(
+        default=None, description="What a simple model of the task reaches on the same split."
+    )
     latency_ms: Latency | None = None
     throughput_per_second: Figure | None = None
     peak_memory_bytes: Count | None = None
@@ -48,6 +60,39 @@ class Evaluation(ApiModel):
     device: str | None = Field(default=None, max_length=64)
     isa: str | None = Field(default=None, max_length=256, description="Instruction sets used, e.g. AVX512_VNNI.")
 
+    def value(self, name: str) -> float | None:
+        """A metric as measured; None when it was not."""
+        found = self.metrics.get(name)
+        return found.value if found else None
+
+
+def beside_baseline(task: Task | None, found: Evaluation) -> str:
+    """How the model stands beside the baseline: "A linear SVM is worse: accuracy 0.9000." Empty without one.
+
+    It is better, or worse, when it is so in every metric that the task tells first, and differs at all.
+    """
+    simple = found.baseline
+    if task is None or simple is None:
+        return ""
+    both = [
+        (metric, metric.loss(mine, theirs))
+        for metric in task.metrics
+        if metric.name in task.headline
+        and (mine := found.value(metric.name)) is not None
+        and (theirs := simple.value(metric.name)) is not None
+    ]
+    if not both:
+        return ""
+    figures = ", ".join(f"{metric.title} {simple.value(metric.name):.4f}" for metric, _ in both)
+    losses = [loss for _, loss in both]
+    if not any(losses):
+        word = "just as good"
+    elif min(losses) < 0 < max(losses):
+        word = "better in one figure and worse in another"
+    else:
+        word = "worse" if max(losses) > 0 else "better"
+    return f"A {simple.name} is {word}: {figures}."
+
 
 Shown = Annotated[str | None, Field(max_length=32)]
 
@@ -55,17 +100,6 @@ Shown = Annotated[str | None, Field(max_length=32)]
 class Display(ApiModel):
     """Figures of this status, rounded, as `kubectl get` prints them. For people: programs read the numbers."""
 
-    accuracy: Shown = None
-    macro_f1: Annotated[Shown, Field(alias="macroF1")] = None
+    quality: Annotated[str | None, Field(max_length=96)] = None
     smaller: Shown = None
     faster: Shown = None
-
-
-class Minimum(ApiModel):
-    """The gate of a stage: each figure must be at least this. A missing figure fails."""
-
-    accuracy: float | None = Field(default=None, ge=0, le=1)
-    precision: float | None = Field(default=None, ge=0, le=1)
-    recall: float | None = Field(default=None, ge=0, le=1)
-    f1: float | None = Field(default=None, ge=0, le=1)
-    macro_f1: Annotated[float | None, Field(alias="macroF1", ge=0, le=1)] = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from kaon.api.base import ApiModel
+from kaon.api.base import ApiModel, Rules
 from kaon.api.common import StageSpec, StageStatus
+from kaon.api.metrics import MOST_METRICS, MetricBounds, gate_rules
 from kaon.api.podtemplate import PodTemplate
 from kaon.api.types import Count, Digest, Figure, Message, Name
 
@@ -24,8 +25,17 @@ class ServedModelReference(ApiModel):
 class DeploymentGates(ApiModel):
     """What the artifact's own evaluation must show before it is deployed. A missing figure fails."""
 
-    min_accuracy: float | None = Field(default=None, ge=0, le=1)
-    min_macro_f1: Annotated[float | None, Field(alias="minMacroF1", ge=0, le=1)] = None
+    cel_rules: ClassVar[Rules] = {
+        **gate_rules("minimum", "higher", lambda self: self.minimum),
+        **gate_rules("maximum", "lower", lambda self: self.maximum),
+    }
+
+    minimum: MetricBounds | None = Field(
+        default=None, description="Metric: what it must be at least. For metrics of which higher is better."
+    )
+    maximum: MetricBounds | None = Field(
+        default=None, description="Metric: what it may be at most. For metrics of which lower is better."
+    )
     max_latency_ms: Figure | None = Field(default=None, gt=0, description="Bound on the evaluation's p99.")
     max_size_bytes: Count | None = Field(default=None, ge=1)
 
@@ -113,5 +123,5 @@ class ModelDeploymentStatus(StageStatus):
     candidate: Revision | None = None
     retiring: Revision | None = Field(default=None, description="Kept until the router surely sends it nothing more.")
     gates: list[GateResult] = Field(
-        default_factory=list, max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"}
+        default_factory=list, max_length=2 * MOST_METRICS + 2, json_schema_extra={"x-kubernetes-list-type": "atomic"}
     )

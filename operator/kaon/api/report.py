@@ -8,7 +8,7 @@ from pydantic import Field
 
 from kaon.api.base import ApiModel
 from kaon.api.common import ArtifactStatus, Checkpoint, Cost, Progress
-from kaon.api.compressionjob import Candidate, Interval, Undecided, Verdict
+from kaon.api.compressionjob import Candidate, Interval, MetricDrops, Undecided, Verdict
 from kaon.api.dataset import ClassName, DataQuality, Rows, listed
 from kaon.api.evaluation import Evaluation
 from kaon.api.types import REASON_LENGTH, Count, Digest, Figure, Message
@@ -66,8 +66,7 @@ class CompressionResult(ApiModel):
     chosen: str | None = Field(default=None, max_length=256)
     size_ratio: Figure | None = None
     speedup: Interval | None = None
-    accuracy_drop: Figure | None = None
-    macro_f1_drop: Annotated[Figure | None, Field(alias="macroF1Drop")] = None
+    drops: MetricDrops = Field(default_factory=dict)
     class_recall_drop: Figure | None = None
     flip_rate: Figure | None = None
     candidates: list[Candidate] = Field(default_factory=list, max_length=10)

@@ -122,8 +122,7 @@ KINDS: Final = (
             column(
                 "ETA", ".status.progress.etaSeconds", "integer", wide=True, about="Seconds to the end of the stage."
             ),
-            column("Accuracy", ".status.display.accuracy", about="On the test split."),
-            column("Macro-F1", ".status.display.macroF1", about="On the test split."),
+            column("Quality", ".status.display.quality", about="On the test split."),
             AGE,
             column("Dataset", ".spec.datasetRef.name", wide=True),
             *WHY,
@@ -142,7 +141,7 @@ KINDS: Final = (
             column("Verdict", ".status.verdict"),
             column("Smaller", ".status.display.smaller", about="Baseline bytes / bytes of the chosen model."),
             column("Faster", ".status.display.faster", about="Baseline p50 / p50 of the chosen model."),
-            column("Accuracy", ".status.display.accuracy", about="Of the chosen model, on the test split."),
+            column("Quality", ".status.display.quality", about="Of the chosen model, on the test split."),
             AGE,
             column("Model", ".spec.modelRef.name", wide=True),
             column("Chosen", ".status.chosen", wide=True),

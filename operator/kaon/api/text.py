@@ -17,7 +17,8 @@ _USER_INFO = re.compile(r'(?<=://)[^\s/"<>]*@')
 
 def told(text: str, most: int = MESSAGE_LENGTH) -> str:
     """A sentence as it may be shown: user name and password of a URI are left out, and a long one loses its middle."""
-    text = _USER_INFO.sub("***@", text)
+    if "://" in text:
+        text = _USER_INFO.sub("***@", text)
     if len(text) <= most:
         return text
     tail = (most - len(_GAP)) // _TAIL_SHARE
@@ -26,8 +27,10 @@ def told(text: str, most: int = MESSAGE_LENGTH) -> str:
 
 def bounded(status: Any, field: str = "") -> Any:
     """A status, or a part of one, whose reasons and messages all fit."""
+    if isinstance(status, str):
+        return told(status, BOUNDS[field]) if field in BOUNDS else status
     if isinstance(status, dict):
         return {name: bounded(value, name) for name, value in status.items()}
     if isinstance(status, list | tuple):
         return [bounded(item) for item in status]
-    return told(status, BOUNDS[field]) if isinstance(status, str) and field in BOUNDS else status
+    return status

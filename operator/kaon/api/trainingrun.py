@@ -6,12 +6,16 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from kaon.api.base import ApiModel, Rules
+from kaon.api.base import ApiModel, Rule, Rules
 from kaon.api.common import Checkpoint, StageSpec, StageStatus
-from kaon.api.evaluation import Display, Evaluation, Minimum
+from kaon.api.evaluation import Display, Evaluation
+from kaon.api.metrics import MetricBounds, gate_rules
 from kaon.api.types import LARGEST, STORE_URI, Count, Digest, LocalReference, bare_uri
+from kaon.tasks.registry import METRICS
 
 KIND = "TrainingRun"
+STOPPING = ("loss", *METRICS)
+"""What early stopping can watch."""
 
 
 class BaseModelSource(ApiModel):
@@ -33,7 +37,18 @@ class BaseModelSource(ApiModel):
 class EarlyStopping(ApiModel):
     """Stop when the validation metric has not improved for `patience` evaluations; the best weights are kept."""
 
-    metric: Literal["loss", "accuracy", "macroF1"] = "macroF1"
+    cel_rules: ClassVar[Rules] = {
+        Rule(
+            f"!has(self.metric) || self.metric in [{', '.join(repr(name) for name in STOPPING)}]",
+            f"metric is one of: {', '.join(STOPPING)}",
+        ): lambda self: self.metric is None or self.metric in STOPPING
+    }
+
+    metric: str | None = Field(
+        default=None,
+        max_length=64,
+        description="loss, or a metric of the task. Default: that of the task; macroF1 where labels are classes.",
+    )
     patience: int = Field(default=2, ge=1, le=100, description="Evaluations (one an epoch) without improvement.")
 
 
@@ -82,9 +97,19 @@ class CheckpointPolicy(ApiModel):
 
 
 class EvaluationSpec(ApiModel):
-    """The gate of this stage."""
+    """The gate of this stage. A metric that was not measured fails."""
 
-    minimum: Minimum = Field(default_factory=Minimum)
+    cel_rules: ClassVar[Rules] = {
+        **gate_rules("minimum", "higher", lambda self: self.minimum),
+        **gate_rules("maximum", "lower", lambda self: self.maximum),
+    }
+
+    minimum: MetricBounds | None = Field(
+        default=None, description="Metric: what it must be at least. For metrics of which higher is better."
+    )
+    maximum: MetricBounds | None = Field(
+        default=None, description="Metric: what it may be at most. For metrics of which lower is better."
+    )
 
 
 class TrainingRunSpec(StageSpec):
@@ -112,6 +137,7 @@ class TrainingRunStatus(StageStatus):
 
     last_checkpoint: Checkpoint | None = None
     resumed_from_step: Count | None = Field(default=None, description="The step from which the last attempt resumed.")
+    task: str | None = Field(default=None, max_length=64, description="Of the Dataset.")
     dataset: DatasetVersion | None = None
     evaluation: Evaluation | None = None
     display: Display | None = None

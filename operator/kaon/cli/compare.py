@@ -10,10 +10,12 @@ from rich.table import Table
 
 from kaon.api import conditions
 from kaon.api.compressionjob import CompressionJobStatus, Interval, Undecided
-from kaon.api.evaluation import Evaluation
+from kaon.api.evaluation import Evaluation, beside_baseline
 from kaon.api.trainingrun import TrainingRunStatus
 from kaon.cli import figures, pipeline
 from kaon.cli.errors import CliError
+from kaon.tasks.base import Metric
+from kaon.tasks.registry import METRICS, TASKS
 
 Object = dict[str, Any]
 
@@ -54,6 +56,8 @@ def compare(run: Object, job: Object) -> Comparison:
     remarks = ["Latency of one request at a time; both models timed alternately in one process."]
     if trained.artifact and status.source_digest and trained.artifact.digest != status.source_digest:
         remarks.append(f"{run_name} has been trained again since: these figures are of {status.source_digest[:19]}….")
+    if trained.evaluation is not None and (simple := beside_baseline(TASKS.get(status.task or ""), trained.evaluation)):
+        remarks.append(f"Beside {run_name}: {simple[:1].lower()}{simple[1:]}")
     remarks += [_undecided(item) for item in status.undecided[:5]]
     return Comparison(
         _rows(status.baseline, status.evaluation, status),
@@ -85,9 +89,8 @@ def _rows(
     smaller = "" if status.size_ratio is None else f"{status.size_ratio:.2f}x smaller"
     changed = "" if status.flip_rate is None else f"{status.flip_rate:.2%}"
     rows = [
-        ("accuracy", *_both(_accuracy, before, after), _drop(status.accuracy_drop)),
-        ("macro-F1", *_both(_macro_f1, before, after), _drop(status.macro_f1_drop)),
-        ("worst class recall", "", "", _drop(status.class_recall_drop)),
+        *(_metric(metric, before, after, status) for metric in _told(status, before)),
+        ("worst class recall", "", "", _points(status.class_recall_drop)),
         ("answers changed", "", "", changed),
         ("size", *_both(_size, before, after), smaller),
         ("latency p50", *_both(_p50, before, after), _faster(status.speedup)),
@@ -100,12 +103,22 @@ def _both(figure: Callable[[Evaluation], str], before: Evaluation, after: Evalua
     return figure(before), figure(after) if after else "–"
 
 
-def _accuracy(evaluation: Evaluation) -> str:
-    return figures.ratio(evaluation.accuracy)
+def _told(status: CompressionJobStatus, before: Evaluation) -> list[Metric]:
+    """What is compared: the task's metrics of which a loss was measured, and those that it tells first."""
+    task = TASKS.get(status.task or "")
+    if task is None:
+        return [METRICS[name] for name in before.metrics if name in METRICS]
+    return [metric for metric in task.metrics if metric.name in {*status.drops, *task.headline}]
 
 
-def _macro_f1(evaluation: Evaluation) -> str:
-    return figures.ratio(evaluation.macro_f1)
+def _metric(
+    metric: Metric, before: Evaluation, after: Evaluation | None, status: CompressionJobStatus
+) -> tuple[str, str, str, str]:
+    values = _both(lambda evaluation: figures.ratio(evaluation.value(metric.name)), before, after)
+    lost = status.drops.get(metric.name)
+    if lost is None or metric.is_share:
+        return (metric.title, *values, _points(lost))
+    return (metric.title, *values, f"{lost if metric.better == 'lower' else -lost:+.4g}")
 
 
 def _size(evaluation: Evaluation) -> str:
@@ -120,7 +133,7 @@ def _p99(evaluation: Evaluation) -> str:
     return figures.milliseconds(evaluation.latency_ms.p99 if evaluation.latency_ms else None)
 
 
-def _drop(value: float | None) -> str:
+def _points(value: float | None) -> str:
     return "" if value is None else figures.points(-value)
 
 

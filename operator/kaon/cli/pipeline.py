@@ -19,6 +19,7 @@ from kaon.api.dataset import DatasetStatus
 from kaon.api.modeldeployment import ModelDeploymentStatus
 from kaon.api.trainingrun import TrainingRunStatus
 from kaon.cli import figures
+from kaon.tasks.registry import METRICS, TASKS
 
 Object = dict[str, Any]
 SHORT_NAMES = {"Dataset": "dset", "TrainingRun": "trun", "CompressionJob": "cjob", "ModelDeployment": "mdep"}
@@ -183,13 +184,22 @@ def main_metric(status: StageStatus, state: State) -> str:
         split = f"{status.rows.train:,}/{status.rows.validation:,}/{status.rows.test:,} rows"
         return f"{split}, {figures.count(status.class_count or len(status.classes), 'class', 'classes')}"
     if isinstance(status, TrainingRunStatus) and status.evaluation:
-        evaluation = status.evaluation
-        return f"accuracy {figures.ratio(evaluation.accuracy)}, macro-F1 {figures.ratio(evaluation.macro_f1)}"
+        return _quality(status)
     if isinstance(status, CompressionJobStatus):
         return _compression_metric(status)
     if isinstance(status, ModelDeploymentStatus) and status.replicas is not None:
         return f"{status.ready_replicas or 0}/{figures.count(status.replicas, 'replica')} ready"
     return ""
+
+
+def _quality(status: TrainingRunStatus) -> str:
+    task, found = TASKS.get(status.task or ""), status.evaluation
+    names = task.headline if task else tuple(found.metrics if found else ())[:2]
+    return ", ".join(
+        f"{METRICS[name].title if name in METRICS else name} {figures.ratio(found.value(name))}"
+        for name in names
+        if found is not None
+    )
 
 
 def _compression_metric(status: CompressionJobStatus) -> str:
@@ -198,8 +208,9 @@ def _compression_metric(status: CompressionJobStatus) -> str:
         said.append(f"{status.size_ratio:.1f}x smaller")
     if status.speedup is not None:
         said.append(f"{status.speedup.value:.1f}x {'faster' if status.speedup.value >= 1 else 'as fast'}")
-    if status.accuracy_drop is not None:
-        said.append(f"accuracy {figures.points(-status.accuracy_drop)}")
+    metric = next((METRICS[name] for name in status.drops if name in METRICS), None)
+    if metric is not None and metric.is_share:
+        said.append(f"{metric.title} {figures.points(-status.drops[metric.name])}")
     return ", ".join(said) or (status.verdict or "")
 
 

@@ -106,6 +106,7 @@ class CompressWork(ApiModel):
     """What `kaon-job compress` does: search or run the steps, select on validation, judge once on test."""
 
     stage: Literal["compress"] = "compress"
+    task: str
     model: InputArtifact
     dataset: InputArtifact
     budget: Budget

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from kaon.api import conditions as c
-from kaon.api.compressionjob import KIND, CompressionJobSpec
+from kaon.api.compressionjob import KIND, Budget, CompressionJobSpec
 from kaon.api.report import CompressionResult, Result
 from kaon.api.trainingrun import DatasetVersion
 from kaon.contract.jobspec import CompressWork, InputArtifact, StoreAccess
 from kaon.controllers import display
 from kaon.controllers.base import Controller, Key, Object, Observed, Plan
 from kaon.controllers.conditions import Claim, State
+from kaon.controllers.metrics import foreign_metrics, refused, task_of
 from kaon.controllers.stage import (
     Ready,
     Stage,
@@ -18,16 +19,19 @@ from kaon.controllers.stage import (
     declared,
     failed,
     succeeded,
+    waiting,
 )
 from kaon.controllers.stage_plan import plan_stage
 from kaon.controllers.upstream import artifact_of, secret_of
 from kaon.resources.access import SHARED
+from kaon.tasks.base import Task
+from kaon.tasks.registry import METRICS, TASKS
 
 REASONS = {"Rejected": "BudgetNotMet", "Inconclusive": "BudgetInconclusive", "Infeasible": "BudgetInfeasible"}
 REPORTED = (
-    "verdict", "baseline", "evaluation", "chosen", "sizeRatio", "speedup", "accuracyDrop", "macroF1Drop",
-    "classRecallDrop", "flipRate", "candidates", "undecided", "sourceDigest",
-)  # fmt: skip
+    *("verdict", "baseline", "evaluation", "chosen", "sizeRatio", "speedup", "drops", "classRecallDrop", "flipRate"),
+    *("candidates", "undecided", "sourceDigest"),
+)
 
 
 def resolve(observed: Observed, spec: CompressionJobSpec, store: StoreAccess) -> Ready | State:
@@ -36,9 +40,20 @@ def resolve(observed: Observed, spec: CompressionJobSpec, store: StoreAccess) ->
     run = await_reference(observed, Key(spec.model_ref.kind, namespace, spec.model_ref.name), "spec.modelRef")
     if isinstance(run, State):
         return run
+    name = run["status"].get("task")
+    if name is None:
+        # The status is of an operator before this one, which writes it again in a moment.
+        return waiting(c.INPUTS_NOT_READY, f"Waiting for the task of {spec.model_ref.kind} {spec.model_ref.name}.")
+    task = task_of(name)
+    if isinstance(task, State):
+        return task
+    foreign = foreign_budget(task, spec.budget)
+    if foreign is not None:
+        return foreign
     model, data = artifact_of(run), DatasetVersion.model_validate(run["status"]["dataset"])
     model_secret = secret_of(run, observed.config)
     work = CompressWork(
+        task=task.name,
         model=InputArtifact(uri=model.uri, digest=model.digest, secret=model_secret),
         dataset=InputArtifact(uri=data.uri, digest=data.digest, secret=data.secret_name),
         budget=spec.budget,
@@ -50,10 +65,19 @@ def resolve(observed: Observed, spec: CompressionJobSpec, store: StoreAccess) ->
     )
     address = declared(spec, frozenset({"modelRef"})) | {"model": model.digest, "dataset": data.digest}
     secrets = frozenset(name for name in (store.secret, model_secret, data.secret_name) if name)
-    return Ready(work, address, secrets)
+    return Ready(work, address, secrets, fields={"task": task.name})
 
 
-def judge(spec: CompressionJobSpec, result: Result) -> Verdict:
+def foreign_budget(task: Task, budget: Budget) -> State | None:
+    """The state of a job whose budget bounds what its task does not measure; None when there is none."""
+    foreign = foreign_metrics(task, {"spec.budget.maxDrop": budget.max_drop or {}})
+    if foreign is None and budget.max_class_recall_drop is not None and not task.has_classes:
+        message = f"spec.budget.maxClassRecallDrop is for tasks with classes, and {task.name} has none. Use maxDrop."
+        return refused(c.METRIC_UNKNOWN, message)
+    return foreign
+
+
+def judge(spec: CompressionJobSpec, work: CompressWork, result: Result) -> Verdict:
     """Ready when the verdict is Accepted, or Inconclusive and the budget says that this is enough.
 
     Any other verdict stalls with the pod's sentence. The pod publishes a model only when it may be used, so that both,
@@ -62,21 +86,23 @@ def judge(spec: CompressionJobSpec, result: Result) -> Verdict:
     found = result.compression
     if found is None:
         return Verdict(failed("ResultIncomplete", "The Report has no compression result."), {}, artifact=False)
-    told = found.wire()
-    fields = {name: told[name] for name in REPORTED if name in told} | {"display": display.of_compression(found)}
+    task, told = TASKS.get(work.task), found.wire()
+    fields = {name: told[name] for name in REPORTED if name in told} | {"display": display.of_compression(task, found)}
     reason = REASONS.get(found.verdict, "ResultIncomplete")
     tolerated = found.verdict == "Inconclusive" and spec.budget.on_inconclusive == "Accept"
     if result.artifact is not None and (found.verdict == "Accepted" or tolerated):
         accepted = Claim(True, reason if tolerated else "BudgetMet", found.message)
-        return Verdict(succeeded(_sentence(found), **{c.ACCEPTED: accepted}), fields)
+        return Verdict(succeeded(_sentence(task, found), **{c.ACCEPTED: accepted}), fields)
     refused = Claim(False, reason, found.message)
     return Verdict(failed(reason, found.message, **{c.ACCEPTED: refused}), fields, artifact=False)
 
 
-def _sentence(found: CompressionResult) -> str:
+def _sentence(task: Task | None, found: CompressionResult) -> str:
     size = f"{found.size_ratio:.1f}x smaller" if found.size_ratio is not None else None
     speed = f"{found.speedup.value:.2f}x faster" if found.speedup is not None else None
-    drop = f"accuracy drop {found.accuracy_drop:.4f}" if found.accuracy_drop is not None else None
+    first = next((name for name in (task.compared if task else found.drops) if name in found.drops), None)
+    title = METRICS[first].title if first in METRICS else first
+    drop = f"{title} drop {found.drops[first]:.4f}" if first else None
     doubt = "" if found.verdict == "Accepted" else "though the test rows are too few to be sure, "
     return f"Accepted {found.chosen or ''}: {doubt}{', '.join(part for part in (size, speed, drop) if part)}."
 

@@ -64,7 +64,7 @@ def quality_gates(gate: QualityGate, found: DataQuality, rows: int) -> tuple[Gat
     )
 
 
-def judge(spec: DatasetSpec, result: Result) -> Verdict:
+def judge(spec: DatasetSpec, work: DatasetWork, result: Result) -> Verdict:
     """Ready when every quality gate holds."""
     if result.dataset is None or result.artifact is None:
         return Verdict(failed("ResultIncomplete", "The Report has no dataset result."), {}, artifact=False)

@@ -9,24 +9,26 @@ from typing import Any
 
 from kaon.api.evaluation import Display, Evaluation
 from kaon.api.report import CompressionResult
+from kaon.controllers.metrics import headline
+from kaon.tasks.base import Task
 
 
-def of_training(found: Evaluation) -> dict[str, Any]:
+def of_training(task: Task | None, found: Evaluation) -> dict[str, Any]:
     """The quality on the test split."""
-    return Display(accuracy=_quality(found.accuracy), macro_f1=_quality(found.macro_f1)).wire()
+    return Display(quality=_quality(task, found)).wire()
 
 
-def of_compression(found: CompressionResult) -> dict[str, Any]:
+def of_compression(task: Task | None, found: CompressionResult) -> dict[str, Any]:
     """What was won, and the quality that is left on the test split."""
     return Display(
         smaller=_times(found.size_ratio),
         faster=_times(found.speedup.value if found.speedup else None),
-        accuracy=_quality(found.evaluation.accuracy if found.evaluation else None),
+        quality=_quality(task, found.evaluation),
     ).wire()
 
 
-def _quality(value: float | None) -> str | None:
-    return None if value is None else f"{value:.3f}"
+def _quality(task: Task | None, found: Evaluation | None) -> str | None:
+    return headline(task, found, 3) or None
 
 
 def _times(value: float | None) -> str | None:

@@ -17,8 +17,11 @@ from kaon.contract.digest import digest_of, short
 from kaon.controllers.base import Key, Object, Observed
 from kaon.controllers.conditions import Claim, State, is_true, timestamp
 from kaon.controllers.gates import Gate, failures
+from kaon.controllers.metrics import foreign_metrics, metric_gates
 from kaon.controllers.stage import INPUTS_KNOWN, await_reference, waiting
 from kaon.controllers.upstream import artifact_of, secret_of
+from kaon.tasks.base import Task
+from kaon.tasks.registry import TASKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,13 @@ def resolve(observed: Observed, spec: ModelDeploymentSpec, stable: Revision | No
     if key.kind == "CompressionJob" and not is_true(found, c.ACCEPTED):
         return NoTarget(waiting(c.INPUTS_NOT_READY, f"Waiting for {key.kind} {key.name} to be Accepted."))
     artifact = artifact_of(found)
-    evaluation = _evaluation(found)
-    results = _gates(spec, evaluation, artifact)
+    evaluation, task = _evaluation(found), TASKS.get(found["status"].get("task", ""))
+    if task is not None:
+        named = {"spec.gates.minimum": spec.gates.minimum or {}, "spec.gates.maximum": spec.gates.maximum or {}}
+        foreign = foreign_metrics(task, named)
+        if foreign is not None:
+            return NoTarget(foreign)
+    results = _gates(spec, task, evaluation, artifact)
     refusals = [result.message for result in results if not result.passed]
     if refusals:
         message = (
@@ -135,12 +143,13 @@ def _evaluation(upstream: Object) -> Evaluation:
         return Evaluation(split="none", rows=0)
 
 
-def _gates(spec: ModelDeploymentSpec, evaluation: Evaluation, artifact: ArtifactStatus) -> tuple[GateResult, ...]:
+def _gates(
+    spec: ModelDeploymentSpec, task: Task | None, evaluation: Evaluation, artifact: ArtifactStatus
+) -> tuple[GateResult, ...]:
     latency = evaluation.latency_ms.p99 if evaluation.latency_ms else None
     size = evaluation.size_bytes if evaluation.size_bytes is not None else artifact.size_bytes
     gates = (
-        Gate("accuracy", evaluation.accuracy, spec.gates.min_accuracy, "at least"),
-        Gate("macroF1", evaluation.macro_f1, spec.gates.min_macro_f1, "at least"),
+        *metric_gates(task, evaluation, spec.gates.minimum, spec.gates.maximum),
         Gate("latencyMs.p99", latency, spec.gates.max_latency_ms, "at most"),
         Gate("sizeBytes", size, spec.gates.max_size_bytes, "at most"),
     )

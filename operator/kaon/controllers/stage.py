@@ -64,8 +64,8 @@ class Stage:
     spec_model: type[StageSpec]
     resolve: Callable[[Observed, Any, StoreAccess], Ready | State]
     """(observed, parsed spec, the stage's store) -> the work, or why it waits."""
-    judge: Callable[[Any, Result], Verdict]
-    """(parsed spec, result) -> the verdict."""
+    judge: Callable[[Any, Any, Result], Verdict]
+    """(parsed spec, the work that was done, result) -> the verdict."""
     running_fields: Callable[[ReportStatus], Mapping[str, Any]] = field(default=lambda said: {})
     """The kind's own part of the status while its Job runs."""
 

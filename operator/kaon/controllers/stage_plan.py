@@ -185,7 +185,7 @@ class _Run:
     # -- the four ways it can stand ------------------------------------------------------------------------------
 
     def _done(self, found_job: Object | None, said: ReportStatus, result: Result) -> Plan:
-        verdict = self.stage.judge(self.spec, result)
+        verdict = self.stage.judge(self.spec, self.inputs.work, result)
         artifact = result.artifact.wire() if result.artifact and verdict.artifact else None
         outcome = {
             "time": result.completion_time,

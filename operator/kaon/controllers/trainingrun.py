@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from kaon.api import conditions as c
-from kaon.api.evaluation import Evaluation, Minimum
+from kaon.api.evaluation import beside_baseline
 from kaon.api.report import ReportStatus, Result
 from kaon.api.trainingrun import KIND, DatasetVersion, TrainingRunSpec
 from kaon.contract.jobspec import InputArtifact, StoreAccess, TrainWork
 from kaon.controllers import display
 from kaon.controllers.base import Controller, Key, Object, Observed, Plan
 from kaon.controllers.conditions import State
-from kaon.controllers.gates import Gate, failures
+from kaon.controllers.gates import failures
+from kaon.controllers.metrics import foreign_metrics, headline, metric_gates, task_of
 from kaon.controllers.stage import (
     Ready,
     Stage,
@@ -27,6 +28,7 @@ from kaon.controllers.stage import (
 from kaon.controllers.stage_plan import plan_stage
 from kaon.controllers.upstream import artifact_of, secret_of
 from kaon.resources.access import SHARED
+from kaon.tasks.registry import TASKS
 
 # The gate is judged on the finished evaluation, and checkpoints do not change where training ends.
 NOT_IN_ADDRESS = frozenset({"evaluation", "checkpoint", "datasetRef"})
@@ -38,11 +40,17 @@ def resolve(observed: Observed, spec: TrainingRunSpec, store: StoreAccess) -> Re
     dataset = await_reference(observed, key, "spec.datasetRef")
     if isinstance(dataset, State):
         return dataset
+    task = task_of(dataset["spec"]["task"])
+    if isinstance(task, State):
+        return task
+    foreign = foreign_metrics(task, named_metrics(spec))
+    if foreign is not None:
+        return foreign
     found = artifact_of(dataset)
     dataset_secret = secret_of(dataset, observed.config)
     model_secret = spec.model.secret_ref.name if spec.model.secret_ref else store.secret
     work = TrainWork(
-        task=dataset["spec"]["task"],
+        task=task.name,
         dataset=InputArtifact(uri=found.uri, digest=found.digest, secret=dataset_secret),
         model=spec.model,
         model_secret=model_secret,
@@ -55,36 +63,35 @@ def resolve(observed: Observed, spec: TrainingRunSpec, store: StoreAccess) -> Re
     version = DatasetVersion(uri=found.uri, digest=found.digest, secret_name=dataset_secret)
     opened_by = {"modelSecret": spec.model.secret_ref.name} if spec.model.secret_ref else {}
     selection = {**opened_by, **claims(spec)}
-    return Ready(work, address, secrets, selection, {"dataset": version.wire()})
+    return Ready(work, address, secrets, selection, {"task": task.name, "dataset": version.wire()})
 
 
-def evaluation_gates(minimum: Minimum, found: Evaluation) -> tuple[Gate, ...]:
-    """The gates of a TrainingRun, in the order in which they are told."""
-    return (
-        Gate("accuracy", found.accuracy, minimum.accuracy, "at least"),
-        Gate("precision", found.precision, minimum.precision, "at least"),
-        Gate("recall", found.recall, minimum.recall, "at least"),
-        Gate("F1", found.f1, minimum.f1, "at least"),
-        Gate("macro-F1", found.macro_f1, minimum.macro_f1, "at least"),
-    )
+def named_metrics(spec: TrainingRunSpec) -> dict[str, tuple[str, ...]]:
+    """Path of a field -> the metrics that the user names there."""
+    stopping = spec.recipe.early_stopping
+    watched = (stopping.metric,) if stopping and stopping.metric not in (None, "loss") else ()
+    return {
+        "spec.evaluation.minimum": tuple(spec.evaluation.minimum or ()),
+        "spec.evaluation.maximum": tuple(spec.evaluation.maximum or ()),
+        "spec.recipe.earlyStopping.metric": tuple(name for name in watched if name),
+    }
 
 
-def judge(spec: TrainingRunSpec, result: Result) -> Verdict:
+def judge(spec: TrainingRunSpec, work: TrainWork, result: Result) -> Verdict:
     """Ready when the evaluation on the test split meets the minimum."""
     if result.training is None or result.artifact is None:
         return Verdict(failed("ResultIncomplete", "The Report has no training result."), {}, artifact=False)
-    found = result.training.evaluation
-    fields = {"evaluation": found.wire(), "display": display.of_training(found)}
-    broken = failures(evaluation_gates(spec.evaluation.minimum, found))
+    task, found = TASKS.get(work.task), result.training.evaluation
+    fields = {"evaluation": found.wire(), "display": display.of_training(task, found)}
+    broken = failures(metric_gates(task, found, spec.evaluation.minimum, spec.evaluation.maximum))
     if broken:
         message = (
-            f"The model misses spec.evaluation.minimum on {found.rows} test rows: {'; '.join(broken)}. "
-            "Change the recipe or the data, or lower the minimum."
+            f"The model misses spec.evaluation on {found.rows} test rows: {'; '.join(broken)}. "
+            "Change the recipe or the data, or the gate."
         )
         return Verdict(failed(c.GATE_FAILED, message), fields, artifact=False)
-    figures = {"accuracy": found.accuracy, "macro-F1": found.macro_f1}
-    told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items() if value is not None)
-    return Verdict(succeeded(f"{told} on {found.rows} test rows."), fields)
+    told = (f"{headline(task, found, 4)} on {found.rows} test rows.", beside_baseline(task, found))
+    return Verdict(succeeded(" ".join(filter(None, told))), fields)
 
 
 def running_fields(said: ReportStatus) -> Mapping[str, Any]:

@@ -22,6 +22,7 @@ from kaon.engine.client import ApiError, Client
 from kaon.engine.diff import APPLIED, contains, manifest_hash
 from kaon.engine.logs import about
 from kaon.engine.ownwrites import OwnWrites
+from kaon.engine.pace import Pace
 from kaon.engine.resources import RESOURCES
 from kaon.engine.slim import Entry, slim
 from kaon.resources.labels import MANAGED_BY, MANAGER
@@ -29,10 +30,6 @@ from kaon.resources.labels import MANAGED_BY, MANAGER
 log = logging.getLogger("kaon.apply")
 
 OCCUPIED_SECONDS = 2.0
-STATUS_SECONDS = 2.0
-"""Between two writes of a resource's status while nothing in it is news."""
-WORD_SECONDS = 0.1
-"""Between two such writes of any resources: however many there are, their Jobs and results come first."""
 PROVIDE_SECONDS = 60.0
 """A Secret that somebody has deleted is made again after so long at the latest, while stages need it."""
 NOTHING: Mapping[Key, Object] = MappingProxyType({})
@@ -72,11 +69,9 @@ class Applier:
         self._settled: dict[Key, _Settled] = {}
         self._doubts: defaultdict[Key, set[Key]] = defaultdict(set)
         """By resource, children whose last write may or may not have taken effect."""
-        self._told: dict[Key, float] = {}
-        """When the status of a resource was last written."""
-        self._words: dict[Key, float] = {}
-        """When the turn of a resource comes whose status has changed, but has no news."""
-        self._next_word = 0.0
+        self._pace = Pace()
+        self._equal: dict[Key, tuple[Object, bytes]] = {}
+        """Of what resources share: the manifest that was last found to be there, and the mark of what was there."""
         self._provided: dict[Key, float] = {}
         """When an object that may not be read was last seen to be there."""
 
@@ -148,27 +143,12 @@ class Applier:
         key = key_of(owner)
         observed = owner.get("status", {})
         if observed == status or self._settled.get(key) == _Settled(manifest_hash(status), manifest_hash(observed)):
-            self._give_turn_back(key)
+            self._pace.give_back(key)
             return None
         first = not observed and is_true({**owner, "status": status}, c.RECONCILING)
         if not first and _news(observed) != _news(status):
             return 0.0
-        return max(0.0, self._turn(key) - time.monotonic())
-
-    def _turn(self, key: Key) -> float:
-        turn = self._words.get(key)
-        if turn is None:
-            now = time.monotonic()
-            self._next_word = max(now, self._next_word)
-            turn = max(self._next_word, self._told.get(key, now - STATUS_SECONDS) + STATUS_SECONDS)
-            self._words[key] = turn
-            self._next_word += WORD_SECONDS
-        return turn
-
-    def _give_turn_back(self, key: Key) -> None:
-        turn = self._words.pop(key, None)
-        if turn is not None and turn > time.monotonic():
-            self._next_word -= WORD_SECONDS
+        return self._pace.due(key)
 
     async def status(self, owner: Object, version: int, status: Object) -> None:
         """Replace the whole status, which nobody else writes.
@@ -185,8 +165,7 @@ class Applier:
             "status": status,
         }
         answer = await self._client.replace(RESOURCES[key.kind].path(key.namespace, key.name, "status"), body)
-        self._give_turn_back(key)
-        self._told[key] = time.monotonic()
+        self._pace.wrote(key)
         found = answer.get("status", {})
         self._settle(key, manifest_hash(status), found == status, manifest_hash(found))
         self._took(answer, key)
@@ -195,8 +174,7 @@ class Applier:
         """The object is gone."""
         self._own.forget(key)
         self._settled.pop(key, None)
-        self._told.pop(key, None)
-        self._give_turn_back(key)
+        self._pace.forget(key)
         self._doubts.pop(key, None)
 
     async def _child(self, owner: Object, uid: str, child: Child, read: Mapping[Key, Object]) -> bool:
@@ -210,10 +188,16 @@ class Applier:
         if child.mode == "provide":
             return await self._provide(key, child.manifest)
         if child.mode == "apply":
+            equal = self._equal.get(key)
+            if equal is not None and entry is not None and equal[0] is child.manifest and equal[1] == entry.mark:
+                return False
             if entry is None and child.owned:
                 await self._see(key, owner)
                 entry = self._cache.entry(key)
-            return await self._apply(key, _finished(child, owner), entry, read.get(key), key_of(owner))
+            wrote = await self._apply(key, _finished(child, owner), entry, read.get(key), key_of(owner))
+            if not child.owned and not wrote and entry is not None:
+                self._equal[key] = child.manifest, entry.mark
+            return wrote
         if entry is None:
             await self._create(key, _finished(child, owner), owner if child.owned else None, key_of(owner))
         return entry is None

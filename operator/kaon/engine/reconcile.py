@@ -134,18 +134,19 @@ class Reconciler:
             return None
         if entry.deleting:
             return None  # its children follow by their owner references
-        if not self._left_out(key, entry):
-            return await self._act(key, entry)
+        left_out = self._left_out(key, entry)
+        if not left_out:
+            return await self._act(key, entry, left_out)
         if not self._turns.take(key):
             raise _PostponedError
         try:
-            return await self._act(key, entry)
+            return await self._act(key, entry, left_out)
         finally:
             self._turns.give()
 
-    async def _act(self, key: Key, entry: Entry) -> float | None:
+    async def _act(self, key: Key, entry: Entry, left_out: list[tuple[Key, Entry]]) -> float | None:
         """Plan, write, tell. Returns when to look again."""
-        seen = await self._see(key, entry)
+        seen = await self._see(key, entry, left_out)
         if seen is None:
             return None  # it is gone; the watch is about to say so
         controller = self._controllers[key.kind]
@@ -153,7 +154,7 @@ class Reconciler:
         if plan.look_up:
             for unsure in sorted(plan.look_up):
                 await self._applier.look_up(key, unsure)
-            seen = await self._see(key, entry)
+            seen = await self._see(key, entry, self._left_out(key, entry))
             if seen is None:
                 return None
             plan = controller.plan(seen.observed)
@@ -175,11 +176,11 @@ class Reconciler:
         look_again = LOOK_AGAIN_SECONDS if wrote or due == 0.0 else None
         return min((wait for wait in (plan.requeue_after, due or None, look_again) if wait is not None), default=None)
 
-    async def _see(self, key: Key, entry: Entry) -> _Seen | None:
+    async def _see(self, key: Key, entry: Entry, left_out: list[tuple[Key, Entry]]) -> _Seen | None:
         """All that a plan may know; None when the resource itself is gone. What the cache has left out is read."""
         read: dict[Key, Object] = {}
         version = entry.version
-        for wanted, known in self._left_out(key, entry):
+        for wanted, known in left_out:
             found = await self._applier.read(wanted)
             if found is not None and found[0]["metadata"]["uid"] == known.uid:
                 read[wanted] = found[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from kaon.resources import labels
 from kaon.resources.base import Child, Object
 from kaon.resources.egress import STAGE_POLICY
@@ -11,6 +13,7 @@ SHARED = frozenset({("ServiceAccount", JOB_IDENTITY), ("RoleBinding", JOB_IDENTI
 """Kind and name of what all stages of a namespace share, owned by nobody."""
 
 
+@lru_cache(maxsize=1024)
 def job_access(namespace: str) -> tuple[Child, Child]:
     """The ServiceAccount, and its binding to the ClusterRole that may get and patch Reports and nothing else."""
     metadata = {

@@ -7,6 +7,7 @@ service, which gives the node's own credentials to every process on it, is what 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import get_args
 
 from kaon.contract.jobspec import Work
@@ -37,6 +38,7 @@ _DNS_PORTS = (53, 5353)
 """5353: where the name servers of OpenShift listen behind their Service."""
 
 
+@lru_cache(maxsize=1024)
 def stage_network_policy(namespace: str, egress: Egress | None) -> tuple[Child, ...]:
     """The policy of all stages of a namespace, shared by its resources; none where egress is not bounded."""
     if egress is None:

@@ -115,7 +115,7 @@ def job(
                     },
                     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
                     # A pod that is deleted without an eviction has no such condition. That such pods are not made
-                    # without end is seen to by the pods themselves (kaon_jobs.report.IDLE_STOPS).
+                    # without end is seen to by the pods themselves (kaon_jobs.report.reporter.IDLE_STOPS).
                     {
                         "action": "Ignore",
                         "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [EXIT_TERMINATED]},

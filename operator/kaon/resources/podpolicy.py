@@ -36,6 +36,10 @@ class Egress:
     extra_rules: tuple[Object, ...] = ()
     """Egress rules of a NetworkPolicy, as they are, for stages and servers."""
 
+    def __hash__(self) -> int:
+        # Rules are dictionaries, which have no hash.
+        return hash((self.store_ports, self.api_server_ports, len(self.extra_rules)))
+
 
 @dataclass(frozen=True, slots=True)
 class PodPolicy:

@@ -1,5 +1,5 @@
 -- Reads JSON strictly: what no two readers may take for two different requests is refused with a sentence. The first
--- half of the check of requests; router_requests.lua follows in the same chunk. `kaon_jobs/serve/runtime/v2.py` says the
+-- half of the check of requests; router_requests.lua follows in the same chunk. `kaon_jobs/runtime/v2.py` says the
 -- same in Python; a test holds the two together. Time and memory are linear in the body.
 
 local byte, char, concat, find, format, sub =

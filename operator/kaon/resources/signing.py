@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from functools import lru_cache
 
 from kaon.contract.jobspec import SIGNING_KEY_FILE, SIGNING_SECRET, TRUST_DIR, TRUSTED_KEYS_FILE
 from kaon.contract.signing import SigningKey
@@ -12,6 +13,7 @@ from kaon.resources.base import Child, Object
 VOLUME = "trust"
 
 
+@lru_cache(maxsize=1024)
 def signing_secret(namespace: str, key: SigningKey) -> Child:
     """The Secret. The operator may create it and not read it; one that is there stays as it is."""
     files = {SIGNING_KEY_FILE: key.pem, TRUSTED_KEYS_FILE: key.public.pem}

@@ -38,7 +38,7 @@ _MATCHING = {
 }
 # What the schema alone does not say, because a CEL rule does.
 _BY_NAME: dict[str, Any] = {"mountPath": "/mnt/data"}
-_BY_OBJECT = {"steps": {"optimize": "transformer-fusion"}, "budget": {"maxAccuracyDrop": 0.01}}
+_BY_OBJECT = {"steps": {"optimize": "transformer-fusion"}, "budget": {"maxDrop": {"accuracy": 0.01}}}
 
 
 @dataclass(frozen=True)

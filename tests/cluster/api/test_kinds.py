@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from crd_samples import MINIMAL, USER_KINDS
+from metricvalues import metrics, wire
 
 from kaon.api.evaluation import Evaluation
 from kaon.api.report import CompressionResult
 from kaon.api.schema import Kind
 from kaon.controllers import display
+from kaon.tasks.text_classification import TASK
 
 NOW = "2026-01-02T03:04:05Z"
 
@@ -62,23 +64,23 @@ def test_the_columns_of_a_dataset_say_how_it_is_going(kubectl: Any, namespace: s
 
 def test_the_columns_of_a_training_run_show_its_figures(kubectl: Any, namespace: str) -> None:
     kubectl.apply(resource("TrainingRun", namespace))
-    found = Evaluation(split="test", rows=10, accuracy=0.970306, macro_f1=0.9136)
-    status = {"phase": "Succeeded", "evaluation": found.wire(), "display": display.of_training(found)}
+    found = Evaluation(split="test", rows=10, metrics=metrics(accuracy=0.970306, macroF1=0.9136))
+    status = {"phase": "Succeeded", "evaluation": found.wire(), "display": display.of_training(TASK, found)}
     kubectl.patch_status("trun", "x", namespace, status)
     shown = table(kubectl("get", "trun", "x", "-n", namespace))
-    assert (shown["PHASE"], shown["ACCURACY"], shown["MACRO-F1"]) == ("Succeeded", "0.970", "0.914")
+    assert (shown["PHASE"], shown["QUALITY"]) == ("Succeeded", "accuracy 0.970, macro-F1 0.914")
 
 
 def test_the_columns_of_a_compression_show_what_was_won(kubectl: Any, namespace: str) -> None:
     kubectl.apply(resource("CompressionJob", namespace))
     won: dict[str, Any] = {"sizeRatio": 12.8678, "speedup": {"value": 3.871418, "low": 3.8, "high": 3.9}}
-    won |= {"verdict": "Accepted", "evaluation": {"split": "test", "rows": 10, "accuracy": 0.970306}}
+    won |= {"verdict": "Accepted", "evaluation": {"split": "test", "rows": 10, "metrics": wire(accuracy=0.970306)}}
     told = {"message": "", "baseline": won["evaluation"], "sourceDigest": "sha256:" + "0" * 64}
-    figures = display.of_compression(CompressionResult.model_validate(won | told))
+    figures = display.of_compression(TASK, CompressionResult.model_validate(won | told))
     kubectl.patch_status("cjob", "x", namespace, {"phase": "Succeeded", **won, "display": figures})
     shown = table(kubectl("get", "cjob", "x", "-n", namespace))
     assert (shown["VERDICT"], shown["SMALLER"], shown["FASTER"]) == ("Accepted", "12.87x", "3.87x")
-    assert shown["ACCURACY"] == "0.970"
+    assert shown["QUALITY"] == "accuracy 0.970"
 
 
 def test_the_columns_of_a_deployment_show_replicas_and_url(kubectl: Any, namespace: str) -> None:
@@ -129,8 +131,8 @@ def test_a_report_takes_progress_and_a_result_but_no_nonsense(kubectl: Any, name
 def test_a_map_that_is_applied_empty_is_empty(kubectl: Any, namespace: str) -> None:
     kubectl.apply(resource("TrainingRun", namespace))
     flags = ("--server-side", "--subresource=status", "--field-manager=kaon", "-f", "-")
-    for metrics in ({"loss": 1.5}, {}):
-        obj = resource("TrainingRun", namespace) | {"status": {"progress": {"percent": 1, "metrics": metrics}}}
+    for figures in ({"loss": 1.5}, {}):
+        obj = resource("TrainingRun", namespace) | {"status": {"progress": {"percent": 1, "metrics": figures}}}
         kubectl("apply", *flags, stdin=json.dumps(obj))
         stored = kubectl.get("trun", "x", namespace)
-        assert stored is not None and stored["status"]["progress"]["metrics"] == metrics
+        assert stored is not None and stored["status"]["progress"]["metrics"] == figures

@@ -13,7 +13,12 @@ ROOT = Path(__file__).parents[3]
 DIGEST = "sha256:" + "ab" * 32
 CHILDREN = "jobs,reports,deployments,configmaps,services,serviceaccounts,rolebindings,datasets,trainingruns"
 QUIET_SECONDS = 120
-EVALUATION = {"split": "test", "rows": 2189, "accuracy": 0.97, "macroF1": 0.92, "sizeBytes": 91_000_000}
+EVALUATION = {
+    "split": "test",
+    "rows": 2189,
+    "metrics": {"accuracy": {"value": 0.97}, "macroF1": {"value": 0.92}},
+    "sizeBytes": 91_000_000,
+}
 DATASET = {
     "artifact": {"uri": "s3://kaon/artifacts/datasets/x", "digest": DIGEST, "sizeBytes": 10},
     "dataset": {

@@ -30,7 +30,7 @@ SPECS: dict[str, Object] = {
     "TrainingRun": {"datasetRef": {"name": "ready-d"}, "model": {"base": "s3://bucket/model"}},
     "CompressionJob": {
         "modelRef": {"kind": "TrainingRun", "name": "ready-t"},
-        "budget": {"maxAccuracyDrop": 0.01},
+        "budget": {"maxDrop": {"accuracy": 0.01}},
     },
     "ModelDeployment": {"modelRef": {"kind": "CompressionJob", "name": "ready-c"}},
 }

@@ -83,7 +83,7 @@ def other_digest(report: Object) -> Object:
 
 
 def other_program(report: Object) -> Object:
-    evaluation = {"split": "test", "rows": 1, "accuracy": 1.0}
+    evaluation = {"split": "test", "rows": 1, "metrics": {"accuracy": {"value": 1.0}}}
     said = true_status(report)
     figures = {"training": {"evaluation": evaluation, "datasetDigest": "sha256:" + "0" * 64}}
     return {**said, "result": {**{k: v for k, v in said["result"].items() if k != "dataset"}, **figures}}

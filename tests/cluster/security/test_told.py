@@ -16,11 +16,11 @@ from simulation.results import finished
 
 from kaon.api.report import Result
 from kaon.contract.jobspec import DatasetWork
-from kaon_jobs import apiserver
-from kaon_jobs.apiserver import ApiServer
 from kaon_jobs.errors import StageFailure
-from kaon_jobs.told import Source, load_spec
-from kaon_jobs.trust import TRUST_VARIABLE, write_keys
+from kaon_jobs.report import apiserver
+from kaon_jobs.report.apiserver import ApiServer
+from kaon_jobs.report.told import Source, load_spec
+from kaon_jobs.store.trust import TRUST_VARIABLE, write_keys
 
 MERGE = "application/merge-patch+json"
 PodOf = Callable[[Object], ApiServer]

@@ -12,9 +12,9 @@ import trained
 from cases import CASES, NetCase
 from contract import Result, read_case
 
-from kaon_jobs.artifact import fetch
-from kaon_jobs.classifier import open_classifier
 from kaon_jobs.data.splits import fetch_dataset, read_split
+from kaon_jobs.predict.opening import open_classifier
+from kaon_jobs.store.artifact import fetch
 
 
 @pytest.fixture(scope="module")

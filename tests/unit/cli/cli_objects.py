@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from metricvalues import metrics
+
 from kaon.api.common import ArtifactStatus, Condition, Progress
 from kaon.api.compressionjob import CompressionJobStatus, Interval
 from kaon.api.dataset import DatasetStatus, Rows
@@ -65,8 +67,7 @@ def evaluation(**changes: Any) -> Evaluation:
     fields: dict[str, Any] = {
         "split": "test",
         "rows": 2189,
-        "accuracy": 0.9703,
-        "macro_f1": 0.9218,
+        "metrics": metrics(accuracy=0.9703, macroF1=0.9218),
         "latency_ms": Latency(p50=9.12, p99=14.0),
         "size_bytes": 91_000_000,
     }
@@ -80,12 +81,16 @@ def job(name: str = "r8-small", reads: str = "r8", **changes: Any) -> dict[str, 
         "conditions": conditions("True", Accepted=("True", "fusion+int8-dynamic keeps every budget")),
         "verdict": "Accepted",
         "baseline": evaluation(),
-        "evaluation": evaluation(accuracy=0.9698, latency_ms=Latency(p50=4.57, p99=8.2), size_bytes=22_900_000),
+        "evaluation": evaluation(
+            metrics=metrics(accuracy=0.9698, macroF1=0.9228),
+            latency_ms=Latency(p50=4.57, p99=8.2),
+            size_bytes=22_900_000,
+        ),
         "chosen": "fusion+int8-dynamic",
         "size_ratio": 3.97,
         "speedup": Interval(value=2.0, low=1.93, high=2.07),
-        "accuracy_drop": 0.0005,
-        "macro_f1_drop": -0.001,
+        "task": "text-classification",
+        "drops": {"accuracy": 0.0005, "macroF1": -0.001},
         "flip_rate": 0.0032,
         "source_digest": DIGEST,
     }

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 
 import pytest
-from cli_objects import OTHER_DIGEST, artifact, conditions, job, run
+from cli_objects import OTHER_DIGEST, artifact, conditions, evaluation, job, run
+from metricvalues import metrics
 from rich.console import Console
 
 from kaon.api.compressionjob import Interval, Undecided
+from kaon.api.evaluation import SimpleBaseline
 from kaon.cli.compare import compare
 from kaon.cli.errors import CliError
 from kaon.cli.main import show_comparison
@@ -18,7 +20,7 @@ def test_every_figure_stands_beside_its_change() -> None:
     found = compare(run(), job())
     assert {name: tuple(cells) for name, *cells in found.rows} == {
         "accuracy": ("0.9703", "0.9698", "-0.05 pt"),
-        "macro-F1": ("0.9218", "0.9218", "+0.10 pt"),
+        "macro-F1": ("0.9218", "0.9228", "+0.10 pt"),
         "answers changed": ("", "", "0.32%"),
         "size": ("91.0 MB", "22.9 MB", "3.97x smaller"),
         "latency p50": ("9.12 ms", "4.57 ms", "2.00x faster (95 %: 1.93 to 2.07)"),
@@ -36,7 +38,8 @@ def test_a_verdict_without_a_candidate_shows_the_baseline_alone() -> None:
     infeasible = job(
         verdict="Infeasible",
         conditions=conditions("False", "BudgetInfeasible", Accepted=("False", "minSizeRatio 9 is out of reach")),
-        **dict.fromkeys(["evaluation", "speedup", "size_ratio", "accuracy_drop", "macro_f1_drop", "flip_rate"]),
+        **dict.fromkeys(["evaluation", "speedup", "size_ratio", "flip_rate"]),
+        drops={},
     )
     found = compare(run(), infeasible)
     assert ("size", "91.0 MB", "–", "") in found.rows
@@ -49,16 +52,16 @@ def test_an_inconclusive_verdict_says_of_which_class_how_many_rows_are_missing()
         job(
             verdict="Inconclusive",
             undecided=[
-                Undecided(budget="maxMacroF1Drop", class_name="grain", rows=10, more_rows=24, certainty=0.82),
-                Undecided(budget="maxAccuracyDrop", rows=2189, more_rows_of_all=400, certainty=0.9),
+                Undecided(budget="maxDrop.macroF1", class_name="grain", rows=10, more_rows=24, certainty=0.82),
+                Undecided(budget="maxDrop.accuracy", rows=2189, more_rows_of_all=400, certainty=0.9),
                 Undecided(budget="maxClassRecallDrop", class_name="ship", rows=36, certainty=0.4),
             ],
         ),
     )
     assert found.verdict == "Inconclusive"
     assert found.remarks[1:] == [
-        "maxMacroF1Drop: 82% certain to be kept; grain has 10 test rows, about 24 more would decide.",
-        "maxAccuracyDrop: 90% certain to be kept; there are 2,189 test rows, about 400 more of all classes would "
+        "maxDrop.macroF1: 82% certain to be kept; grain has 10 test rows, about 24 more would decide.",
+        "maxDrop.accuracy: 90% certain to be kept; there are 2,189 test rows, about 400 more of all classes would "
         "decide.",
         "maxClassRecallDrop: 40% certain to be kept; ship has 36 test rows, no number of rows near would decide.",
     ]
@@ -91,3 +94,10 @@ def test_into_a_pipe_nothing_is_cut_or_folded() -> None:
     told = out.getvalue().splitlines()
     assert any(line.rstrip().endswith("2.00x faster (95 %: 1.93 to 2.07)") for line in told)
     assert f"Accepted  {said.strip()}" in told
+
+
+def test_a_simple_baseline_of_the_trained_model_is_told() -> None:
+    simple = SimpleBaseline(name="linear SVM on TF-IDF", metrics=metrics(accuracy=0.9758, macroF1=0.9347))
+    found = compare(run(evaluation=evaluation(baseline=simple)), job())
+    told = "Beside r8: a linear SVM on TF-IDF is better: accuracy 0.9758, macro-F1 0.9347."
+    assert told in found.remarks

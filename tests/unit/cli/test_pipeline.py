@@ -105,7 +105,7 @@ def test_a_suspended_resource_is_neither_ready_nor_stuck() -> None:
 
 def test_a_status_of_another_version_still_shows_phase_and_reason() -> None:
     strange = run()
-    strange["status"]["evaluation"] = {"accuracy": "a new form"}
+    strange["status"]["evaluation"] = {"metrics": {"accuracy": "a new form"}}
     row = pipeline.row(strange)
     assert (row.phase, row.reason) == ("Running", "Running")
 
@@ -119,7 +119,7 @@ def test_a_deployment_that_is_stuck_points_at_the_logs_of_its_pods() -> None:
 
 
 def test_no_loss_is_not_shown_as_a_negative_zero() -> None:
-    assert pipeline.row(job(accuracy_drop=0.0)).metric.endswith("accuracy +0.00 pt")
+    assert pipeline.row(job(drops={"accuracy": 0.0})).metric.endswith("accuracy +0.00 pt")
 
 
 def test_a_slower_model_is_not_called_faster() -> None:

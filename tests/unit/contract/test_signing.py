@@ -88,3 +88,13 @@ def test_other_content_is_another_address(content: dict[str, str], declaration: 
     assert address == address_of(declaration, dict(reversed(content.items())))
     assert address != address_of(declaration, {**content, "source-0": "sha256:other"})
     assert address != address_of(declaration + "x", content)
+
+
+def test_what_was_verified_once_counts_for_these_very_bytes_alone() -> None:
+    signature = KEY.signature(TYPE, b"payload")
+    for _ in range(2):
+        assert KEY.public.verifies(TYPE, b"payload", signature)
+        assert not KEY.public.verifies(TYPE, b"payload2", signature)
+        assert not KEY.public.verifies("application/other", b"payload", signature)
+        assert not KEY.public.verifies(TYPE, b"payload", KEY.signature(TYPE, b"other"))
+        assert not SigningKey.derive(bytes(32), "another").public.verifies(TYPE, b"payload", signature)

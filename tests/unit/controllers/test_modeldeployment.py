@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from metricvalues import wire
 
 from kaon.controllers import modeldeployment
 from kaon.controllers.base import Key, Object
@@ -89,9 +90,14 @@ def test_the_selector_of_the_scale_subresource_matches_the_stable_pods_alone(wor
 @pytest.mark.parametrize(
     ("gates", "evaluation", "told"),
     [
-        ({"minAccuracy": 0.99}, {}, "accuracy is 0.95, must be at least 0.99"),
-        ({"minMacroF1": 0.91}, {}, "macroF1 is 0.9, must be at least 0.91"),
-        ({"minMacroF1": 0.5}, {"macroF1": None}, "macroF1 is no figure, must be at least 0.5"),
+        ({"maximum": {"ece": 0.1}}, {"metrics": wire(ece=0.2)}, "calibration error is 0.2, must be at most 0.1"),
+        ({"minimum": {"accuracy": 0.99}}, {}, "accuracy is 0.95, must be at least 0.99"),
+        ({"minimum": {"macroF1": 0.91}}, {}, "macro-F1 is 0.9, must be at least 0.91"),
+        (
+            {"minimum": {"macroF1": 0.5}},
+            {"metrics": wire(accuracy=0.95)},
+            "macro-F1 is no figure, must be at least 0.5",
+        ),
         ({"maxLatencyMs": 19}, {}, "latencyMs.p99 is 20, must be at most 19"),
         ({"maxLatencyMs": 19}, {"latencyMs": None}, "latencyMs.p99 is no figure, must be at most 19"),
         ({"maxSizeBytes": 999}, {}, "sizeBytes is 1000, must be at most 999"),
@@ -103,22 +109,22 @@ def test_a_gate_refuses_by_figure_and_bound(world: ServingWorld, gates: Object, 
     assert world.look().children == ()
     assert stands(world) == ("Degraded", "GateFailed", "False", "True")
     assert told in world.condition("Accepted")["message"]
-    assert world.status["gates"] == [{"name": told.split(" ")[0], "passed": False, "message": told}]
+    assert world.status["gates"] == [{"name": told.split(" is ")[0], "passed": False, "message": told}]
     assert [item["outcome"] for item in world.status["history"]] == ["GateFailed"]
 
 
 def test_gates_fail_when_there_is_no_evaluation_at_all(world: ServingWorld) -> None:
     world.compressed("a")
     del world.objects[Key("CompressionJob", NAMESPACE, "small")]["status"]["evaluation"]
-    world.deploy(gates={"minAccuracy": 0.1})
+    world.deploy(gates={"minimum": {"accuracy": 0.1}})
     world.look()
     assert stands(world)[1] == "GateFailed"
 
 
 def test_a_newer_model_that_fails_the_gates_leaves_the_served_one_alone(world: ServingWorld) -> None:
-    first = served(world, gates={"minAccuracy": 0.9})
+    first = served(world, gates={"minimum": {"accuracy": 0.9}})
     before = world.objects[ROUTER]
-    world.compressed("b", accuracy=0.5)
+    world.compressed("b", metrics=wire(accuracy=0.5))
     world.look()
     world.live(LONG)
     assert stands(world) == ("Degraded", "GateFailed", "False", "True")
@@ -130,10 +136,10 @@ def test_a_newer_model_that_fails_the_gates_leaves_the_served_one_alone(world: S
 
 def test_gates_that_are_tightened_while_a_candidate_starts_stop_it(world: ServingWorld) -> None:
     first = served(world)
-    world.compressed("b", accuracy=0.5)
+    world.compressed("b", metrics=wire(accuracy=0.5))
     world.look()
     assert len(world.revisions()) == 2
-    world.deploy(gates={"minAccuracy": 0.9})
+    world.deploy(gates={"minimum": {"accuracy": 0.9}})
     world.look()
     assert world.revisions() == {first} and "candidate" not in world.status
 
@@ -196,7 +202,7 @@ def test_the_old_revision_keeps_its_own_settings_while_a_new_one_comes(world: Se
         {"podTemplate": {"resources": {"limits": {"memory": "2Gi"}}}},
         {"route": {"timeoutSeconds": 3}},
         {"monitoring": {"alerts": {"maxErrorRatio": 0.5}}},
-        {"gates": {"minAccuracy": 0.5}},
+        {"gates": {"minimum": {"accuracy": 0.5}}},
     ],
     ids=lambda change: next(iter(change)),
 )

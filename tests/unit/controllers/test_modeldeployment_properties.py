@@ -52,7 +52,7 @@ class Story:
                 self.spec[what] = value
                 world.deploy(**self.spec)
             case "gate":
-                self.spec["gates"] = {"minAccuracy": value} if value else {}
+                self.spec["gates"] = {"minimum": {"accuracy": value}} if value else {}
                 world.deploy(**self.spec)
             case "remaking":
                 world.compressing()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from metricvalues import wire
 
 from kaon.api import conditions as c
 from kaon.api.report import CompressionResult
@@ -110,8 +111,8 @@ def _inconclusive(world: World, policy: str, *, published: bool) -> Object:
     told["compression"] |= {
         "message": "x is inconclusive on the test split: about 24 more test rows of 'grain' (it has 10) would decide.",
         "undecided": [
-            {"budget": "maxMacroF1Drop", "class": "grain", "rows": 10, "moreRows": 24, "certainty": 0.82},
-            {"budget": "maxAccuracyDrop", "rows": 2189, "moreRowsOfAll": 400, "certainty": 0.9},
+            {"budget": "maxDrop.macroF1", "class": "grain", "rows": 10, "moreRows": 24, "certainty": 0.82},
+            {"budget": "maxDrop.accuracy", "rows": 2189, "moreRowsOfAll": 400, "certainty": 0.9},
         ],
     }
     world.run(world.jobs("small")[0], told | ({"artifact": artifact("c")} if published else {}))
@@ -127,7 +128,7 @@ def test_an_inconclusive_compression_is_not_ready_and_says_of_which_class_how_ma
     assert "24 more test rows of 'grain'" in stalled(world, "CompressionJob", "small")["message"]
     assert not is_true(obj, c.READY) and not is_true(obj, c.ACCEPTED) and "artifact" not in obj["status"]
     assert obj["status"]["undecided"][0] == {
-        "budget": "maxMacroF1Drop", "class": "grain", "rows": 10, "moreRows": 24, "certainty": 0.82,
+        "budget": "maxDrop.macroF1", "class": "grain", "rows": 10, "moreRows": 24, "certainty": 0.82,
     }  # fmt: skip
 
 
@@ -153,20 +154,21 @@ def test_kubectl_gets_rounded_figures_and_the_numbers_keep_every_digit(world: Wo
     finish_dataset(world)
     world.apply("TrainingRun", "run", TRAINING_SPEC)
     world.settle()
-    world.run(world.jobs("run")[0], training_result(accuracy=0.970306, macroF1=0.9136))
+    world.run(world.jobs("run")[0], training_result(metrics=wire(accuracy=0.970306, macroF1=0.9136)))
     world.settle()
     world.apply("CompressionJob", "small", COMPRESSION_SPEC)
     world.settle()
     result = compression_result()
     result["compression"] |= {"sizeRatio": 12.8678, "speedup": {"value": 3.871418, "low": 3.8, "high": 3.9}}
-    result["compression"]["evaluation"] = {**result["compression"]["evaluation"], "accuracy": 0.970306}
+    result["compression"]["evaluation"] = {**result["compression"]["evaluation"], "metrics": wire(accuracy=0.970306)}
     world.run(world.jobs("small")[0], result)
     world.settle()
     trained = world.objects[Key("TrainingRun", NAMESPACE, "run")]["status"]
     compressed = world.objects[Key("CompressionJob", NAMESPACE, "small")]["status"]
-    assert trained["display"] == {"accuracy": "0.970", "macroF1": "0.914"}
-    assert compressed["display"] == {"smaller": "12.87x", "faster": "3.87x", "accuracy": "0.970"}
-    assert (trained["evaluation"]["accuracy"], compressed["speedup"]["value"]) == (0.970306, 3.871418)
+    assert trained["display"] == {"quality": "accuracy 0.970, macro-F1 0.914"}
+    assert compressed["display"] == {"smaller": "12.87x", "faster": "3.87x", "quality": "accuracy 0.970"}
+    accuracy = trained["evaluation"]["metrics"]["accuracy"]["value"]
+    assert (accuracy, compressed["speedup"]["value"]) == (0.970306, 3.871418)
 
 
 @pytest.mark.parametrize(
@@ -174,4 +176,4 @@ def test_kubectl_gets_rounded_figures_and_the_numbers_keep_every_digit(world: Wo
 )
 def test_a_ratio_of_any_size_is_shown_in_a_few_digits(value: float, shown: str) -> None:
     result = compression_result()["compression"] | {"sizeRatio": min(value, 2.0**53 - 1)}
-    assert display.of_compression(CompressionResult.model_validate(result))["smaller"] == shown
+    assert display.of_compression(None, CompressionResult.model_validate(result))["smaller"] == shown

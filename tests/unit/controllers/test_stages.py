@@ -154,7 +154,7 @@ def test_an_edited_budget_runs_only_the_compression_again(world: World) -> None:
     world.run(world.jobs("small")[0], compression_result())
     world.settle()
     before = len(world.jobs_created)
-    world.apply("CompressionJob", "small", {**COMPRESSION_SPEC, "budget": {"maxAccuracyDrop": 0.02}})
+    world.apply("CompressionJob", "small", {**COMPRESSION_SPEC, "budget": {"maxDrop": {"accuracy": 0.02}}})
     world.settle()
     created = [name for _, name in world.jobs_created[before:]]
     assert len(created) == 1 and created[0].startswith("small-cjob-")

@@ -175,9 +175,10 @@ DATASET_SPEC: Object = {
 TRAINING_SPEC: Object = {"datasetRef": {"name": "data"}, "model": {"base": "s3://models/tiny"}}
 COMPRESSION_SPEC: Object = {
     "modelRef": {"kind": "TrainingRun", "name": "run"},
-    "budget": {"maxAccuracyDrop": 0.01, "maxMacroF1Drop": 0.02},
+    "budget": {"maxDrop": {"accuracy": 0.01, "macroF1": 0.02}},
 }
-EVALUATION: Object = {"split": "test", "rows": 100, "accuracy": 0.95, "macroF1": 0.9, "sizeBytes": 1000}
+METRICS: Object = {"accuracy": {"value": 0.95}, "macroF1": {"value": 0.9}}
+EVALUATION: Object = {"split": "test", "rows": 100, "metrics": METRICS, "sizeBytes": 1000}
 
 
 def artifact(character: str = "a") -> Object:
@@ -206,7 +207,7 @@ def compression_result(verdict: str = "Accepted", character: str = "c") -> Objec
     told = {
         "verdict": verdict, "message": "macro-F1 drop 0.031 exceeds 0.02; nearest: int8-dynamic.",
         "baseline": EVALUATION, "evaluation": EVALUATION, "chosen": "fusion+int8-dynamic", "sizeRatio": 4.0,
-        "speedup": {"value": 2.0, "low": 1.9, "high": 2.1}, "accuracyDrop": 0.001, "sourceDigest": digest("b"),
+        "speedup": {"value": 2.0, "low": 1.9, "high": 2.1}, "drops": {"accuracy": 0.001}, "sourceDigest": digest("b"),
     }  # fmt: skip
     return {"compression": told, **({"artifact": artifact(character)} if verdict == "Accepted" else {})}
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
 
-from kaon.controllers.base import Controller, Object, Plan
-from kaon.engine import apply
-from kaon.engine.apply import STATUS_SECONDS, WORD_SECONDS, Applier
+from kaon.controllers.base import Child, Controller, Object, Plan
+from kaon.engine.apply import Applier
 from kaon.engine.cache import Cache
 from kaon.engine.ownwrites import OwnWrites
+from kaon.engine.pace import STATUS_SECONDS, WORD_SECONDS
+from kaon.resources.egress import stage_network_policy
+from kaon.resources.podpolicy import Egress
 
 
 class Server:
@@ -44,8 +47,8 @@ def applier() -> Applier:
 def test_progress_waits_for_its_time(applier: Applier, monkeypatch: pytest.MonkeyPatch) -> None:
     wait = applier.status_due(dataset(status("queued")), status("running"))
     assert wait is not None and 0 < wait <= STATUS_SECONDS
-    now = apply.time.monotonic()
-    monkeypatch.setattr(apply.time, "monotonic", lambda: now + STATUS_SECONDS)
+    now = time.monotonic()
+    monkeypatch.setattr(applier._pace, "_clock", lambda: now + STATUS_SECONDS)
     assert applier.status_due(dataset(status("queued")), status("running")) == 0.0
 
 
@@ -71,8 +74,8 @@ def test_first_words_of_a_crowd_take_turns(applier: Applier) -> None:
 def test_a_resource_keeps_its_turn(applier: Applier, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(50):
         applier.status_due(dataset({}, f"a-{number}"), reconciling("True"))
-    now = apply.time.monotonic()
-    monkeypatch.setattr(apply.time, "monotonic", lambda: now + 30 * WORD_SECONDS)
+    now = time.monotonic()
+    monkeypatch.setattr(applier._pace, "_clock", lambda: now + 30 * WORD_SECONDS)
     assert applier.status_due(dataset({}, "a-20"), reconciling("True")) == 0.0
     assert applier.status_due(dataset({}, "a-49"), reconciling("True")) != 0.0
 
@@ -92,3 +95,34 @@ def test_what_is_reached_at_once_is_news(applier: Applier) -> None:
     for number in range(50):
         applier.status_due(dataset({}, f"a-{number}"), reconciling("True"))
     assert applier.status_due(dataset({}, "reached"), reconciling("False")) == 0.0
+
+
+class Applying(Server):
+    """One that also applies, and counts how often."""
+
+    def __init__(self) -> None:
+        self.applied = 0
+
+    async def apply(self, path: str, manifest: Object) -> Object:
+        self.applied += 1
+        metadata = {**manifest["metadata"], "uid": "uid", "resourceVersion": str(10 * self.applied)}
+        return {**manifest, "metadata": metadata}
+
+
+def test_what_resources_share_is_compared_again_only_when_it_or_the_plan_has_changed() -> None:
+    server: Any = Applying()
+    controller = Controller("Dataset", lambda observed: Plan((), {}), lambda obj: frozenset())
+    cache = Cache({"Dataset": controller}, lambda key: None)
+    made = Applier(server, cache, OwnWrites(lambda key: None))
+    policy, other = (stage_network_policy("ns", Egress(store_ports=ports))[0] for ports in ((443,), (9000,)))
+
+    def apply(child: Child) -> int:
+        asyncio.run(made.children(dataset({}), Plan((child,), {})))
+        return int(server.applied)
+
+    assert [apply(policy) for _ in range(3)] == [1, 1, 1]
+    assert policy is stage_network_policy("ns", Egress(store_ports=(443,)))[0], "one manifest for all of a namespace"
+    assert [apply(other), apply(other)] == [2, 2]
+    metadata = {**other.manifest["metadata"], "uid": "uid", "resourceVersion": "99"}
+    cache.put({**other.manifest, "metadata": metadata, "spec": {**other.manifest["spec"], "egress": []}})
+    assert [apply(other), apply(other)] == [3, 3], "somebody's edit is put right, once"

@@ -22,7 +22,7 @@ from kaon.api.report import Result
 from kaon.contract.digest import digest_of
 from kaon.contract.jobspec import JobSpec
 from kaon_jobs.context import Context
-from kaon_jobs.report import Reporter
+from kaon_jobs.report.reporter import Reporter
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -62,7 +62,7 @@ def claims() -> Iterator[None]:
 def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Opening a store clears the environment, in a pod for good; here until the test ends."""
     before = dict(os.environ)
-    monkeypatch.setattr("kaon_jobs.storeoptions._identity", {})
+    monkeypatch.setattr("kaon_jobs.store.options._identity", {})
     yield
     os.environ.update(before)
 
@@ -139,7 +139,7 @@ def context(tmp_path: Path) -> Context:
 @pytest.fixture(scope="session")
 def dataset(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Result:
     """The finished dataset artifact."""
-    from kaon_jobs.data import stage
+    from kaon_jobs.programs import dataset as stage
 
     job = shop.job("datasets", shop.dataset_work())
     work: Any = job.work
@@ -149,7 +149,7 @@ def dataset(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Result:
 @pytest.fixture(scope="session")
 def trained(shop: Shop, dataset: Result, tmp_path_factory: pytest.TempPathFactory) -> Result:
     """The finished artifact of a model trained on it."""
-    from kaon_jobs.train import stage
+    from kaon_jobs.programs import train as stage
 
     job = shop.job("trainingruns", shop.train_work(dataset))
     work: Any = job.work

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kaon_jobs.train import apart
-from kaon_jobs.train.apart import Say, Stopped, TooMuch, tried
+from kaon_jobs.pretrained import apart
+from kaon_jobs.pretrained.apart import Say, Stopped, TooMuch, tried
 
 
 def test_what_ends_by_itself_is_not_stopped() -> None:

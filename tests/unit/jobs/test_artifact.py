@@ -10,8 +10,8 @@ import pytest
 
 from kaon.api.report import Result
 from kaon.contract.jobspec import InputArtifact, JobSpec
-from kaon_jobs import artifact
 from kaon_jobs.errors import ArtifactCorrupted, ObjectNotFound, StageFailure
+from kaon_jobs.store import artifact
 
 DIGEST = "sha256:" + "ab" * 32
 OTHER = "sha256:" + "cd" * 32

@@ -9,11 +9,11 @@ import pytest
 
 from kaon.api.report import Result
 from kaon.contract.jobspec import JobSpec, StoreAccess
-from kaon_jobs import artifact
-from kaon_jobs.content import with_content
 from kaon_jobs.context import Context
-from kaon_jobs.data import stage
-from kaon_jobs.report import Reporter
+from kaon_jobs.programs import dataset as stage
+from kaon_jobs.programs.content import with_content
+from kaon_jobs.report.reporter import Reporter
+from kaon_jobs.store import artifact
 
 
 def context(folder: Path) -> Context:

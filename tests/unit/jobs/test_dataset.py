@@ -14,7 +14,6 @@ from kaon.api.dataset import Clean, Split
 from kaon.api.report import Result
 from kaon.contract.jobspec import InputArtifact, JobSpec
 from kaon_jobs.context import Context
-from kaon_jobs.data import stage
 from kaon_jobs.data.card import length_histogram
 from kaon_jobs.data.causes import check_left
 from kaon_jobs.data.clean import clean, normalised
@@ -22,6 +21,7 @@ from kaon_jobs.data.divide import divide
 from kaon_jobs.data.rows import Table
 from kaon_jobs.data.splits import fetch_dataset, read_split
 from kaon_jobs.errors import StageFailure
+from kaon_jobs.programs import dataset as stage
 
 
 def table(*rows: tuple[str | None, str | None] | tuple[str | None, str | None, str | None]) -> Table:

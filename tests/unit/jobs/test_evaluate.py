@@ -7,18 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
 from kaon.api.report import Result
 from kaon.contract.jobspec import InputArtifact, JobSpec
-from kaon_jobs.artifact import fetch
 from kaon_jobs.context import Context
 from kaon_jobs.errors import StageFailure
-from kaon_jobs.evaluate import stage
-from kaon_jobs.evaluate.quality import expected_calibration_error, quality
-from kaon_jobs.evaluate.speed import instruction_sets, peak_memory
 from kaon_jobs.machine import cpu_limit
-from kaon_jobs.onnx_model import softmax
-from kaon_jobs.onnx_text import OnnxTextClassifier
+from kaon_jobs.measure.quality import expected_calibration_error, quality, scores
+from kaon_jobs.measure.speed import instruction_sets, peak_memory
+from kaon_jobs.predict.onnx_model import softmax
+from kaon_jobs.predict.onnx_text import OnnxTextClassifier
+from kaon_jobs.programs import evaluate as stage
+from kaon_jobs.store.artifact import fetch
 
 
 def sure(*classes: int, of: int = 3, confidence: float = 0.8) -> Any:
@@ -29,18 +30,19 @@ def sure(*classes: int, of: int = 3, confidence: float = 0.8) -> Any:
 
 def test_quality_is_what_a_person_counts() -> None:
     found = quality(np.array([0, 0, 0, 1, 1, 2]), sure(0, 0, 1, 1, 1, 0), ["a", "b", "c"])
-    assert found.accuracy == pytest.approx(4 / 6, abs=1e-6)
+    assert found.metrics["accuracy"].value == pytest.approx(4 / 6, abs=1e-6)
     by_label = {figure.label: figure for figure in found.per_class}
     assert (by_label["a"].precision, by_label["a"].recall) == (pytest.approx(2 / 3, abs=1e-6),) * 2
     assert (by_label["b"].precision, by_label["b"].recall) == (pytest.approx(2 / 3, abs=1e-6), 1.0)
     assert (by_label["c"].f1, by_label["c"].support) == (0, 1)
-    assert found.macro_f1 == pytest.approx((2 / 3 + 0.8 + 0) / 3, abs=1e-6)
-    assert found.f1 == pytest.approx((3 * 2 / 3 + 2 * 0.8) / 6, abs=1e-6)
+    assert found.metrics["macroF1"].value == pytest.approx((2 / 3 + 0.8 + 0) / 3, abs=1e-6)
+    assert found.metrics["f1"].value == pytest.approx((3 * 2 / 3 + 2 * 0.8) / 6, abs=1e-6)
     assert found.confusion.tolist() == [[2, 1, 0], [0, 2, 0], [1, 0, 0]]
 
 
 def test_a_class_that_never_occurs_lowers_macro_f1_instead_of_vanishing() -> None:
-    assert quality(np.array([0, 1]), sure(0, 1), ["a", "b", "c"]).macro_f1 == pytest.approx(2 / 3, abs=1e-6)
+    found = quality(np.array([0, 1]), sure(0, 1), ["a", "b", "c"])
+    assert found.metrics["macroF1"].value == pytest.approx(2 / 3, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,8 @@ def test_evaluating_an_artifact_gives_the_figures_of_its_training(
     parsed: Any = job.work
     result = stage.run(job, parsed, context)
     assert result.artifact is None and result.training is not None
-    timed = {"latency_ms", "throughput_per_second", "peak_memory_bytes", "device"}
+    # The simple baseline is trained, which an evaluation never does.
+    timed = {"latency_ms", "throughput_per_second", "peak_memory_bytes", "device", "baseline"}
     again, before = result.training.evaluation, trained.training.evaluation
     assert again.model_dump(exclude=timed) == before.model_dump(exclude=timed)
 
@@ -124,3 +127,45 @@ def test_a_dataset_is_not_evaluated_as_a_model(shop: Any, dataset: Result, conte
     work: Any = job.work
     with pytest.raises(StageFailure, match="is of a dataset; compressed-model or model was expected"):
         stage.run(job, work, context)
+
+
+def test_intervals_hold_the_value_and_narrow_with_more_rows() -> None:
+    few, many = (
+        quality(np.array([0, 0, 1, 1, 2] * times), sure(*[0, 1, 1, 1, 2] * times), ["a", "b", "c"]).metrics
+        for times in (4, 100)
+    )
+    for name in ("accuracy", "macroF1", "precision", "recall", "f1"):
+        widths = []
+        for found in (few[name], many[name]):
+            assert found.low is not None and found.high is not None
+            assert found.low <= found.value <= found.high
+            widths.append(found.high - found.low)
+        assert widths[0] > 3 * widths[1]
+
+
+def test_a_perfect_score_on_few_rows_is_not_certain() -> None:
+    found = quality(np.array([0, 1] * 5), sure(*[0, 1] * 5), ["a", "b", "c"]).metrics["accuracy"]
+    assert found.value == found.high == 1 and found.low is not None and 0.6 < found.low < 0.95
+
+
+def test_the_interval_of_accuracy_covers_what_it_should() -> None:
+    # 200 splits of 150 rows of a model that is right nine times of ten: 95 % of the intervals hold 0.9.
+    random, held = np.random.default_rng(3), 0
+    for _ in range(200):
+        truth = random.integers(0, 3, 150)
+        wrong = random.random(150) < 0.1
+        found = quality(truth, sure(*np.where(wrong, (truth + 1) % 3, truth)), ["a", "b", "c"]).metrics["accuracy"]
+        held += (found.low or 0) <= 0.9 <= (found.high or 0)
+    assert 180 <= held <= 199
+
+
+def test_the_metrics_are_those_of_scikit_learn() -> None:
+    random = np.random.default_rng(5)
+    truth, probabilities = random.integers(0, 5, 300), random.dirichlet(np.ones(5), 300).astype(np.float32)
+    predicted = probabilities.argmax(axis=1)
+    found = scores(truth, probabilities)
+    assert found["accuracy"] == pytest.approx(accuracy_score(truth, predicted), abs=1e-6)
+    for name, average in (("macroF1", "macro"), ("f1", "weighted")):
+        assert found[name] == pytest.approx(f1_score(truth, predicted, average=average), abs=1e-6)
+    assert found["precision"] == pytest.approx(precision_score(truth, predicted, average="weighted"), abs=1e-6)
+    assert found["recall"] == pytest.approx(recall_score(truth, predicted, average="weighted"), abs=1e-6)

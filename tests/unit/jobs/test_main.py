@@ -15,11 +15,11 @@ import pytest
 from kaon.api.report import Result
 from kaon.contract.jobspec import SPEC_VARIABLE, JobSpec
 from kaon_jobs import main
-from kaon_jobs.content import with_content
 from kaon_jobs.context import Context, attempt_id
 from kaon_jobs.errors import StageFailure, Terminated
-from kaon_jobs.report import Reporter
-from kaon_jobs.told import Source
+from kaon_jobs.programs.content import with_content
+from kaon_jobs.report.reporter import Reporter
+from kaon_jobs.report.told import Source
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -62,7 +62,7 @@ def test_a_reused_artifact_costs_what_finding_it_took(
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     """The servers' images, in which artifacts are fetched and nothing else, lack these libraries."""
     heavy = "{'torch', 'transformers', 'sklearn', 'numpy', 'safetensors', 'pyarrow', 'onnx', 'optuna'}"
-    code = f"import sys, kaon_jobs.main, kaon_jobs.serve.fetch; print(sorted(set(sys.modules) & {heavy}))"
+    code = f"import sys, kaon_jobs.main, kaon_jobs.programs.fetch; print(sorted(set(sys.modules) & {heavy}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from kaon_jobs.errors import StageFailure
-from kaon_jobs.onnx_external import check_external_data, locations
+from kaon_jobs.predict.onnx_external import check_external_data, locations
 
 OUTSIDE = ["/etc/passwd", "../data", "inner/../../data", "..", "C:\\data", "\\\\host\\data", "..\\data", "", "a\0b"]
 
@@ -136,7 +136,7 @@ def test_what_is_no_message_is_refused_and_never_a_crash(tmp_path: Path) -> None
 def test_a_classifier_and_a_server_never_open_such_a_model(tmp_path: Path) -> None:
     from unit.jobs.serve import tiny
 
-    from kaon_jobs.onnx_text import OnnxTextClassifier
+    from kaon_jobs.predict.onnx_text import OnnxTextClassifier
 
     tiny.write_model(tmp_path)
     model = onnx.load(tmp_path / "model.onnx")

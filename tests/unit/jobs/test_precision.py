@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from kaon_jobs.train import loop
+from kaon_jobs.learn import loop
 
 
 @pytest.mark.parametrize(

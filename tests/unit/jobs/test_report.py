@@ -12,8 +12,9 @@ from report_server import ReportServer
 
 from kaon.api.common import ArtifactStatus, Checkpoint, Progress
 from kaon.api.report import ReportStatus, Result, StageError
-from kaon_jobs import apiserver, report
-from kaon_jobs.report import Reporter, ResultNotDelivered, progress_line
+from kaon_jobs.report import apiserver
+from kaon_jobs.report import reporter as report
+from kaon_jobs.report.reporter import Reporter, ResultNotDelivered, progress_line
 
 
 @pytest.fixture

@@ -21,10 +21,10 @@ import pytest
 
 from kaon.api.report import Result
 from kaon.contract.jobspec import InputArtifact, JobSpec
-from kaon_jobs import artifact
 from kaon_jobs.errors import ArtifactCorrupted, ObjectNotFound, StoreAccessDenied
-from kaon_jobs.store import open_store
-from kaon_jobs.storeoptions import clear_environment, identity_options
+from kaon_jobs.store import artifact
+from kaon_jobs.store.objectstore import open_store
+from kaon_jobs.store.options import clear_environment, identity_options
 
 ROOT = Path(__file__).resolve().parents[3]
 ROOT_KEY, ROOT_SECRET = "root-user", "root-secret-value"

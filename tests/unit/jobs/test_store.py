@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kaon_jobs.errors import ObjectNotFound, StageFailure, StoreAccessDenied, StoreUnreachable
-from kaon_jobs.store import Store, folder_digest, open_store, safe_path
+from kaon_jobs.store.objectstore import Store, folder_digest, open_store, safe_path
 
 SECRET_VALUE = "a-very-secret-value"
 
@@ -119,7 +119,7 @@ def test_a_store_that_does_not_answer_is_worth_another_try(tmp_path: Path, monke
         AWS_ENDPOINT_URL="http://127.0.0.1:9",
         AWS_ALLOW_HTTP="true",
     )
-    monkeypatch.setattr("kaon_jobs.store._RETRIES", {"max_retries": 1})
+    monkeypatch.setattr("kaon_jobs.store.objectstore._RETRIES", {"max_retries": 1})
     with pytest.raises(StoreUnreachable, match="s3://bucket/x/y") as caught:
         open_store("s3://bucket/x", "mine").read("y")
     assert caught.value.retriable

@@ -15,11 +15,11 @@ from knownkeys import TRUST
 from kaon.api.compressionjob import Step
 from kaon.api.report import Result
 from kaon.contract.jobspec import InputArtifact, JobSpec
-from kaon_jobs import artifact, trust
-from kaon_jobs.compress.trials import TrialRecord, TrialStore
+from kaon_jobs.compress.trials.kept import TrialRecord, TrialStore
 from kaon_jobs.errors import ArtifactCorrupted, StageFailure
-from kaon_jobs.store import open_store
-from kaon_jobs.train.checkpoints import Checkpoints
+from kaon_jobs.learn.checkpoints import Checkpoints
+from kaon_jobs.store import artifact, trust
+from kaon_jobs.store.objectstore import open_store
 
 DIGEST = "sha256:" + "ab" * 32
 OTHER = "sha256:" + "cd" * 32

@@ -10,8 +10,8 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from kaon_jobs.errors import StageFailure
-from kaon_jobs.store import open_store
-from kaon_jobs.storeoptions import SECRET_OPTIONS, clear_environment, identity_options, secret_options
+from kaon_jobs.store.objectstore import open_store
+from kaon_jobs.store.options import SECRET_OPTIONS, clear_environment, identity_options, secret_options
 
 URIS = {"s3": "s3://bucket/x", "gs": "gs://bucket/x", "az": "az://container/x"}
 

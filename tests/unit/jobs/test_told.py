@@ -21,11 +21,12 @@ from kaon.contract.attestation import RESULT_TYPE, attested
 from kaon.contract.jobspec import CONTRACT_VERSION, SPEC_VARIABLE, JobSpec
 from kaon.contract.trust import TrustDomains
 from kaon.resources.report import report
-from kaon_jobs import apiserver, main, told
-from kaon_jobs.apiserver import ApiServer
+from kaon_jobs import main
 from kaon_jobs.context import Context
 from kaon_jobs.errors import StageFailure
-from kaon_jobs.told import Source, load_spec
+from kaon_jobs.report import apiserver, told
+from kaon_jobs.report.apiserver import ApiServer
+from kaon_jobs.report.told import Source, load_spec
 
 NAME, NAMESPACE = "data-dset-0123456789", "test"
 OWNER = {"kind": "Dataset", "metadata": {"name": "data", "namespace": NAMESPACE, "uid": "1"}}

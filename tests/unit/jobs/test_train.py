@@ -16,19 +16,19 @@ import torch
 from transformers import TrainerControl, TrainerState
 
 from kaon.api.report import Result
-from kaon.api.trainingrun import EarlyStopping, Recipe
+from kaon.api.trainingrun import Recipe
 from kaon.contract.jobspec import InputArtifact, JobSpec
 from kaon.contract.manifest import Manifest
-from kaon_jobs.artifact import fetch
 from kaon_jobs.context import Context
 from kaon_jobs.errors import ArtifactCorrupted, StageFailure
-from kaon_jobs.onnx_text import OnnxTextClassifier
-from kaon_jobs.predictions import read_probabilities
-from kaon_jobs.report import Reporter
-from kaon_jobs.store import folder_digest, sha256_file
-from kaon_jobs.train import stage
-from kaon_jobs.train.callbacks import BestWeights, ProgressReport
-from kaon_jobs.train.loop import GroupedByLength, Loss
+from kaon_jobs.learn.callbacks import BestWeights, ProgressReport
+from kaon_jobs.learn.loop import GroupedByLength, Loss
+from kaon_jobs.measure.predictions import read_probabilities
+from kaon_jobs.predict.onnx_text import OnnxTextClassifier
+from kaon_jobs.programs import train as stage
+from kaon_jobs.report.reporter import Reporter
+from kaon_jobs.store.artifact import fetch
+from kaon_jobs.store.objectstore import folder_digest, sha256_file
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -52,7 +52,7 @@ def test_a_tiny_model_learns_its_data(trained: Result) -> None:
     assert trained.training is not None
     evaluation = trained.training.evaluation
     assert evaluation.split == "test" and evaluation.rows == 90
-    assert evaluation.accuracy is not None and evaluation.accuracy > 0.9
+    assert evaluation.value("accuracy") is not None and evaluation.value("accuracy") > 0.9
     assert evaluation.latency_ms is not None and 0 < evaluation.latency_ms.p50 <= evaluation.latency_ms.p99
     assert evaluation.peak_memory_bytes is not None and evaluation.isa
 
@@ -103,7 +103,7 @@ def test_recorded_predictions_give_the_recorded_accuracy(trained: Result) -> Non
     probabilities = read_probabilities(attempt / "predictions-test.parquet")
     assert probabilities.shape == (90, 3)
     truth = np.arange(90) % 3  # the fixture's classes take turns
-    accuracy = json.loads((attempt / "evaluation.json").read_text())["accuracy"]
+    accuracy = json.loads((attempt / "evaluation.json").read_text())["metrics"]["accuracy"]["value"]
     assert (probabilities.argmax(axis=1) == truth).mean() == pytest.approx(accuracy, abs=1e-6)
 
 
@@ -198,7 +198,7 @@ def test_early_stopping_ends_the_training_and_keeps_the_best_weights(
     with caplog.at_level("INFO"):
         result = run(shop.job("trainingruns", work), tmp_path / "early")
     assert "step 480/480" not in caplog.text
-    assert result.training is not None and (result.training.evaluation.accuracy or 0) > 0.9
+    assert result.training is not None and (result.training.evaluation.value("accuracy") or 0) > 0.9
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_every_field_of_a_recipe_is_understood(
     shop: Any, dataset: Result, tmp_path: Path, recipe: dict[str, Any]
 ) -> None:
     result = run(shop.job("trainingruns", shop.train_work(dataset, **{**recipe, "epochs": 1})), tmp_path / "x")
-    assert result.training is not None and result.training.evaluation.accuracy is not None
+    assert result.training is not None and result.training.evaluation.value("accuracy") is not None
 
 
 class TestRefusals:
@@ -336,13 +336,13 @@ def test_balanced_weights_make_rare_classes_count_as_much_as_frequent_ones() -> 
         ("accuracy", [0.5, 0.7, 0.6, 0.7], 0.7, True),
         ("loss", [0.5, 0.7, 0.4], 0.4, False),
         ("loss", [0.5, 0.7, 0.6], 0.5, True),
+        ("ece", [0.5, 0.3, 0.4], 0.3, False),
     ],
 )
 def test_patience_is_counted_from_the_best_evaluation(
     tmp_path: Path, metric: str, values: list[float], best: float, exhausted: bool
 ) -> None:
-    rule = EarlyStopping.model_validate({"metric": metric, "patience": 2})
-    keeper = BestWeights(rule, tmp_path)
+    keeper = BestWeights(2, metric, tmp_path)
     for step, value in enumerate(values):
         state, control = type("State", (), {"global_step": step})(), type("Control", (), {})()
         keeper.on_evaluate(None, state, control, metrics={f"eval_{metric}": value}, model=torch.nn.Linear(1, 1))

@@ -17,7 +17,7 @@ from kaon.resources.job import job
 from kaon.resources.podpolicy import PodPolicy
 from kaon.resources.pods import environment, pod_spec, resources_of, scratch_volume
 from kaon.resources.serving_deployment import server_deployment
-from kaon_jobs.apiserver import ACCOUNT_DIR
+from kaon_jobs.report.apiserver import ACCOUNT_DIR
 
 DIGEST = "sha256:" + "0" * 64
 OWNER: Object = {"kind": "Dataset", "metadata": {"name": "x", "namespace": "ml", "uid": "1"}}

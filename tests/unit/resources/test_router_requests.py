@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kaon.resources.router_requests import CHECK
-from kaon_jobs.serve.runtime import v2
+from kaon_jobs.runtime import v2
 
 MAX_BATCH_SIZE = 2
 TENSOR = {"name": "text", "shape": [2, 1], "datatype": "BYTES", "data": ["one", "two"]}

@@ -18,7 +18,7 @@ from sigv4 import Answer
 from kaon.storeinit import tenants
 from kaon.storeinit.tenants import Tenant
 from kaon_jobs.errors import ObjectNotFound, StageFailure, StoreAccessDenied
-from kaon_jobs.store import open_store
+from kaon_jobs.store.objectstore import open_store
 
 TREASURE = b"only team-b may know this"
 HIDDEN = "treasure-of-b"
@@ -281,7 +281,7 @@ def test_a_server_that_another_authority_signed_is_not_spoken_to(
             (folder / file.name).write_text(file.read_text())
         (folder / "AWS_ENDPOINT_URL").write_text(other.endpoint)
         monkeypatch.setenv("KAON_SECRETS_DIR", str(folder.parent))
-        monkeypatch.setattr("kaon_jobs.store._RETRIES", {"max_retries": 0})
+        monkeypatch.setattr("kaon_jobs.store.objectstore._RETRIES", {"max_retries": 0})
         with pytest.raises(StageFailure) as refusal:
             open_store(f"s3://{BUCKET}/team-a", "team-a").read("x")
         assert "InvalidCertificate" in str(refusal.value.__cause__)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from kaon.api.dataset import DataQuality
 from kaon.contract.digest import canonical_json
-from kaon_jobs import html
 from kaon_jobs.data.clean import Cleaned
 from kaon_jobs.data.divide import Divided
 from kaon_jobs.data.read import ReadSource
 from kaon_jobs.data.rows import NOTICES, Table
 from kaon_jobs.data.words import count_words
+from kaon_jobs.report import html
 
 LENGTH_BINS = 30
 EXAMPLES = 10

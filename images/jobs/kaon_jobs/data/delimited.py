@@ -261,6 +261,7 @@ def _records(uri: str, lines: Iterable[str], layout: Layout, expected: _Expected
     source = islice(lines, layout.header_lines, None)
     ahead: deque[str] = deque()
     taken: list[str] = []
+    again = size = marks = 0
 
     def feed() -> Iterator[str]:
         nonlocal size, marks
@@ -279,7 +280,6 @@ def _records(uri: str, lines: Iterable[str], layout: Layout, expected: _Expected
 
     reader = fresh()
     number = layout.header_lines + 1
-    again = size = marks = 0
     while True:
         taken.clear()
         size = marks = 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,15 +10,8 @@ from kaon_jobs.budget import ByteCount
 from kaon_jobs.context import Context
 from kaon_jobs.data.budget import ReadingBudget
 from kaon_jobs.errors import ObjectNotFound, StageFailure
-from kaon_jobs.store import Entry, folder_digest, open_store, safe_path, split_uri
-
-
-@dataclass(frozen=True, slots=True)
-class FetchedSource:
-    """A source's files on this disk, each with its URI, and the digest of their bytes."""
-
-    files: Sequence[tuple[str, Path]]
-    digest: str
+from kaon_jobs.fetched import FetchedSource
+from kaon_jobs.store.objectstore import Entry, folder_digest, open_store, safe_path, split_uri
 
 
 def fetch_sources(work: DatasetWork, context: Context) -> list[FetchedSource]:

@@ -21,12 +21,12 @@ from kaon_jobs.data.budget import ReadingBudget
 from kaon_jobs.data.columnar import read_parquet
 from kaon_jobs.data.delimited import read_delimited
 from kaon_jobs.data.encoding import Found, find_encoding, lines, pieces
-from kaon_jobs.data.fetch import FetchedSource
 from kaon_jobs.data.files import DataFile, identify, opened, reading
 from kaon_jobs.data.jsontext import read_array, read_jsonl
 from kaon_jobs.data.rows import EXAMPLES, Columns, FileRows, Reading, Table
 from kaon_jobs.data.values import one_spelling
 from kaon_jobs.errors import StageFailure
+from kaon_jobs.fetched import FetchedSource
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from kaon.contract.jobspec import InputArtifact
 from kaon.contract.manifest import Manifest
-from kaon_jobs.artifact import Artifact, fetch
 from kaon_jobs.errors import StageFailure
-from kaon_jobs.store import Progress
+from kaon_jobs.store.artifact import Artifact, fetch
+from kaon_jobs.store.objectstore import Progress
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")

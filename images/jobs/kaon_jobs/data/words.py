@@ -24,6 +24,12 @@ _ANY_UNSPACED = re.compile(f"[{UNSPACED}]")
 _WORD = re.compile(rf"(?![{_MARKS}])[{UNSPACED}]|[^\s{UNSPACED}{_PUNCTUATION}]+")
 
 
+def is_unspaced(text: str) -> bool:
+    """Whether at least a third of the text's characters, spaces apart, are of scripts without spaces."""
+    written = len(text) - sum(map(str.isspace, text))
+    return 3 * sum(1 for _ in _ANY_UNSPACED.finditer(text)) >= max(1, written)
+
+
 def count_words(text: str) -> int:
     """The number of words. Where nothing is of such a script, as many as `str.split` finds."""
     if text.isascii() or not _ANY_UNSPACED.search(text):

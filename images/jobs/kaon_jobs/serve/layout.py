@@ -15,7 +15,7 @@ from typing import Any
 from kaon.contract.jobspec import FetchWork
 from kaon.contract.manifest import ModelCard
 from kaon_jobs.errors import StageFailure
-from kaon_jobs.onnx_external import check_external_data
+from kaon_jobs.predict.onnx_external import check_external_data
 
 GOLDEN = "golden.json"
 VERSION = "1"
@@ -114,7 +114,7 @@ def _torchserve_config(work: FetchWork, store: Path) -> str:
 
 
 def _runtime(folder: Path, names: dict[str, str]) -> None:
-    runtime = resources.files("kaon_jobs.serve.runtime")
+    runtime = resources.files("kaon_jobs.runtime")
     for source, name in names.items():
         (folder / name).write_bytes(runtime.joinpath(source).read_bytes())
 

@@ -8,7 +8,7 @@ import pytest
 
 from kaon.api.report import Result
 from kaon.contract.jobspec import InputArtifact
-from kaon_jobs.artifact import fetch
+from kaon_jobs.store.artifact import fetch
 
 
 @pytest.fixture(scope="module")

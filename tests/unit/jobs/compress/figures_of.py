@@ -8,8 +8,8 @@ import numpy as np
 
 from kaon.api.compressionjob import Budget, Interval
 from kaon.api.evaluation import Latency
-from kaon_jobs.compress.figures import Measured
-from kaon_jobs.compress.quality import Quality, compare
+from kaon_jobs.compress.statistics.quality import Quality, compare
+from kaon_jobs.compress.verdict.figures import Measured
 
 LABELS = ["big", "small"]
 
@@ -48,5 +48,5 @@ def measured(
 
 def budget_of(bounds: dict[str, Any]) -> Budget:
     """A budget of these bounds; where none is on quality, one more that every finite figure keeps."""
-    on_quality = {"maxAccuracyDrop", "maxMacroF1Drop", "maxClassRecallDrop"} & bounds.keys()
-    return Budget.model_validate(bounds if on_quality else {"maxAccuracyDrop": 1, **bounds})
+    on_quality = {"maxDrop", "maxClassRecallDrop"} & bounds.keys()
+    return Budget.model_validate(bounds if on_quality else {"maxDrop": {"accuracy": 1}, **bounds})

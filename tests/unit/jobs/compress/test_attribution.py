@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kaon.api.compressionjob import Step
-from kaon_jobs.compress.attribution import attribution
+from kaon_jobs.compress.evidence.attribution import attribution
 
 from .figures_of import measured, quality
 
@@ -25,7 +25,7 @@ def test_each_step_is_the_difference_to_the_one_before() -> None:
     found = attribution(STEPS, AFTER, baseline_bytes=100, baseline_ms=10)
     assert [item.saved_bytes for item in found] == [10, 65, 5]
     assert [item.saved_ms for item in found] == [2, 4, -1]
-    assert [item.accuracy_cost for item in found] == pytest.approx([0.001, 0.004, -0.001])
+    assert [item.lost["accuracy"] for item in found] == pytest.approx([0.001, 0.004, -0.001])
     assert [item.steps for item in found] == [[step] for step in STEPS]
 
 
@@ -35,7 +35,7 @@ def test_the_differences_add_up_to_the_whole() -> None:
     assert sum(item.saved_ms or 0 for item in found) == pytest.approx(10 - 10 / 2)
     last = AFTER[3].quality
     assert last is not None
-    assert sum(item.macro_f1_cost or 0 for item in found) == pytest.approx(last.macro_f1_drop.value, abs=1e-5)
+    assert sum(item.lost["macroF1"] for item in found) == pytest.approx(last.drops["macroF1"].value, abs=1e-5)
 
 
 def test_a_step_that_cannot_be_measured_alone_stands_together_with_the_next() -> None:

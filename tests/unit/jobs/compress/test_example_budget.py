@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from kaon.api.compressionjob import Budget, CompressionJobSpec
-from kaon_jobs.compress.decisions import Finding, decide
-from kaon_jobs.compress.quality import compare
+from kaon_jobs.compress.statistics.decisions import Finding, decide
+from kaon_jobs.compress.statistics.quality import compare
 
 EXAMPLE = Path(__file__).parents[4] / "examples/r8/compressionjob.yaml"
 TEST_ROWS = {
@@ -38,7 +38,7 @@ def findings(budget: Budget) -> dict[str, Finding]:
         student += [other] * changed + [label] * right + [other] * (rows - right - changed)
     arrays = (np.asarray(answers, dtype=np.int64) for answers in (truth, teacher, student))
     quality = compare(*arrays, list(TEST_ROWS), seed=0)
-    assert quality.accuracy_drop.value == 0
+    assert quality.drops["accuracy"].value == 0
     return {item.field: item.finding for item in decide(budget, quality, seed=0)}
 
 
@@ -49,8 +49,8 @@ def test_the_examples_compression_is_the_same_on_a_busy_machine(spec: Compressio
 
 def test_the_examples_budget_can_be_shown_by_the_test_rows_there_are(spec: CompressionJobSpec) -> None:
     assert spec.budget.on_inconclusive == "Reject"
-    assert findings(spec.budget) == {"maxAccuracyDrop": Finding.KEPT, "maxMacroF1Drop": Finding.KEPT}
+    assert findings(spec.budget) == {"maxDrop.accuracy": Finding.KEPT, "maxDrop.macroF1": Finding.KEPT}
 
 
 def test_ten_rows_of_a_class_do_not_show_two_points_of_macro_f1() -> None:
-    assert findings(Budget(max_macro_f1_drop=0.02)) == {"maxMacroF1Drop": Finding.UNDECIDED}
+    assert findings(Budget(max_drop={"macroF1": 0.02})) == {"maxDrop.macroF1": Finding.UNDECIDED}

@@ -15,20 +15,20 @@ from tests.families.compression import STEPS, rows_of, run_step, trained_form, u
 from transformers.pytorch_utils import Conv1D
 
 from kaon.api.compressionjob import Step
-from kaon_jobs.compress import anatomy, encoder
-from kaon_jobs.compress.baseline import check_ends
-from kaon_jobs.compress.calibration import batches
-from kaon_jobs.compress.judge import unanswered_edges
-from kaon_jobs.compress.lessons import Lessons
-from kaon_jobs.compress.soundness import check_edges
+from kaon_jobs.compress.families import anatomy, encoder
+from kaon_jobs.compress.families.soundness import check_edges
 from kaon_jobs.compress.techniques import technique_of
-from kaon_jobs.compress.techniques.rounding import Rounded
 from kaon_jobs.compress.techniques.structure import keep_layers
 from kaon_jobs.compress.techniques.vocabulary import shorten
+from kaon_jobs.compress.training.calibration import batches
+from kaon_jobs.compress.training.lessons import Lessons
+from kaon_jobs.compress.training.rounding import Rounded
+from kaon_jobs.compress.trials.baseline import check_ends
+from kaon_jobs.compress.trials.judge import unanswered_edges
 from kaon_jobs.errors import StageFailure, TechniqueFailed
-from kaon_jobs.onnx_model import CARD_FILE
-from kaon_jobs.onnx_text import longest_of
-from kaon_jobs.positions import longest_input
+from kaon_jobs.predict.onnx_model import CARD_FILE
+from kaon_jobs.predict.onnx_text import longest_of
+from kaon_jobs.predict.positions import longest_input
 
 WORKS = [
     ("mpnet", "vocabulary"),

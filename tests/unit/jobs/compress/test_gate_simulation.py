@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 from scipy.stats import binom
 
-from kaon_jobs.compress.decisions import Finding
+from kaon_jobs.compress.statistics.decisions import Finding
 
 ROOT = Path(__file__).resolve().parents[4]
 SPLITS, DRAWS = 200, 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kaon_jobs.compress.judge import unanswered
+from kaon_jobs.compress.trials.judge import unanswered
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

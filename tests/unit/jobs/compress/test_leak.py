@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kaon_jobs.compress.leak import check_held_out, leaked
+from kaon_jobs.compress.trials.leak import check_held_out, leaked
 from kaon_jobs.data.splits import Rows
 from kaon_jobs.errors import StageFailure
 

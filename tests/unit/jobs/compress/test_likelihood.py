@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kaon_jobs.compress.likelihood import chance, chance_of_passing
-from kaon_jobs.compress.pairs import Pairs, pairs_of
+from kaon_jobs.compress.statistics.likelihood import chance, chance_of_passing
+from kaon_jobs.compress.statistics.pairs import Pairs, pairs_of
 
 from .figures_of import budget_of
 
 VALIDATION = [175, 30, 271, 4, 20, 22, 9, 18]
 """The class sizes of Reuters R8's validation split, those of its test split below."""
 TEST = np.array([696, 121, 1083, 10, 81, 87, 36, 75], dtype=np.float64)
-BUDGET: dict[str, Any] = {"maxAccuracyDrop": 0.01, "maxMacroF1Drop": 0.02}
+BUDGET: dict[str, Any] = {"maxDrop": {"accuracy": 0.01, "macroF1": 0.02}}
 
 
 def _pairs(lost: dict[int, int] | None = None, rows: list[int] = VALIDATION) -> Pairs:
@@ -49,7 +49,7 @@ def test_a_class_that_loses_half_its_many_rows_is_believed_and_not_smoothed_away
 def test_a_wider_budget_is_likelier_to_be_kept_and_more_budgets_less() -> None:
     pairs = _pairs({0: 2, 5: 1})
     narrow = chance(budget_of(BUDGET), pairs, 0)
-    assert chance(budget_of({"maxAccuracyDrop": 0.02, "maxMacroF1Drop": 0.04}), pairs, 0) > narrow
+    assert chance(budget_of({"maxDrop": {"accuracy": 0.02, "macroF1": 0.04}}), pairs, 0) > narrow
     assert chance(budget_of({**BUDGET, "maxClassRecallDrop": 0.1}), pairs, 0) <= narrow
 
 
@@ -78,5 +78,5 @@ def test_a_class_that_only_the_test_split_has_is_reckoned_with() -> None:
     rows = [200, 200, 0]
     truth = np.repeat(np.arange(3), rows)
     pairs = pairs_of(truth, truth, truth, ["a", "b", "absent"])
-    passing = chance_of_passing(budget_of({"maxAccuracyDrop": 0.05}), pairs, np.array([200.0, 200.0, 50.0]), 0)
+    passing = chance_of_passing(budget_of({"maxDrop": {"accuracy": 0.05}}), pairs, np.array([200.0, 200.0, 50.0]), 0)
     assert 0 < passing <= 1

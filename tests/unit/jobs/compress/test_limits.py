@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta, binomtest
 
-from kaon_jobs.compress.limits import (
+from kaon_jobs.compress.statistics.limits import (
     certainty,
     certainty_of_more,
     lower_limit,
@@ -14,7 +14,7 @@ from kaon_jobs.compress.limits import (
     macro_f1_drops,
     upper_limit,
 )
-from kaon_jobs.compress.pairs import Pairs, pairs_of
+from kaon_jobs.compress.statistics.pairs import Pairs, pairs_of
 
 
 @pytest.mark.parametrize(("lost", "won"), [(5, 9), (0, 3), (10, 30), (3, 3), (9, 2)])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from kaon.api.compressionjob import Budget, SearchLimits, Step
-from kaon_jobs.compress.moves import DYNAMIC, STATIC, Done, Pipeline, Probe, Probed, Question, Seen, Tried, Try
-from kaon_jobs.compress.network_shape import NARROWED, NetworkShape
-from kaon_jobs.compress.search import next_move
-from kaon_jobs.compress.selection import choose, contender
-from kaon_jobs.compress.students import student_of
+from kaon_jobs.compress.families.network_shape import NARROWED, NetworkShape
+from kaon_jobs.compress.search.auto import next_move
+from kaon_jobs.compress.search.moves import DYNAMIC, STATIC, Done, Pipeline, Probe, Probed, Question, Seen, Tried, Try
+from kaon_jobs.compress.search.students import student_of
+from kaon_jobs.compress.verdict.selection import choose, contender
 
 from .figures_of import measured, quality
 
@@ -30,7 +30,7 @@ class World:
     ) -> None:
         self.enough, self.eight_bits, self.lossy, self.baseline_ms = enough, eight_bits, lossy, baseline_ms
         limits = SearchLimits.model_validate({"maxTrials": 60})
-        self.question = Question(Budget(max_accuracy_drop=0.01), objective, limits, 40_000_000, shape=SHAPE)
+        self.question = Question(Budget(max_drop={"accuracy": 0.01}), objective, limits, 40_000_000, shape=SHAPE)
         self.tried: list[Tried] = []
         self.probed: list[Probed] = []
 
@@ -130,5 +130,5 @@ def test_few_rows_are_learnt_from_for_more_epochs() -> None:
 
 def test_a_network_whose_channels_cannot_go_is_quantized_as_it_is() -> None:
     limits = SearchLimits.model_validate({})
-    question = Question(Budget(max_accuracy_drop=0.01), "latency", limits, 40_000_000, shape=None)
+    question = Question(Budget(max_drop={"accuracy": 0.01}), "latency", limits, 40_000_000, shape=None)
     assert isinstance(next_move(question, Seen()), Try)

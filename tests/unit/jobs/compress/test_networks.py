@@ -14,16 +14,16 @@ from torch import nn
 
 from kaon.api.compressionjob import Step
 from kaon.contract.manifest import ModelCard, Signature, TensorSpec
-from kaon_jobs.classifier import open_classifier
-from kaon_jobs.compress import channels, graph
-from kaon_jobs.compress.lessons import Lessons
-from kaon_jobs.compress.network import Network
+from kaon_jobs.compress.families import channels, graph
+from kaon_jobs.compress.families.network import Network
 from kaon_jobs.compress.techniques import technique_of
-from kaon_jobs.compress.views import mixed
+from kaon_jobs.compress.training.lessons import Lessons
+from kaon_jobs.compress.training.views import mixed
 from kaon_jobs.data.splits import Rows, read_split, write_arrays
 from kaon_jobs.errors import TechniqueFailed
-from kaon_jobs.examples import packed, unpacked
-from kaon_jobs.onnx_model import CARD_FILE, MODEL_FILE
+from kaon_jobs.measure.examples import packed, unpacked
+from kaon_jobs.predict.onnx_model import CARD_FILE, MODEL_FILE
+from kaon_jobs.predict.opening import open_classifier
 
 Floats = Any
 

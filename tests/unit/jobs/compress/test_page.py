@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from metricvalues import metrics
 
 from kaon.api.compressionjob import Interval, Step, Target
 from kaon.api.evaluation import Evaluation, Latency
-from kaon_jobs.compress import evidence as documents
-from kaon_jobs.compress.attribution import attribution
-from kaon_jobs.compress.charts import front_chart, interval_lines, step_bars
-from kaon_jobs.compress.conclusion import conclude
-from kaon_jobs.compress.page import page
-from kaon_jobs.compress.quality import Quality, compare
-from kaon_jobs.compress.selection import contender, pareto
-from kaon_jobs.compress.speeds import Speeds
+from kaon_jobs.compress.evidence import document as documents
+from kaon_jobs.compress.evidence.attribution import attribution
+from kaon_jobs.compress.evidence.charts import front_chart, interval_lines, step_bars
+from kaon_jobs.compress.evidence.page import page
+from kaon_jobs.compress.statistics.quality import Quality, compare
+from kaon_jobs.compress.statistics.speeds import Speeds
+from kaon_jobs.compress.verdict.conclusion import conclude
+from kaon_jobs.compress.verdict.selection import contender, pareto
 
 from .figures_of import budget_of, measured
 
@@ -27,7 +28,7 @@ STEPS = [
     Step.model_validate({"quantize": {"scheme": "int8-dynamic"}}),
 ]
 LABELS = ["acq", "earn", "<grain>"]
-BUDGET = {"maxAccuracyDrop": 0.01, "maxMacroF1Drop": 0.02, "maxClassRecallDrop": 0.05, "minSizeRatio": 3}
+BUDGET = {"maxDrop": {"accuracy": 0.01, "macroF1": 0.02}, "maxClassRecallDrop": 0.05, "minSizeRatio": 3}
 
 
 def _quality(lost: int) -> Quality:
@@ -57,7 +58,7 @@ def _evidence(**changes: Any) -> documents.Evidence:
         for index, item in enumerate(contenders)
     ]
     evaluation = Evaluation(
-        split="test", rows=1810, accuracy=0.97, macro_f1=0.92, ece=0.013, size_bytes=91_000_000,
+        split="test", rows=1810, metrics=metrics(accuracy=0.97, macroF1=0.92, ece=0.013), size_bytes=91_000_000,
         latency_ms=Latency(p50=9, p99=14), peak_memory_bytes=500_000_000,
     )  # fmt: skip
     made = documents.Evidence(
@@ -73,7 +74,7 @@ def _evidence(**changes: Any) -> documents.Evidence:
         dataset_digest="sha256:" + "b" * 64,
         isa="AVX2",
         baseline=evaluation,
-        evaluation=evaluation.model_copy(update={"ece": 0.021}),
+        evaluation=evaluation.model_copy(update={"metrics": metrics(accuracy=0.97, macroF1=0.92, ece=0.021)}),
         final=documents.candidate_evidence("fusion+int8-dynamic", STEPS, "test", second, []),
         decisions=[documents.decision_evidence(item) for item in found.decisions],
         baseline_speed=documents.speed_evidence(_speeds(9.0)),
@@ -108,7 +109,7 @@ def test_it_shows_verdict_decisions_steps_front_figures_and_classes_in_this_orde
         "Recall by class, on the test split",
         "How it was measured",
     ]
-    for figure in ("calibration error (ECE)", "0.0130", "0.0210", "p99, ms", "peak memory, MB", "texts a second"):
+    for figure in ("calibration error", "0.0130", "0.0210", "p99, ms", "peak memory, MB", "texts a second"):
         assert figure in text
 
 
@@ -140,7 +141,7 @@ def test_a_candidate_that_gives_no_numbers_has_a_report_too() -> None:
         "test",
         measured(quality=None, unanswered=3),
         ["for 3 rows it gives probabilities that are no numbers"],
-    ).model_copy(update={"rows": None, "accuracy_drop": None, "macro_f1_drop": None, "classes": []})
+    ).model_copy(update={"rows": None, "drops": {}, "classes": []})
     text = page(_evidence(verdict="Rejected", final=final, decisions=[]))
     assert "for 3 rows it gives probabilities that are no numbers" in text and "not measured" in text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kaon_jobs.compress.explore import OutOfTime, Patience
+from kaon_jobs.compress.trials.explore import OutOfTime, Patience
 
 
 class Clock:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from kaon_jobs.compress.techniques.pieces import kept_tokens, remapped, token_ids
-from kaon_jobs.compress.techniques.reading import Reading
+from kaon_jobs.compress.families.pieces import kept_tokens, remapped, token_ids
+from kaon_jobs.compress.families.reading import Reading
 
 CHINESE = "好坏吃店菜味道服务差很不错"
 BERT = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
-from kaon_jobs.compress.quality import Classes, compare
+from kaon_jobs.compress.statistics.quality import Classes, compare
 
 LABELS = ["a", "b", "c"]
 
@@ -27,8 +27,8 @@ def test_drops_are_differences_of_what_scikit_learn_measures() -> None:
     accuracy = accuracy_score(truth, baseline) - accuracy_score(truth, candidate)
     macro_f1 = f1_score(truth, baseline, average="macro") - f1_score(truth, candidate, average="macro")
     recalls = recall_score(truth, baseline, average=None) - recall_score(truth, candidate, average=None)
-    assert found.accuracy_drop.value == pytest.approx(accuracy)
-    assert found.macro_f1_drop.value == pytest.approx(macro_f1)
+    assert found.drops["accuracy"].value == pytest.approx(accuracy)
+    assert found.drops["macroF1"].value == pytest.approx(macro_f1)
     assert [item.drop for item in found.classes] == pytest.approx(list(recalls))
     assert found.worst_class is not None and found.worst_class.drop == pytest.approx(max(recalls))
     assert found.flip_rate == pytest.approx(30 / 400)
@@ -37,18 +37,21 @@ def test_drops_are_differences_of_what_scikit_learn_measures() -> None:
 def test_the_limits_enclose_the_estimate_and_are_not_nothing_though_nothing_changed() -> None:
     truth, baseline, candidate = _drawn(400, 30)
     found = compare(truth, baseline, candidate, LABELS, seed=0)
-    assert found.accuracy_drop.low < found.accuracy_drop.value < found.accuracy_drop.high
-    assert found.macro_f1_drop.low < found.macro_f1_drop.value < found.macro_f1_drop.high
+    assert found.drops["accuracy"].low < found.drops["accuracy"].value < found.drops["accuracy"].high
+    assert found.drops["macroF1"].low < found.drops["macroF1"].value < found.drops["macroF1"].high
     same = compare(truth, baseline, baseline, LABELS, seed=0)
     # The rule of three: what never happened in 400 rows may still happen to 3 in 400.
-    assert same.accuracy_drop.value == 0 and same.accuracy_drop.high == pytest.approx(3 / 400, rel=0.01)
+    assert same.drops["accuracy"].value == 0 and same.drops["accuracy"].high == pytest.approx(3 / 400, rel=0.01)
     assert same.flip_rate == 0
 
 
 def test_more_confidence_means_wider_limits() -> None:
     rows = _drawn(400, 30)
     wide, narrow = (compare(*rows, LABELS, seed=0, confidence=share) for share in (0.99, 0.8))
-    for one, other in ((wide.accuracy_drop, narrow.accuracy_drop), (wide.macro_f1_drop, narrow.macro_f1_drop)):
+    for one, other in (
+        (wide.drops["accuracy"], narrow.drops["accuracy"]),
+        (wide.drops["macroF1"], narrow.drops["macroF1"]),
+    ):
         assert one.low < other.low < other.high < one.high
 
 
@@ -62,7 +65,7 @@ def test_a_pairing_makes_the_interval_narrower_than_two_separate_ones_would_be()
     found = compare(truth, baseline, candidate, LABELS, seed=0)
     accuracy = accuracy_score(truth, baseline)
     unpaired = 1.96 * (2 * accuracy * (1 - accuracy) / 1000) ** 0.5
-    assert found.accuracy_drop.high - found.accuracy_drop.low < unpaired
+    assert found.drops["accuracy"].high - found.drops["accuracy"].low < unpaired
 
 
 def test_a_class_without_rows_is_unmeasured_and_not_perfect() -> None:

@@ -9,10 +9,10 @@ import pytest
 
 from kaon.api.report import Result
 from kaon.contract.jobspec import InputArtifact
-from kaon_jobs.artifact import fetch
-from kaon_jobs.compress.reload import check_reload
+from kaon_jobs.compress.trials.reload import check_reload
 from kaon_jobs.errors import StageFailure
-from kaon_jobs.onnx_text import OnnxTextClassifier
+from kaon_jobs.predict.onnx_text import OnnxTextClassifier
+from kaon_jobs.store.artifact import fetch
 
 TEXTS = ["one text", "another\nof two lines", "", "ein dritter, mit Umlauten: äöü"]
 

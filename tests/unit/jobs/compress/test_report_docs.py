@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kaon.api.base import ApiModel
-from kaon_jobs.compress import evidence
+from kaon_jobs.compress.evidence import document as evidence
 
 PAGE = (Path(__file__).resolve().parents[4] / "docs" / "compression-report.md").read_text()
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from kaon.api.compressionjob import Budget, SearchLimits
-from kaon_jobs.compress.figures import Measured
-from kaon_jobs.compress.moves import FUSION, Done, Pipeline, Question, Scan, Seen, Tried, Try
-from kaon_jobs.compress.search import next_move
-from kaon_jobs.compress.selection import contender
+from kaon_jobs.compress.search.auto import next_move
+from kaon_jobs.compress.search.moves import FUSION, Done, Pipeline, Question, Scan, Seen, Tried, Try
+from kaon_jobs.compress.verdict.figures import Measured
+from kaon_jobs.compress.verdict.selection import contender
 
 from .figures_of import measured, quality
 
@@ -21,7 +21,7 @@ GROUPS = [("n1",), ("n2", "n3"), ("n4",), ("n5",), ("n6",)]
 
 def _question(budget: dict[str, Any] | None = None, objective: str = "latency", **more: Any) -> Question:
     limits = SearchLimits.model_validate(more.pop("limits", {}))
-    return Question(Budget.model_validate(budget or {"maxAccuracyDrop": 0.01}), objective, limits, 100, **more)
+    return Question(Budget.model_validate(budget or {"maxDrop": {"accuracy": 0.01}}), objective, limits, 100, **more)
 
 
 def _search(question: Question, world: World) -> tuple[list[Tried], int, str]:
@@ -63,7 +63,7 @@ def test_the_ladder_is_short_and_ends_when_something_keeps_the_budget() -> None:
 
 
 def test_a_size_budget_rules_out_what_stays_large() -> None:
-    tried, _, _ = _search(_question({"maxAccuracyDrop": 0.01, "minSizeRatio": 3.5}), _good)
+    tried, _, _ = _search(_question({"maxDrop": {"accuracy": 0.01}, "minSizeRatio": 3.5}), _good)
     assert "fusion" not in _names(tried)
 
 
@@ -73,7 +73,7 @@ def test_a_model_that_cannot_be_fused_is_quantized_as_it_is() -> None:
 
 
 def test_a_quality_budget_that_is_missed_starts_one_scan_and_excludes_more_and_more() -> None:
-    question = _question({"maxAccuracyDrop": 0.01, "minSizeRatio": 2})
+    question = _question({"maxDrop": {"accuracy": 0.01}, "minSizeRatio": 2})
     tried, scans, reason = _search(question, _lossy)
     excluded = [
         list(item.pipeline.quantize.exclude)
@@ -91,12 +91,12 @@ def test_a_rescue_that_works_ends_the_search() -> None:
         quantize = pipeline.quantize
         return measured() if quantize and "n2" in quantize.exclude else measured(quality(lost_big=200))
 
-    tried, _, _ = _search(_question({"maxAccuracyDrop": 0.01, "minSizeRatio": 2}), rescued)
+    tried, _, _ = _search(_question({"maxDrop": {"accuracy": 0.01}, "minSizeRatio": 2}), rescued)
     assert _names(tried)[-1].endswith("(exclude 3)")
 
 
 def test_full_precision_is_no_rescue_from_a_size_that_is_too_large() -> None:
-    question = _question({"maxAccuracyDrop": 0.01, "minSizeRatio": 4.5})
+    question = _question({"maxDrop": {"accuracy": 0.01}, "minSizeRatio": 4.5})
     _, scans, reason = _search(question, _good)
     assert (scans, reason) == (0, "the ladder is tried")
 
@@ -113,7 +113,7 @@ def test_storage_in_fp16_is_the_last_resort_of_an_objective_of_size() -> None:
 
 
 def test_an_impossible_budget_costs_one_trial() -> None:
-    tried, _, reason = _search(_question({"maxAccuracyDrop": 0.01, "minSizeRatio": 50}, impossible=True), _good)
+    tried, _, reason = _search(_question({"maxDrop": {"accuracy": 0.01}, "minSizeRatio": 50}, impossible=True), _good)
     assert len(tried) == 1 and "impossible" in reason
 
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from kaon.api.evaluation import Latency
-from kaon_jobs.compress.figures import Measured
-from kaon_jobs.compress.message import bound_sentence, infeasible
-from kaon_jobs.compress.selection import Contender, Standing, choose, contender, nearest, pareto
+from kaon_jobs.compress.verdict.figures import Measured
+from kaon_jobs.compress.verdict.message import bound_sentence, infeasible
+from kaon_jobs.compress.verdict.selection import Contender, Standing, choose, contender, nearest, pareto
 
 from .figures_of import budget_of, measured, quality
 
-BUDGET = {"maxAccuracyDrop": 0.01, "maxMacroF1Drop": 0.02, "maxClassRecallDrop": 0.05}
+BUDGET = {"maxDrop": {"accuracy": 0.01, "macroF1": 0.02}, "maxClassRecallDrop": 0.05}
 
 
 def _surely(item: Contender) -> float:
@@ -43,7 +43,7 @@ def test_the_more_of_a_small_class_is_lost_the_less_likely_the_budget_is_kept() 
 
 
 def test_what_is_likely_and_what_is_possible_and_what_is_out_of_the_question() -> None:
-    budget = {"maxAccuracyDrop": 0.01}
+    budget = {"maxDrop": {"accuracy": 0.01}}
     standings = [_contender("x", measured(quality(lost_big=lost)), budget).standing for lost in (3, 13, 60)]
     assert standings == [Standing.KEEPS, Standing.DOUBTFUL, Standing.BREAKS]
 
@@ -74,7 +74,7 @@ def test_the_fastest_of_those_that_keep_the_budget_is_chosen() -> None:
 
 
 def test_among_equally_fast_ones_the_one_that_answers_most_alike_is_chosen_and_not_the_luckiest() -> None:
-    budget = {"maxAccuracyDrop": 0.03}
+    budget = {"maxDrop": {"accuracy": 0.03}}
     alike = _contender("alike", measured(quality(lost_big=1, big=80), divergence=0.002), budget)
     lucky = _contender("lucky", measured(quality(big=80), divergence=0.008), budget)
     assert alike.standing is lucky.standing is Standing.KEEPS and not alike.shown and not lucky.shown
@@ -104,7 +104,7 @@ def test_of_those_about_as_fast_the_one_that_answers_most_alike_is_chosen() -> N
 
 def test_where_rows_show_that_the_budget_is_kept_the_smaller_of_two_fast_ones_is_chosen() -> None:
     def two(big: int) -> tuple[Contender, Contender]:
-        budget = {"maxAccuracyDrop": 0.01}
+        budget = {"maxDrop": {"accuracy": 0.01}}
         large = _contender("large", measured(quality(big=big), size_bytes=50_000), budget)
         return large, _contender("small", measured(quality(lost_big=1, big=big), size_bytes=30_000), budget)
 
@@ -118,7 +118,7 @@ def test_where_rows_show_that_the_budget_is_kept_the_smaller_of_two_fast_ones_is
 
 
 def test_the_objective_size_chooses_the_smallest_and_then_the_faster() -> None:
-    budget = {"maxAccuracyDrop": 0.01}
+    budget = {"maxDrop": {"accuracy": 0.01}}
     large = _contender("large", measured(size_bytes=50_000), budget, objective="size")
     small = _contender("small", measured(size_bytes=25_000, speed=(1.2, 1.1, 1.3)), budget, objective="size")
     alike = _contender("alike", measured(size_bytes=25_100), budget, objective="size")
@@ -128,7 +128,7 @@ def test_the_objective_size_chooses_the_smallest_and_then_the_faster() -> None:
 
 def _of_speed(name: str, speed: float, lost_big: int = 0) -> Contender:
     figures = measured(quality(lost_big=lost_big), speed=(speed, speed - 0.05, speed + 0.05))
-    return _contender(name, figures, {"maxAccuracyDrop": 0.01})
+    return _contender(name, figures, {"maxDrop": {"accuracy": 0.01}})
 
 
 def test_the_fastest_is_not_believed_when_those_hardly_slower_lose_too_much() -> None:
@@ -148,7 +148,7 @@ def test_faster_ones_that_lose_too_much_and_ones_that_failed_speak_against_nobod
 def test_by_size_it_is_the_larger_ones_that_speak() -> None:
     def of_size(name: str, size: int, lost_big: int = 0) -> Contender:
         figures = measured(quality(lost_big=lost_big), size_bytes=size)
-        return _contender(name, figures, {"maxAccuracyDrop": 0.01}, objective="size")
+        return _contender(name, figures, {"maxDrop": {"accuracy": 0.01}}, objective="size")
 
     large, small = of_size("large", 50_000), of_size("small", 20_000)
     kin = [of_size(f"kin{lost}", 30_000 - lost, lost_big=lost) for lost in (12, 13)]
@@ -162,7 +162,7 @@ def test_when_nobody_is_believed_the_rows_decide_alone() -> None:
 
 
 def test_a_doubtful_one_is_sent_only_when_none_keeps_the_budget() -> None:
-    budget = {"maxAccuracyDrop": 0.01}
+    budget = {"maxDrop": {"accuracy": 0.01}}
     doubtful = _contender("doubtful", measured(quality(lost_big=13), speed=(3, 2.9, 3.1)), budget)
     keeps = _contender("keeps", measured(), budget)
     assert choose([doubtful, keeps], "latency", _surely) == keeps
@@ -184,7 +184,7 @@ def test_nothing_is_chosen_when_all_break_the_budget_and_the_nearest_is_named() 
     assert nearest([far, near]) == near
     sentence = infeasible(None, near, 2, "every rescue is tried")
     assert "after 2 trials" in sentence and "near, with 0.0 MB (4.00 times smaller)" in sentence
-    assert "accuracy drop 0.06 exceeds 0.01" in sentence and "It would keep maxAccuracyDrop 0.06" in sentence
+    assert "accuracy drop 0.06 exceeds 0.01" in sentence and "It would keep maxDrop.accuracy 0.06" in sentence
 
 
 def test_a_bound_names_what_is_possible() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kaon_jobs.compress.speeds import memory, percentile, throughput
+from kaon_jobs.compress.statistics.speeds import memory, percentile, throughput
 
 
 def test_a_percentile_stands_within_its_interval() -> None:

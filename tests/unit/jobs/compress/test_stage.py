@@ -15,29 +15,31 @@ import numpy as np
 import onnx
 import pyarrow.parquet as pq
 import pytest
+from metricvalues import metrics
 
 from kaon.api.evaluation import Evaluation
 from kaon.api.report import Result
 from kaon.contract.jobspec import InputArtifact
-from kaon_jobs.artifact import fetch, find, publish
-from kaon_jobs.compress import stage
-from kaon_jobs.compress.baseline import check_evaluation
+from kaon_jobs.compress.trials.baseline import check_evaluation
 from kaon_jobs.context import Context
 from kaon_jobs.data.splits import Rows, fetch_dataset, read_split
 from kaon_jobs.errors import StageFailure
-from kaon_jobs.evaluate.quality import quality
-from kaon_jobs.onnx_text import OnnxTextClassifier
-from kaon_jobs.predictions import read_probabilities
-from kaon_jobs.report import Reporter
+from kaon_jobs.measure.predictions import read_probabilities
+from kaon_jobs.measure.quality import quality
+from kaon_jobs.predict.onnx_text import OnnxTextClassifier
+from kaon_jobs.programs import compress as stage
+from kaon_jobs.report.reporter import Reporter
+from kaon_jobs.store.artifact import fetch, find, publish
 
 # A tiny model gains no speed from INT8; what is asked here is size.
-BUDGET = {"maxAccuracyDrop": 0.05, "maxMacroF1Drop": 0.05, "minSizeRatio": 1.5}
+BUDGET = {"maxDrop": {"accuracy": 0.05, "macroF1": 0.05}, "minSizeRatio": 1.5}
 
 
 def _work(trained: Result, dataset: Result, **changes: Any) -> dict[str, Any]:
     assert trained.artifact is not None and dataset.artifact is not None
     return {
         "stage": "compress",
+        "task": "text-classification",
         "model": {"uri": trained.artifact.uri, "digest": trained.artifact.digest},
         "dataset": {"uri": dataset.artifact.uri, "digest": dataset.artifact.digest},
         "budget": BUDGET,
@@ -90,7 +92,9 @@ def test_an_accepted_model_is_an_artifact_with_lineage_evidence_and_golden_examp
 
     probabilities = read_probabilities(files / "predictions-test.parquet")
     assert len(probabilities) == found.evaluation.rows == found.baseline.rows
-    assert json.loads((files / "evaluation.json").read_text())["accuracy"] == found.evaluation.accuracy
+    assert json.loads((files / "evaluation.json").read_text())["metrics"]["accuracy"][
+        "value"
+    ] == found.evaluation.value("accuracy")
     document = json.loads((files / "report.json").read_text())
     assert document["verdict"] == "Accepted" and document["final"]["split"] == "test"
     assert {trial["split"] for trial in document["trials"]} == {"validation"}
@@ -98,7 +102,7 @@ def test_an_accepted_model_is_an_artifact_with_lineage_evidence_and_golden_examp
     assert {item["finding"] for item in document["decisions"]} == {"kept"}
     # The card of the final one has golden examples of its own.
     assert document["attribution"][-1]["sizeBytes"] == pytest.approx(document["final"]["sizeBytes"], rel=0.02)
-    assert document["baseline"]["ece"] is not None and document["evaluation"]["ece"] is not None
+    assert all("ece" in document[name]["metrics"] for name in ("baseline", "evaluation"))
     html = (files / "report.html").read_text()
     assert "Verdict: Accepted" in html and "<svg" in html and "<script" not in html and "http" not in html
 
@@ -115,8 +119,8 @@ def test_the_recorded_predictions_are_those_of_the_compressed_model_and_give_the
     recorded = read_probabilities(files / "predictions-test.parquet")
     assert np.abs(again - recorded).max() < 1e-5
     assert result.compression.evaluation is not None
-    accuracy = quality(test.label_ids, recorded, OnnxTextClassifier(files, 1).labels).accuracy
-    assert accuracy == result.compression.evaluation.accuracy
+    accuracy = quality(test.label_ids, recorded, OnnxTextClassifier(files, 1).labels).metrics["accuracy"].value
+    assert accuracy == result.compression.evaluation.value("accuracy")
 
 
 def test_models_of_trials_are_gone_once_the_artifact_is_there_and_what_was_found_out_stays(
@@ -134,7 +138,9 @@ def test_an_edited_budget_is_judged_by_the_trials_that_were_made_for_the_model(
 ) -> None:
     context = Context(Reporter(None, None), tmp_path / "again", "attempt-1")
     context.workdir.mkdir()
-    job, result = _run(shop, context, _work(trained, dataset, budget={**BUDGET, "maxAccuracyDrop": 0.06}))
+    job, result = _run(
+        shop, context, _work(trained, dataset, budget={**BUDGET, "maxDrop": {"accuracy": 0.06, "macroF1": 0.05}})
+    )
     assert result.compression is not None and result.compression.verdict == "Accepted"
     folder = Path(job.artifact.uri.removeprefix("file:///mnt")) / "attempt-1"
     assert all(trial["reused"] for trial in json.loads((folder / "report.json").read_text())["trials"])
@@ -150,7 +156,7 @@ def test_steps_have_figures_each_and_are_judged_as_they_are(
     folder = Path(job.artifact.uri.removeprefix("file:///mnt")) / "attempt-1"
     document = json.loads((folder / "report.json").read_text())
     assert [trial["name"] for trial in document["trials"]] == ["fusion", "fusion+int8-static(32 rows)"]
-    assert all("accuracyDrop" in trial and "speedup" in trial for trial in document["trials"])
+    assert all("accuracy" in trial["drops"] and "speedup" in trial for trial in document["trials"])
 
 
 def test_a_step_that_cannot_be_done_fails_with_its_place_and_cause(
@@ -165,7 +171,7 @@ def test_a_step_that_cannot_be_done_fails_with_its_place_and_cause(
 def test_a_budget_beyond_the_bound_is_infeasible_before_anything_is_trained_and_says_what_is_possible(
     shop: Any, trained: Result, dataset: Result, context: Context
 ) -> None:
-    budget = {"maxAccuracyDrop": 0.05, "minSizeRatio": 50}
+    budget = {"maxDrop": {"accuracy": 0.05}, "minSizeRatio": 50}
     job, result = _run(shop, context, _work(trained, dataset, budget=budget, search={"maxTrials": 12}))
     found = result.compression
     assert found is not None and found.verdict == "Infeasible" and result.artifact is None
@@ -173,7 +179,7 @@ def test_a_budget_beyond_the_bound_is_infeasible_before_anything_is_trained_and_
     names = [item.name for item in found.candidates]
     assert not any(item.meets_budget for item in found.candidates)
     assert not any("distill" in name for name in names), "found out before anything is trained"
-    assert found.baseline.accuracy is not None and found.evaluation is None
+    assert found.baseline.value("accuracy") is not None and found.evaluation is None
     artifact = find(job)
     assert artifact is not None and artifact.manifest.kind == "verdict"
     assert {file.path for file in artifact.manifest.files} == {"report.json", "report.html"}
@@ -185,7 +191,9 @@ def test_a_slower_model_is_not_accepted_when_the_objective_is_latency(
 ) -> None:
     # Batches of one through three tiny matrices: quantizing activations costs more than it saves.
     steps = [{"quantize": {"scheme": "int8-dynamic"}}]
-    work = _work(trained, dataset, objective="latency", strategy="steps", steps=steps, budget={"maxAccuracyDrop": 0.05})
+    work = _work(
+        trained, dataset, objective="latency", strategy="steps", steps=steps, budget={"maxDrop": {"accuracy": 0.05}}
+    )
     job, result = _run(shop, context, work)
     found = result.compression
     assert found is not None and found.speedup is not None
@@ -199,7 +207,7 @@ def test_a_slower_model_is_not_accepted_when_the_objective_is_latency(
 def test_a_model_of_another_dataset_is_refused(
     shop: Any, trained: Result, dataset: Result, context: Context, tmp_path: Path
 ) -> None:
-    from kaon_jobs.data import stage as data_stage
+    from kaon_jobs.programs import dataset as data_stage
 
     other = shop.job("datasets", shop.dataset_work(split={"validation": 0.3}))
     work: Any = other.work
@@ -269,12 +277,15 @@ def test_a_model_that_no_longer_answers_as_it_was_recorded_is_not_compressed(
     assert failure.value.reason == "ParityFailed" and not failure.value.retriable
 
 
-@pytest.mark.parametrize("changes", [{"accuracy": 0.5}, {"macro_f1": 0.5}, {"rows": 7}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"metrics": metrics(accuracy=0.5, macroF1=1.0)}, {"metrics": metrics(accuracy=1.0, macroF1=0.5)}, {"rows": 7}],
+)
 def test_a_recorded_evaluation_that_is_not_reproduced_is_refused(changes: dict[str, Any]) -> None:
     truth = np.array([0, 1] * 50)
     rows = Rows([""] * 100, truth, truth)
     probabilities = np.eye(2, dtype=np.float32)[truth]
-    recorded = Evaluation(split="test", rows=100, accuracy=1.0, macro_f1=1.0)
+    recorded = Evaluation(split="test", rows=100, metrics=metrics(accuracy=1.0, macroF1=1.0))
     check_evaluation(recorded, rows, probabilities, ["a", "b"])
     with pytest.raises(StageFailure, match="does not reproduce its evaluation"):
         check_evaluation(recorded.model_copy(update=changes), rows, probabilities, ["a", "b"])

@@ -10,8 +10,9 @@ import pytest
 
 from kaon.api.compressionjob import Budget, SearchLimits
 from kaon.api.evaluation import Latency
-from kaon_jobs.compress.encoder_shape import MIN_COUNTS, EncoderShape, EncoderStructure, spread
-from kaon_jobs.compress.moves import (
+from kaon_jobs.compress.families.encoder_shape import MIN_COUNTS, EncoderShape, EncoderStructure, spread
+from kaon_jobs.compress.search.auto import next_move
+from kaon_jobs.compress.search.moves import (
     DYNAMIC,
     FUSION,
     TABLES_IN_INT4,
@@ -24,10 +25,9 @@ from kaon_jobs.compress.moves import (
     Tried,
     Try,
 )
-from kaon_jobs.compress.search import next_move
-from kaon_jobs.compress.selection import choose, contender
-from kaon_jobs.compress.shape import Point, learn
-from kaon_jobs.compress.students import student_of
+from kaon_jobs.compress.search.shape import Point, learn
+from kaon_jobs.compress.search.students import student_of
+from kaon_jobs.compress.verdict.selection import choose, contender
 
 from .figures_of import measured, quality
 
@@ -72,7 +72,7 @@ class World:
         self.enough, self.epochs, self.clock = enough, epochs, clock
         self.lost_in_four_bits = lost_in_four_bits
         self.question = Question(
-            Budget.model_validate({"maxAccuracyDrop": 0.01, **(budget or {})}),
+            Budget.model_validate({"maxDrop": {"accuracy": 0.01}, **(budget or {})}),
             objective,
             SearchLimits.model_validate({"maxTrials": 60, **limits}),
             91_000_000,

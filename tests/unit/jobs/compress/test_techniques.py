@@ -14,15 +14,15 @@ import pytest
 from kaon.api.compressionjob import Quantize, Step
 from kaon.api.report import Result
 from kaon.contract.jobspec import InputArtifact
-from kaon_jobs.compress import graph
-from kaon_jobs.compress.calibration import Calibration, batches
-from kaon_jobs.compress.sensitivity import scan
+from kaon_jobs.compress.families import graph
 from kaon_jobs.compress.techniques import step_name, technique_of
 from kaon_jobs.compress.techniques.ort import needs_reduced_range
+from kaon_jobs.compress.training.calibration import Calibration, batches
+from kaon_jobs.compress.trials.sensitivity import scan
 from kaon_jobs.data.splits import fetch_dataset, read_split
 from kaon_jobs.errors import TechniqueFailed
-from kaon_jobs.onnx_model import MODEL_FILE
-from kaon_jobs.onnx_text import OnnxTextClassifier
+from kaon_jobs.predict.onnx_model import MODEL_FILE
+from kaon_jobs.predict.onnx_text import OnnxTextClassifier
 
 FUSION = Step(optimize="transformer-fusion")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kaon_jobs.compress.timing import FEWEST_ROUNDS, WARM_UP_ROUNDS, Timing, interleave, speedup
+from kaon_jobs.compress.statistics.timing import FEWEST_ROUNDS, WARM_UP_ROUNDS, Timing, interleave, speedup
 
 
 class Clock:

@@ -21,14 +21,14 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from kaon.api.compressionjob import Step
 from kaon.api.report import Result
 from kaon.contract.jobspec import InputArtifact
-from kaon_jobs.compress import encoder
-from kaon_jobs.compress.lessons import Lessons
+from kaon_jobs.compress.families import encoder
+from kaon_jobs.compress.families.pieces import kept_tokens, remapped, token_ids
 from kaon_jobs.compress.techniques import technique_of
-from kaon_jobs.compress.techniques.pieces import kept_tokens, remapped, token_ids
+from kaon_jobs.compress.training.lessons import Lessons
 from kaon_jobs.data.splits import Rows, fetch_dataset, read_split
 from kaon_jobs.errors import TechniqueFailed
-from kaon_jobs.onnx_model import CARD_FILE, MODEL_FILE
-from kaon_jobs.onnx_text import BLOCK, OnnxTextClassifier, longest_of, token_rows
+from kaon_jobs.predict.onnx_model import CARD_FILE, MODEL_FILE
+from kaon_jobs.predict.onnx_text import BLOCK, OnnxTextClassifier, longest_of, token_rows
 
 FUSION = {"optimize": "transformer-fusion"}
 INT8 = {"quantize": {"scheme": "int8-dynamic"}}
@@ -198,7 +198,7 @@ def test_the_teacher_answers_alike_with_and_without_bf16(
     source: Path, splits: dict[str, Rows], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def answers(brief: bool) -> np.ndarray:
-        monkeypatch.setattr("kaon_jobs.compress.lessons.multiplies_bf16", lambda: brief)
+        monkeypatch.setattr("kaon_jobs.compress.training.lessons.multiplies_bf16", lambda: brief)
         return Lessons(splits["train"], 0, source, threads=1).answers(0)
 
     assert np.allclose(answers(True), answers(False), atol=0.05)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from kaon_jobs.compress.views import Spans, units, view
+from kaon_jobs.compress.training.views import Spans, units, view
 
 SpansOf = Callable[[list[str]], list[Spans]]
 

@@ -11,16 +11,16 @@ import pytest
 from kaon.api.compressionjob import Step
 from kaon.api.report import Result
 from kaon.contract.jobspec import InputArtifact
-from kaon_jobs.artifact import fetch
-from kaon_jobs.compress import workbench
-from kaon_jobs.compress.lessons import Lessons
-from kaon_jobs.compress.moves import DYNAMIC, FUSION, Pipeline
-from kaon_jobs.compress.trials import TrialStore
-from kaon_jobs.compress.workbench import Question, Workbench
+from kaon_jobs.compress.search.moves import DYNAMIC, FUSION, Pipeline
+from kaon_jobs.compress.training.lessons import Lessons
+from kaon_jobs.compress.trials import workbench
+from kaon_jobs.compress.trials.kept import TrialStore
+from kaon_jobs.compress.trials.workbench import Question, Workbench
 from kaon_jobs.data.splits import fetch_dataset, read_split
-from kaon_jobs.onnx_model import MODEL_FILE
-from kaon_jobs.onnx_text import OnnxTextClassifier
-from kaon_jobs.store import open_store
+from kaon_jobs.predict.onnx_model import MODEL_FILE
+from kaon_jobs.predict.onnx_text import OnnxTextClassifier
+from kaon_jobs.store.artifact import fetch
+from kaon_jobs.store.objectstore import open_store
 
 STUDENT = (Step.model_validate({"distill": {"keepLayers": [0], "epochs": 1, "views": 1}}),)
 FP16 = Step.model_validate({"quantize": {"scheme": "fp16"}})

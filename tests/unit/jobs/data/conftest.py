@@ -15,11 +15,11 @@ from kaon.api.report import Result
 from kaon.contract.digest import digest_of
 from kaon.contract.jobspec import DatasetWork, JobSpec
 from kaon_jobs.context import Context
-from kaon_jobs.data import stage
 from kaon_jobs.data.fetch import fetch_sources
 from kaon_jobs.data.read import ReadSource, read_sources
 from kaon_jobs.data.rows import Table
-from kaon_jobs.report import Reporter
+from kaon_jobs.programs import dataset as stage
+from kaon_jobs.report.reporter import Reporter
 
 Read = Callable[..., tuple[Table, list[ReadSource]]]
 

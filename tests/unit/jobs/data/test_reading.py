@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kaon_jobs.errors import StageFailure
-from kaon_jobs.store import folder_digest, sha256_file
+from kaon_jobs.store.objectstore import folder_digest, sha256_file
 
 CSV = "text,label\na,x\nb,y\n"
 

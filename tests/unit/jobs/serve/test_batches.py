@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 
-from kaon_jobs.serve.runtime import v2
-from kaon_jobs.serve.runtime.classifier import Classifier
+from kaon_jobs.runtime import v2
+from kaon_jobs.runtime.classifier import Classifier
 
 from . import tiny
 

@@ -13,7 +13,7 @@ import pytest
 
 from kaon.contract.jobspec import SPEC_VARIABLE
 from kaon_jobs import main
-from kaon_jobs.told import Source
+from kaon_jobs.report.told import Source
 
 from . import tiny
 
@@ -145,7 +145,7 @@ def test_torchserve_keeps_its_management_port_to_itself(
 
 
 def test_fetching_needs_none_of_the_training_libraries() -> None:
-    script = "import sys; import kaon_jobs.main, kaon_jobs.serve.fetch; print(*sys.modules)"
+    script = "import sys; import kaon_jobs.main, kaon_jobs.programs.fetch; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     heavy = {"torch", "transformers", "onnx", "pyarrow", "sklearn", "numpy", "onnxruntime"}
     assert heavy.isdisjoint(done.stdout.split())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kaon_jobs.serve.runtime import v2
+from kaon_jobs.runtime import v2
 
 TENSOR = {"name": "text", "shape": [2, 1], "datatype": "BYTES", "data": ["one", "two"]}
 

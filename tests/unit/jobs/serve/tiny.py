@@ -17,8 +17,8 @@ from kaon.api.report import Result
 from kaon.contract.digest import canonical_json
 from kaon.contract.jobspec import FetchWork, InputArtifact, JobSpec, Provenance
 from kaon.contract.manifest import ArtifactFile, GoldenExample, Manifest, ModelCard, Signature
-from kaon_jobs.modelsigning import sign
-from kaon_jobs.trust import signing_key
+from kaon_jobs.store.modelsigning import sign
+from kaon_jobs.store.trust import signing_key
 
 LABELS = ["acq", "earn", "trade"]
 WORDS = ["[PAD]", "[UNK]", "profit", "shares", "tariff", "the", "company", "dollar"]

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from kaon.api.compressionjob import STEP_FIELDS, Quantize, Step
-from kaon_jobs.compress.lessons import Lessons
-from kaon_jobs.compress.naming import step_name
+from kaon_jobs.compress.training.lessons import Lessons
+from kaon_jobs.compress.verdict.naming import step_name
 from kaon_jobs.errors import TechniqueFailed
 
 __all__ = ["Technique", "step_name", "technique_of"]

@@ -14,12 +14,12 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 from kaon.api.compressionjob import Distill, Finetune, Student
-from kaon_jobs.compress import anatomy, encoder, faithful
-from kaon_jobs.compress.encoder_shape import spread
-from kaon_jobs.compress.lessons import Lessons
-from kaon_jobs.compress.techniques.rounding import rounded_weights
+from kaon_jobs.compress.families import anatomy, encoder, faithful
+from kaon_jobs.compress.families.encoder_shape import spread
 from kaon_jobs.compress.techniques.structure import keep_layers
-from kaon_jobs.compress.techniques.teaching import (
+from kaon_jobs.compress.training.lessons import Lessons
+from kaon_jobs.compress.training.rounding import rounded_weights
+from kaon_jobs.compress.training.teaching import (
     FINETUNE_EPOCHS,
     Batch,
     Loss,
@@ -30,7 +30,7 @@ from kaon_jobs.compress.techniques.teaching import (
     views_to_learn,
 )
 from kaon_jobs.errors import TechniqueFailed
-from kaon_jobs.onnx_text import longest_of
+from kaon_jobs.predict.onnx_text import longest_of
 
 PROBED_TOKENS = 8
 EPOCHS = 12

@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from onnxruntime.transformers.fusion_options import FusionOptions  # type: ignore[import-untyped]
-from onnxruntime.transformers.optimizer import optimize_model  # type: ignore[import-untyped]
+from onnxruntime.transformers.fusion_options import FusionOptions
+from onnxruntime.transformers.optimizer import optimize_model
 
-from kaon_jobs.compress import graph
-from kaon_jobs.compress.calibration import Calibration
+from kaon_jobs.compress.families import graph
 from kaon_jobs.compress.techniques.first_token import take_first_token_early
 from kaon_jobs.compress.techniques.ort import quiet
 from kaon_jobs.compress.techniques.segments import fold_segments
+from kaon_jobs.compress.training.calibration import Calibration
 from kaon_jobs.errors import TechniqueFailed
-from kaon_jobs.onnx_model import MODEL_FILE
-from kaon_jobs.onnx_text import OnnxTextClassifier
+from kaon_jobs.predict.onnx_model import MODEL_FILE
+from kaon_jobs.predict.onnx_text import OnnxTextClassifier
 
 CHECKED_TEXTS = 64
 TOLERANCE = 1e-3

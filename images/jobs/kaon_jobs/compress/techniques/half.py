@@ -13,9 +13,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from kaon.api.compressionjob import Quantize
-from kaon_jobs.compress import graph
-from kaon_jobs.compress.calibration import Calibration
+from kaon_jobs.compress.families import graph
 from kaon_jobs.compress.techniques.ort import left_alone
+from kaon_jobs.compress.training.calibration import Calibration
 from kaon_jobs.errors import TechniqueFailed
 
 WORTHWHILE_ELEMENTS = 1024

@@ -10,15 +10,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
-from onnxruntime.quantization.matmul_nbits_quantizer import (  # type: ignore[import-untyped]
+from onnxruntime.quantization.matmul_nbits_quantizer import (
     DefaultWeightOnlyQuantConfig,
     MatMulNBitsQuantizer,
 )
 
 from kaon.api.compressionjob import Quantize
-from kaon_jobs.compress import graph
-from kaon_jobs.compress.calibration import Calibration
+from kaon_jobs.compress.families import graph
 from kaon_jobs.compress.techniques.ort import left_alone, quiet
+from kaon_jobs.compress.training.calibration import Calibration
 from kaon_jobs.errors import TechniqueFailed
 
 BLOCK = 32

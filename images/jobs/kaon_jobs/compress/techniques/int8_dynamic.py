@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from kaon.api.compressionjob import Quantize
-from kaon_jobs.compress import graph
-from kaon_jobs.compress.calibration import Calibration
+from kaon_jobs.compress.families import graph
 from kaon_jobs.compress.techniques.ort import left_alone, quantize_nodes_dynamically
+from kaon_jobs.compress.training.calibration import Calibration
 
 
 class Int8Dynamic:

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import onnx
-from onnxruntime.quantization import (  # type: ignore[import-untyped]
+from onnxruntime.quantization import (
     CalibrationMethod,
     QuantFormat,
     QuantType,
@@ -14,8 +14,7 @@ from onnxruntime.quantization import (  # type: ignore[import-untyped]
 )
 
 from kaon.api.compressionjob import Quantize
-from kaon_jobs.compress import graph
-from kaon_jobs.compress.calibration import Calibration, Reader, batches
+from kaon_jobs.compress.families import graph
 from kaon_jobs.compress.techniques.ort import (
     OPTIONS,
     also_as_products,
@@ -24,7 +23,8 @@ from kaon_jobs.compress.techniques.ort import (
     quantize_nodes_dynamically,
     quiet,
 )
-from kaon_jobs.onnx_model import MODEL_FILE
+from kaon_jobs.compress.training.calibration import Calibration, Reader, batches
+from kaon_jobs.predict.onnx_model import MODEL_FILE
 
 DEFAULT_SAMPLES = 256
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from kaon.api.compressionjob import LowRank
-from kaon_jobs.compress import graph
-from kaon_jobs.compress.calibration import Calibration
+from kaon_jobs.compress.families import graph
+from kaon_jobs.compress.training.calibration import Calibration
 from kaon_jobs.errors import TechniqueFailed
 
 Matrix = NDArray[np.float32]

@@ -16,18 +16,11 @@ import torch
 from torch.nn import functional
 
 from kaon.api.compressionjob import Distill, Finetune, Prune
-from kaon_jobs.compress import graph
-from kaon_jobs.compress.channels import Group, groups, without
-from kaon_jobs.compress.lessons import Lessons
-from kaon_jobs.compress.network import Network, batched
-from kaon_jobs.compress.techniques.teaching import (
-    FINETUNE_EPOCHS,
-    Plan,
-    View,
-    logits_loss,
-    teach,
-    views_to_learn,
-)
+from kaon_jobs.compress.families import graph
+from kaon_jobs.compress.families.channels import Group, groups, without
+from kaon_jobs.compress.families.network import Network, batched
+from kaon_jobs.compress.training.lessons import Lessons
+from kaon_jobs.compress.training.teaching import FINETUNE_EPOCHS, Plan, View, logits_loss, teach, views_to_learn
 from kaon_jobs.errors import TechniqueFailed
 
 DISTILL_EPOCHS = 20

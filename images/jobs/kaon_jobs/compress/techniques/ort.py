@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from onnxruntime.quantization import QuantType, quantize_dynamic  # type: ignore[import-untyped]
+from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from kaon_jobs.compress import graph
+from kaon_jobs.compress.families import graph
 from kaon_jobs.errors import TechniqueFailed
-from kaon_jobs.evaluate.speed import instruction_sets
-from kaon_jobs.onnx_model import MODEL_FILE
+from kaon_jobs.measure.speed import instruction_sets
+from kaon_jobs.predict.onnx_model import MODEL_FILE
 
 # Fused operators have no shape inference, so the quantizer cannot see that what goes into them are floats.
 OPTIONS: dict[str, Any] = {"DefaultTensorType": onnx.TensorProto.FLOAT, "MatMulConstBOnly": True}

@@ -13,11 +13,11 @@ from torch.nn.utils import prune
 from transformers import PreTrainedModel
 
 from kaon.api.compressionjob import Finetune, Prune
-from kaon_jobs.compress import anatomy, encoder
-from kaon_jobs.compress.lessons import Lessons
-from kaon_jobs.compress.matrices import Matrix
+from kaon_jobs.compress.families import anatomy, encoder
+from kaon_jobs.compress.families.matrices import Matrix
 from kaon_jobs.compress.techniques.distillation import finetune
 from kaon_jobs.compress.techniques.structure import StructuredPruning
+from kaon_jobs.compress.training.lessons import Lessons
 
 
 class Pruning:

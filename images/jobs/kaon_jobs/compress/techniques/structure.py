@@ -15,12 +15,12 @@ import torch
 from transformers import PreTrainedModel
 
 from kaon.api.compressionjob import Prune
-from kaon_jobs.compress import anatomy, encoder, faithful, matrices
-from kaon_jobs.compress.encoder_shape import spread
-from kaon_jobs.compress.heads import without_empty_heads
-from kaon_jobs.compress.lessons import Lessons
+from kaon_jobs.compress.families import anatomy, encoder, faithful, matrices
+from kaon_jobs.compress.families.encoder_shape import spread
+from kaon_jobs.compress.families.heads import without_empty_heads
+from kaon_jobs.compress.training.lessons import Lessons
 from kaon_jobs.errors import TechniqueFailed
-from kaon_jobs.onnx_text import longest_of, token_rows
+from kaon_jobs.predict.onnx_text import longest_of, token_rows
 
 SCORED_ROWS = 256
 MULTIPLE = 16

@@ -17,15 +17,15 @@ from typing import Any
 import torch
 
 from kaon.api.compressionjob import Vocabulary
-from kaon_jobs.compress import encoder
-from kaon_jobs.compress.faithful import TOLERANCE, answers, describes, difference
-from kaon_jobs.compress.lessons import Lessons
-from kaon_jobs.compress.tables import Lookup, position_table, token_tables
-from kaon_jobs.compress.techniques.pieces import kept_tokens, remapped, token_ids, tokens_of
-from kaon_jobs.edges import edge_texts
+from kaon_jobs.compress.families import encoder
+from kaon_jobs.compress.families.faithful import TOLERANCE, answers, describes, difference
+from kaon_jobs.compress.families.pieces import kept_tokens, remapped, token_ids, tokens_of
+from kaon_jobs.compress.families.tables import Lookup, position_table, token_tables
+from kaon_jobs.compress.training.lessons import Lessons
 from kaon_jobs.errors import TechniqueFailed
-from kaon_jobs.onnx_model import CARD_FILE, read_card
-from kaon_jobs.onnx_text import TOKENIZER_FILE, load_tokenizer, longest_of, token_rows
+from kaon_jobs.predict.edges import edge_texts
+from kaon_jobs.predict.onnx_model import CARD_FILE, read_card
+from kaon_jobs.predict.onnx_text import TOKENIZER_FILE, load_tokenizer, longest_of, token_rows
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,8 @@ def unreadable(before: Path, after: Path, texts: list[str]) -> int:
 
 def _unknown_pieces(directory: Path, texts: list[str]) -> int:
     unknown = load_tokenizer(directory).token_to_id(tokens_of(directory).get("unk_token", "[UNK]"))
-    return sum(row.count(unknown) for row in token_rows(directory, texts, whole=True))
+    rows = token_rows(directory, texts, whole=True)
+    return 0 if unknown is None else sum(row.count(unknown) for row in rows)
 
 
 def _note(target: Path, found: dict[str, int]) -> None:

@@ -1,0 +1,1 @@
+"""The report of a compression: report.json and report.html. Pure."""

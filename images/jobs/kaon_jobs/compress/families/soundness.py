@@ -1,0 +1,93 @@
+"""Whether an exported text model is sound at the ends of what it reads: a text of full length, and an empty one.
+
+Touches onnxruntime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from kaon.contract.manifest import TEXT_TASK
+from kaon_jobs.errors import TechniqueFailed
+from kaon_jobs.predict.edges import edge_texts
+from kaon_jobs.predict.onnx_model import MODEL_FILE, Inputs, read_card
+from kaon_jobs.predict.onnx_text import OnnxTextClassifier, longest_of
+
+_TABLES = {"Gather": "axis", "GatherBlockQuantized": "gather_axis"}
+"""Operators that look up rows of a table, and what they call its axis."""
+
+
+def check_edges(directory: Path, examples: Sequence[Any]) -> None:
+    """Asks the exported model of a directory a text of full length and an empty one, alone and together.
+
+    Raises:
+        TechniqueFailed: it fails, answers with what is no number, or looks up rows that a table does not have.
+    """
+    if read_card(directory).task != TEXT_TASK:
+        return
+    model = OnnxTextClassifier(directory, threads=1)
+    empty, long = edge_texts(model.tokenizer, examples)
+    lookups: _TableLookups | None = None  # loaded once, and only for a model that answers
+    for asked, what in (
+        ([long], f"a text of full length, {longest_of(directory)} tokens"),
+        ([empty], "an empty text"),
+        ([long, empty], "a long and an empty text at once"),
+    ):
+        inputs = model.encode(asked)
+        try:
+            scores = model.run(inputs)
+        except Exception as error:
+            # onnxruntime has an exception for each of its codes, and their only base is this.
+            raise TechniqueFailed(f"the model fails on {what}: {_first_line(error)}") from error
+        if not np.isfinite(scores).all():
+            raise TechniqueFailed(f"the model answers {what} with what is no number")
+        lookups = lookups or _TableLookups(directory / MODEL_FILE)
+        beyond = lookups.out_of_range(inputs)
+        if beyond:
+            raise TechniqueFailed(f"on {what} the model looks up rows that its tables do not have: {beyond[0]}")
+
+
+class _TableLookups:
+    """The lookups of an exported model in its stored tables, which are asked for apart from its answers."""
+
+    def __init__(self, path: Path) -> None:
+        model = onnx.load(path)
+        stored = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._lookups: list[tuple[str, int, str]] = []
+        """Name of the rows asked for, rows of the table, name of the table."""
+        for node in model.graph.node:
+            if node.op_type in _TABLES and node.input[0] in stored and node.input[1] not in stored:
+                axis = next((item.i for item in node.attribute if item.name == _TABLES[node.op_type]), 0)
+                self._lookups.append((node.input[1], int(stored[node.input[0]].dims[axis]), node.input[0]))
+        outside = {name for name, _, _ in self._lookups} - {item.name for item in model.graph.input}
+        self._outside = sorted(outside)
+        """Rows that the model computes. The others are its inputs."""
+        if self._outside:
+            del model.graph.output[:]
+            model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self._outside)
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 3
+            self._session = onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+
+    def out_of_range(self, inputs: Inputs) -> list[str]:
+        """What is asked beyond a table's rows, in words. A table in four bits answers such all the same."""
+        found = dict(inputs)
+        if self._outside:
+            found.update(zip(self._outside, self._session.run(self._outside, inputs), strict=True))
+        return [
+            f"row {int(found[name].max())} of {rows} in {table}"
+            for name, rows, table in self._lookups
+            if found[name].size and not (found[name].max() < rows and found[name].min() >= -rows)
+        ]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0][:300]

@@ -1,0 +1,1 @@
+"""What a search tries next, from what it has seen. Pure, and the same each time."""

@@ -1,0 +1,1 @@
+"""What techniques that train share: rows, views of rows, the loop."""

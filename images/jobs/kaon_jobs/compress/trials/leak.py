@@ -1,0 +1,55 @@
+"""Whether the test split is held out at all: rows of it whose input was there to train or to choose by. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+from kaon_jobs.data.clean import normalised
+from kaon_jobs.data.splits import Rows
+from kaon_jobs.errors import StageFailure
+from kaon_jobs.predict.onnx_model import Example
+
+NAMED = 20
+"""Rows named in the message; more are counted."""
+
+
+def leaked(test: Rows, others: Mapping[str, Rows]) -> dict[str, list[tuple[int, int]]]:
+    """By split, the (test row, its row) ids that have the same input."""
+    of_test: dict[Hashable, int] = {}
+    for example, row in zip(test.inputs, test.row_ids, strict=True):
+        of_test.setdefault(_likeness(example), int(row))
+    found: dict[str, list[tuple[int, int]]] = {}
+    for name, rows in others.items():
+        for example, row in zip(rows.inputs, rows.row_ids, strict=True):
+            same = of_test.get(_likeness(example))
+            if same is not None:
+                found.setdefault(name, []).append((same, int(row)))
+    return found
+
+
+def _likeness(example: Example) -> Hashable:
+    """Equal for what counts as the same: texts case folded, white space collapsed; arrays to the last bit."""
+    return normalised(example) if isinstance(example, str) else example.tobytes()
+
+
+def check_held_out(test: Rows, others: Mapping[str, Rows]) -> None:
+    """Refuses a test split that is not held out.
+
+    Raises:
+        StageFailure: TestSplitLeaked, with the rows' ids.
+    """
+    found = leaked(test, others)
+    if not found:
+        return
+    told = []
+    for name, pairs in found.items():
+        listed = ", ".join(f"{row} (test {same})" for same, row in pairs[:NAMED])
+        more = f" and {len(pairs) - NAMED} more" if len(pairs) > NAMED else ""
+        told.append(f"{name} rows {listed}{more}")
+    count = sum(len(pairs) for pairs in found.values())
+    raise StageFailure(
+        "TestSplitLeaked",
+        f"{count} row{'s' if count != 1 else ''} outside of the test split have the input of a test row: "
+        f"{'; '.join(told)}. A model has seen them, so no verdict on this test split means anything. Remove them from "
+        "the sources, and run the Dataset and the TrainingRun again",
+    )

@@ -1,0 +1,1 @@
+"""From the figures of a candidate to a verdict, and the sentence that says it. Pure."""

@@ -1,0 +1,1 @@
+"""The training loop and what belongs to it: callbacks, checkpoints, the export of what was learnt."""

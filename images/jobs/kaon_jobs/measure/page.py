@@ -1,0 +1,93 @@
+"""report.html of a trained model: figures, confusion matrix, table by class, curves. Pure: figures in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kaon.api.evaluation import Evaluation
+from kaon.api.metrics import MetricFigure
+from kaon.api.trainingrun import Recipe
+from kaon.tasks.registry import METRICS
+from kaon_jobs.measure.quality import Quality
+from kaon_jobs.report import html
+
+FIGURES = ("figure", "value, with its 95 % interval")
+MATRIX_CLASSES = 40
+"""A larger confusion matrix is nothing that a person reads."""
+
+
+def report_page(
+    title: str,
+    evaluation: Evaluation,
+    found: Quality,
+    labels: Sequence[str],
+    recipe: Recipe | None = None,
+    log_history: Sequence[dict[str, Any]] = (),
+    facts: Sequence[tuple[str, object]] = (),
+) -> str:
+    """The page of one evaluated model; without a recipe there are no curves."""
+    latency = evaluation.latency_ms
+    figures: list[tuple[str, object]] = [
+        *(
+            (METRICS[name].title if name in METRICS else name, _figure(found))
+            for name, found in evaluation.metrics.items()
+        ),
+        ("latency p50 / p99, ms", f"{latency.p50} / {latency.p99}" if latency else "not measured"),
+        ("texts a second", evaluation.throughput_per_second),
+        ("peak memory, bytes", evaluation.peak_memory_bytes),
+        ("size for serving, bytes", evaluation.size_bytes),
+        ("measured on", f"{evaluation.device}, {evaluation.isa}"),
+    ]
+    sections = [
+        (
+            f"On {evaluation.rows:,} rows of the {evaluation.split} split",
+            html.table(FIGURES, figures),
+        ),
+        (
+            "By class",
+            html.table(
+                ("class", "precision", "recall", "F1", "rows"),
+                [(one.label, one.precision, one.recall, one.f1, one.support) for one in evaluation.per_class],
+            ),
+        ),
+    ]
+    if evaluation.baseline is not None:
+        simple = evaluation.baseline
+        both = [
+            (METRICS[name].title if name in METRICS else name, _figure(evaluation.metrics[name]), _figure(one))
+            for name, one in simple.metrics.items()
+            if name in evaluation.metrics
+        ]
+        note = "Trained on the same rows. A model that is hardly better may not be worth its size."
+        table = html.table(("figure", "this model", simple.name), both) + html.paragraph(note, note=True)
+        sections.append(("Beside the baseline", table))
+    if len(labels) <= MATRIX_CLASSES:
+        sections.append(("Confusion", html.matrix(labels, found.confusion.tolist())))
+    if recipe is not None:
+        sections.append(
+            ("Loss", html.lines([("training", _curve(log_history, "loss")), *_validation(log_history)], "steps"))
+        )
+        curves = [(metric.title, _curve(log_history, f"eval_{name}")) for name, metric in METRICS.items()]
+        quality = [(title, curve) for title, curve in curves if curve]
+        sections.append(("Validation", html.lines(quality, "steps")))
+        sections.append(("Recipe", html.table(("field", "value"), [(k, str(v)) for k, v in recipe.wire().items()])))
+    if facts:
+        sections.append(
+            ("Where it comes from", html.table(("fact", "value"), [(name, str(value)) for name, value in facts]))
+        )
+    return html.page(title, sections)
+
+
+def _figure(found: MetricFigure) -> str:
+    interval = "" if found.low is None or found.high is None else f" ({found.low:.4f} to {found.high:.4f})"
+    return f"{found.value:.4f}{interval}"
+
+
+def _curve(log_history: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float]]:
+    return [(float(entry["step"]), float(entry[key])) for entry in log_history if key in entry]
+
+
+def _validation(log_history: Sequence[dict[str, Any]]) -> list[tuple[str, list[tuple[float, float]]]]:
+    curve = _curve(log_history, "eval_loss")
+    return [("validation", curve)] if curve else []

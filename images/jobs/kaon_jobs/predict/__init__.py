@@ -1,0 +1,1 @@
+"""An exported model as it is served: files in, answers out. No torch."""

@@ -1,0 +1,64 @@
+"""The evaluate stage: measures an artifact's model on a split of a dataset and publishes the evaluation."""
+
+from __future__ import annotations
+
+import json
+
+from kaon.api.report import Result, TrainingResult
+from kaon.contract.jobspec import EvaluateWork, JobSpec
+from kaon_jobs.context import Context, now
+from kaon_jobs.data.splits import classes_of, fetch_dataset, read_split
+from kaon_jobs.errors import StageFailure
+from kaon_jobs.machine import cpu_limit
+from kaon_jobs.measure.evaluation import measure
+from kaon_jobs.measure.page import report_page
+from kaon_jobs.measure.predictions import predictions_file, write_predictions
+from kaon_jobs.predict.onnx_model import CARD_FILE
+from kaon_jobs.programs.content import with_content
+from kaon_jobs.store.artifact import MODELS, fetch, publish, serving_files
+
+
+def run(job: JobSpec, work: EvaluateWork, context: Context) -> Result:
+    """Makes a verdict artifact (evaluation, predictions, report) and returns the Result to report."""
+    job = with_content(job, context)
+    report = context.reporter
+    report.progress("fetching", 0)
+    model_dir, data_dir = context.workdir / "model", context.workdir / "dataset"
+    fetch(work.model, model_dir, kinds=MODELS, only=serving_files)
+    dataset = fetch_dataset(work.dataset, data_dir, (work.split,))
+    rows, labels = read_split(data_dir, work.split), classes_of(dataset.manifest)
+    if not len(rows):
+        raise StageFailure("SplitEmpty", f"the {work.split} split of {work.dataset.uri} has no rows to evaluate on")
+    own = json.loads((model_dir / CARD_FILE).read_text())["labels"]
+    if own != labels:
+        raise StageFailure(
+            "LabelsMismatch",
+            f"the model knows {', '.join(own[:20])}, the dataset {', '.join(labels[:20])}; evaluate on a dataset with "
+            "the same classes in the same order",
+        )
+    measured = measure(
+        model_dir,
+        rows.inputs,
+        rows.label_ids,
+        split=work.split,
+        threads=min(work.threads, cpu_limit()),
+        progress=lambda share: report.progress("evaluating", 10 + 80 * share),
+    )
+    out = context.workdir / "verdict"
+    out.mkdir()
+    evaluation = measured.evaluation
+    (out / "evaluation.json").write_text(json.dumps(evaluation.wire(), indent=1, ensure_ascii=False))
+    write_predictions(out / predictions_file(work.split), rows, measured.probabilities)
+    facts = [
+        ("model", f"{work.model.uri} {work.model.digest}"),
+        ("dataset", f"{work.dataset.uri} {work.dataset.digest}"),
+    ]
+    page = report_page("Evaluation", evaluation, measured.quality, labels, facts=facts)
+    (out / "report.html").write_text(page, encoding="utf-8")
+    result = Result(
+        cost=context.cost(),
+        start_time=context.start_time,
+        completion_time=now(),
+        training=TrainingResult(evaluation=evaluation, dataset_digest=work.dataset.digest),
+    )
+    return publish(job, out, kind="verdict", attempt=context.attempt, result=result)

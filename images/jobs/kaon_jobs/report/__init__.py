@@ -1,0 +1,1 @@
+"""How a pod is heard: the Report of its stage, and the pages for people."""

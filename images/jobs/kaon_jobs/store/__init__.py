@@ -1,0 +1,1 @@
+"""The artifact store: objects, artifacts and their manifests, signatures, and whose keys count."""

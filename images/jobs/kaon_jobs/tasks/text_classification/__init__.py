@@ -1,0 +1,1 @@
+"""text-classification in pods."""

@@ -1,0 +1,78 @@
+"""The words in which a task describes itself. Pure data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A figure of quality. Its name is the same in gates, budgets, Reports, statuses and reports."""
+
+    name: str
+    """As it is written in a resource: macroF1."""
+    title: str
+    """As it stands in a sentence: macro-F1."""
+    about: str
+    """What it measures, for the documentation."""
+    better: Literal["higher", "lower"] = "higher"
+    least: float = 0.0
+    most: float = 1.0
+    """The ends of its range; infinite where there is none."""
+
+    def loss(self, before: float, after: float) -> float:
+        """By how much `after` is worse than `before`; negative when it is better."""
+        return before - after if self.better == "higher" else after - before
+
+    @property
+    def span(self) -> float:
+        """The most that can be lost."""
+        return self.most - self.least
+
+    @property
+    def scale(self) -> float:
+        """What a large difference is: the whole range where it has ends."""
+        return self.span if math.isfinite(self.span) else 1.0
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it lies between 0 and 1, so that differences are told in percentage points."""
+        return (self.least, self.most) == (0.0, 1.0)
+
+    @property
+    def sense(self) -> Literal["at least", "at most"]:
+        """What a gate asks of it."""
+        return "at least" if self.better == "higher" else "at most"
+
+    def holds(self, value: float) -> bool:
+        """Whether `value` lies in its range."""
+        return math.isfinite(value) and self.least <= value <= self.most
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What everything that does not run a task knows of it."""
+
+    name: str
+    metrics: tuple[Metric, ...]
+    """All that its evaluation measures, in the order in which people read them."""
+    headline: tuple[str, ...]
+    """Names of the metrics that tell how good a model is where there is room for one or two."""
+    compared: tuple[str, ...]
+    """Names of the metrics whose loss between two models on the same rows has limits of confidence."""
+    stopping: str
+    """Name of the metric that early stopping watches unless a recipe names another."""
+    has_classes: bool
+    """Whether its labels are classes: recall of each class, weights of classes, strata."""
+
+    def metric(self, name: str) -> Metric | None:
+        """A metric by its name; None when the task has none of this name."""
+        return next((metric for metric in self.metrics if metric.name == name), None)
+
+    def unknown(self, names: Iterable[str], among: tuple[str, ...] | None = None) -> list[str]:
+        """Those of the names that are no metrics of this task, or not among these of them."""
+        known = among if among is not None else tuple(metric.name for metric in self.metrics)
+        return [name for name in names if name not in known]

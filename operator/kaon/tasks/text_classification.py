@@ -1,0 +1,15 @@
+"""text-classification: a text in, one of a fixed set of classes out."""
+
+from __future__ import annotations
+
+from kaon.tasks.base import Task
+from kaon.tasks.metrics import ACCURACY, CLASSIFICATION, MACRO_F1
+
+TASK = Task(
+    name="text-classification",
+    metrics=CLASSIFICATION,
+    headline=(ACCURACY.name, MACRO_F1.name),
+    compared=(ACCURACY.name, MACRO_F1.name),
+    stopping=MACRO_F1.name,
+    has_classes=True,
+)
