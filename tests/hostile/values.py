@@ -210,11 +210,6 @@ def _names_losses(bounds: dict[str, Any], rng: random.Random) -> None:
     bounds.update({name: rng.choice((0, 0.01, 1)) for name in rng.sample(COMPARED, rng.randint(1, len(COMPARED)))})
 
 
-def _watches_a_metric(stopping: dict[str, Any], rng: random.Random) -> None:
-    if "metric" in stopping:
-        stopping["metric"] = rng.choice(("loss", *METRICS))
-
-
 def _says_what_may_be_lost(budget: dict[str, Any], rng: random.Random) -> None:
     if "maxClassRecallDrop" not in budget:
         budget["maxDrop"] = {rng.choice(COMPARED): 0.01}
@@ -236,7 +231,6 @@ _MENDED: dict[str, Callable[[dict[str, Any], random.Random], None]] = {
     "minimum": _gates("higher"),
     "maximum": _gates("lower"),
     "maxDrop": _names_losses,
-    "earlyStopping": _watches_a_metric,
 }
 """Rules between fields, after the schema has had its say."""
 _BY_NAME: dict[str, Callable[[random.Random], Any]] = {
