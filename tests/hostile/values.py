@@ -11,7 +11,7 @@ from typing import Any
 
 from hostile.schema import Schema, fits
 
-from kaon.tasks.registry import COMPARED
+from kaon.tasks.registry import COMPARED, METRICS
 
 WORDS = ("text", "label", "reuters", "r8", "Übermut", "данные", "数据", "a b", "x", "e" * 40)
 READY = {"Dataset": "ready-d", "TrainingRun": "ready-t", "CompressionJob": "ready-c"}
@@ -194,6 +194,22 @@ def _leaves_some_to_train(split: dict[str, Any], rng: random.Random) -> None:
     split |= {name: split[name] / 3 for name in ("validation", "test") if name in split}
 
 
+def _gates(better: str) -> Callable[[dict[str, Any], random.Random], None]:
+    names = [metric.name for metric in METRICS.values() if metric.better == better]
+
+    def names_metrics(bounds: dict[str, Any], rng: random.Random) -> None:
+        chosen = rng.sample(names, min(len(bounds), len(names)))
+        bounds.clear()
+        bounds.update({name: rng.choice((0, 0.5, 1)) for name in chosen})
+
+    return names_metrics
+
+
+def _names_losses(bounds: dict[str, Any], rng: random.Random) -> None:
+    bounds.clear()
+    bounds.update({name: rng.choice((0, 0.01, 1)) for name in rng.sample(COMPARED, rng.randint(1, len(COMPARED)))})
+
+
 def _says_what_may_be_lost(budget: dict[str, Any], rng: random.Random) -> None:
     if "maxClassRecallDrop" not in budget:
         budget["maxDrop"] = {rng.choice(COMPARED): 0.01}
@@ -212,6 +228,9 @@ _MENDED: dict[str, Callable[[dict[str, Any], random.Random], None]] = {
     "matchExpressions[]": _has_the_values_of_its_operator,
     "split": _leaves_some_to_train,
     "budget": _says_what_may_be_lost,
+    "minimum": _gates("higher"),
+    "maximum": _gates("lower"),
+    "maxDrop": _names_losses,
 }
 """Rules between fields, after the schema has had its say."""
 _BY_NAME: dict[str, Callable[[random.Random], Any]] = {

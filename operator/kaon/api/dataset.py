@@ -36,7 +36,7 @@ def _known_task(name: str) -> str:
     return name
 
 
-TaskName = Annotated[str, AfterValidator(_known_task), Field(max_length=64, json_schema_extra={"enum": list(TASKS)})]
+TaskName = Annotated[str, AfterValidator(_known_task), Field(json_schema_extra={"enum": list(TASKS)})]
 
 
 class Source(ApiModel):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from kaon.api.base import ApiModel, Rule, Rules
+from kaon.api.base import ApiModel, Rules
 from kaon.api.common import Checkpoint, StageSpec, StageStatus
 from kaon.api.evaluation import Display, Evaluation
 from kaon.api.metrics import MetricBounds, gate_rules
@@ -16,6 +16,15 @@ from kaon.tasks.registry import METRICS
 KIND = "TrainingRun"
 STOPPING = ("loss", *METRICS)
 """What early stopping can watch."""
+
+
+def _watched(name: str) -> str:
+    if name not in STOPPING:
+        raise ValueError(f"metric is one of: {', '.join(STOPPING)}")
+    return name
+
+
+StoppingMetric = Annotated[str, AfterValidator(_watched), Field(json_schema_extra={"enum": list(STOPPING)})]
 
 
 class BaseModelSource(ApiModel):
@@ -37,16 +46,8 @@ class BaseModelSource(ApiModel):
 class EarlyStopping(ApiModel):
     """Stop when the validation metric has not improved for `patience` evaluations; the best weights are kept."""
 
-    cel_rules: ClassVar[Rules] = {
-        Rule(
-            f"!has(self.metric) || self.metric in [{', '.join(repr(name) for name in STOPPING)}]",
-            f"metric is one of: {', '.join(STOPPING)}",
-        ): lambda self: self.metric is None or self.metric in STOPPING
-    }
-
-    metric: str | None = Field(
+    metric: StoppingMetric | None = Field(
         default=None,
-        max_length=64,
         description="loss, or a metric of the task. Default: that of the task; macroF1 where labels are classes.",
     )
     patience: int = Field(default=2, ge=1, le=100, description="Evaluations (one an epoch) without improvement.")
