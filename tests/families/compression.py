@@ -20,7 +20,7 @@ import numpy as np
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from kaon.api.compressionjob import Step
-from kaon.contract.manifest import TEXT_TASK, ModelCard, Signature
+from kaon.contract.manifest import ModelCard, Signature
 from kaon_jobs.compress.families import encoder
 from kaon_jobs.compress.search.moves import Pipeline
 from kaon_jobs.compress.training.lessons import Lessons
@@ -122,7 +122,7 @@ def trained_form(family: str, directory: Path) -> None:
     model.save_pretrained(directory)
     write_tokenizer(tokenizer, LONGEST[family], directory)
     card = ModelCard(
-        task=TEXT_TASK,
+        task="text-classification",
         labels=list(CLASSES),
         max_sequence_length=LONGEST[family],
         signature=Signature(inputs=[], outputs=[]),

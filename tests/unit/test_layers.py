@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from kaon.tasks.registry import TASKS
+
 ROOT = Path(__file__).parents[2]
 # A layer may import itself and what its row names. Rows that name nothing import nothing of kaon.
 MAY_IMPORT = {
@@ -114,6 +116,16 @@ def test_imports_have_no_circle(package: str, home: str) -> None:
         sorter.prepare()
     except CycleError as error:
         pytest.fail(f"modules import each other in a circle: {' <- '.join(error.args[1])}")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_is_named_in_its_two_rooms_alone(task: str) -> None:
+    module = task.replace("-", "_")
+    rooms = {ROOT / f"operator/kaon/tasks/{module}.py", *(ROOT / f"images/jobs/kaon_jobs/tasks/{module}").rglob("*.py")}
+    assert all(room.is_file() for room in rooms) and len(rooms) > 1
+    code = {path for home in ("operator", "images") for path in (ROOT / home).rglob("*.py")}
+    naming = {path for path in code if re.search(rf"\b({task}|{module})\b", path.read_text())}
+    assert {str(path.relative_to(ROOT)) for path in naming - rooms} == set()
 
 
 @pytest.mark.parametrize("layer", ["kaon.tasks", "kaon.contract", "kaon.resources", "kaon.controllers"])

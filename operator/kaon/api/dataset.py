@@ -92,7 +92,7 @@ class DataSchema(ApiModel):
         min_length=1,
         max_length=1,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-        description="For text-classification: the one text column.",
+        description="The columns that a model reads: one, of texts.",
     )
     label: Label
 

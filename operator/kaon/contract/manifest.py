@@ -18,7 +18,6 @@ MANIFEST_NAME = "kaon.json"
 SIGNATURE_NAME = "kaon.sig"
 """Beside the attempt's files: the signature of the manifest and of all files, as OpenSSF Model Signing has it."""
 MANIFEST_VERSION = 1
-TEXT_TASK = "text-classification"
 
 
 class ArtifactFile(ApiModel):
@@ -66,6 +65,11 @@ class ModelCard(ApiModel):
     base_model: str | None = None
     recipe: dict[str, Any] = Field(default_factory=dict)
     license: str | None = None
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether it is asked texts; else it is asked arrays."""
+        return [tensor.name for tensor in self.signature.inputs] == ["text"]
 
 
 class Manifest(ApiModel):

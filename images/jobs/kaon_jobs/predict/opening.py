@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kaon.contract.manifest import TEXT_TASK
 from kaon_jobs.predict.onnx_array import OnnxArrayClassifier
 from kaon_jobs.predict.onnx_model import OnnxClassifier, read_card
 
 
 def open_classifier(directory: Path, threads: int) -> OnnxClassifier:
     """The classifier of a directory, with a session of its own."""
-    if read_card(directory).task != TEXT_TASK:
+    if not read_card(directory).reads_text:
         return OnnxArrayClassifier(directory, threads)
     # It brings the tokenizers, which a network does not need, and whose memory is none of a network's (memory.py).
     from kaon_jobs.predict.onnx_text import OnnxTextClassifier

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kaon.contract.digest import digest_of
 from kaon.contract.jobspec import FetchWork, JobSpec
-from kaon.contract.manifest import TEXT_TASK, Manifest, ModelCard
+from kaon.contract.manifest import Manifest, ModelCard
 from kaon_jobs.context import Context
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.serve.layout import lay_out
@@ -63,7 +63,7 @@ def _card(manifest: Manifest) -> ModelCard:
     card = manifest.model
     if card is None:
         raise StageFailure("ArtifactNotServable", f"the artifact is a {manifest.kind}, not a model")
-    if card.task != TEXT_TASK:
+    if not card.reads_text:
         raise StageFailure(
             "ArtifactNotServable", f"the model is made for {card.task}; the servers here take text classifiers"
         )

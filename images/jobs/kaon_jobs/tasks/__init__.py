@@ -1,1 +1,1 @@
-"""What pods do differently from task to task, a folder for each. Nothing else of kaon_jobs names a task."""
+"""What pods do differently from task to task, a room for each. No other file of kaon_jobs names a task."""

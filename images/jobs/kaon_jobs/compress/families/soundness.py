@@ -13,7 +13,6 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from kaon.contract.manifest import TEXT_TASK
 from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.predict.edges import edge_texts
 from kaon_jobs.predict.onnx_model import MODEL_FILE, Inputs, read_card
@@ -29,7 +28,7 @@ def check_edges(directory: Path, examples: Sequence[Any]) -> None:
     Raises:
         TechniqueFailed: it fails, answers with what is no number, or looks up rows that a table does not have.
     """
-    if read_card(directory).task != TEXT_TASK:
+    if not read_card(directory).reads_text:
         return
     model = OnnxTextClassifier(directory, threads=1)
     empty, long = edge_texts(model.tokenizer, examples)

@@ -19,7 +19,6 @@ import numpy as np
 
 from kaon.api.compressionjob import Step
 from kaon.contract.digest import digest_of, short
-from kaon.contract.manifest import TEXT_TASK
 from kaon_jobs.compress.families import channels, graph
 from kaon_jobs.compress.families.forms import DESCRIPTIONS, is_trained_form
 from kaon_jobs.compress.families.soundness import check_edges
@@ -85,7 +84,7 @@ class Workbench:
         self._threads = threads
         self._seed = seed
         self._measure_memory = measure_memory
-        self._of_network = self.card.task != TEXT_TASK
+        self._of_network = not self.card.reads_text
         self._count = 0
         self._built: dict[Pipeline, Path] = {Pipeline(()): source}
 

@@ -1,0 +1,31 @@
+"""text-classification in pods: an encoder is fine-tuned, and a linear model over word counts is its baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kaon.api.evaluation import SimpleBaseline
+from kaon_jobs.data.splits import Rows
+from kaon_jobs.predict.edges import edge_texts
+from kaon_jobs.predict.onnx_model import Example, OnnxClassifier
+from kaon_jobs.predict.onnx_text import OnnxTextClassifier
+from kaon_jobs.tasks.base import Learned, Lesson, Room
+from kaon_jobs.tasks.text_classification import learning, linear
+
+
+class TextClassification(Room):
+    """Texts in, one of a fixed set of classes out."""
+
+    def learn(self, lesson: Lesson, percents: tuple[int, int]) -> Learned:
+        return learning.learn(lesson, percents)
+
+    def edges(self, model: OnnxClassifier, rows: Rows) -> Sequence[Example]:
+        assert isinstance(model, OnnxTextClassifier)  # by its card
+        return edge_texts(model.tokenizer, rows.inputs)
+
+    def baseline(self, lesson: Lesson) -> SimpleBaseline:
+        train, test = lesson.train, lesson.test
+        return linear.baseline(train.inputs, train.label_ids, test.inputs, test.label_ids, lesson.labels)
+
+
+ROOM = TextClassification()
