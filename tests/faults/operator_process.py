@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from knownkeys import root_key_file
 
 from .forked import Forked, ForkServer
 
@@ -33,7 +36,9 @@ class Supervised:
         """restart: whether it is started again when it ends."""
         self.exits: list[int] = []
         """The exit codes of processes that ended though nobody killed them."""
-        self._arguments = (*FLAGS, *flags)
+        self.began = 0.0
+        """When the present process was started, by the monotonic clock."""
+        self._arguments = (*FLAGS, "--root-key-file", str(root_key_file(log.parent)), *flags)
         self._env = {**os.environ, "KUBECONFIG": str(kubeconfig), **(env or {})}
         self._log = log
         self._forks = forks
@@ -75,6 +80,7 @@ class Supervised:
         self._process.send_signal(number)
 
     async def _begin(self) -> None:
+        self.began = time.monotonic()
         self._process = await self._forks.start(self._arguments, self._env, self._log)
 
     async def _supervise(self) -> None:

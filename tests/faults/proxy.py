@@ -159,6 +159,10 @@ class Proxy:
         """Seconds since the last write."""
         return time.monotonic() - self.last_write
 
+    def watches_since(self, moment: float) -> int:
+        """How many watches were asked for since that moment of the monotonic clock."""
+        return sum(one.sort == "watch" and one.seconds >= moment - self._began for one in self.record)
+
     def idle(self) -> bool:
         """Whether no write is under way."""
         return all(exchange.outcome for exchange in self.record if exchange.sort == "write")

@@ -192,7 +192,7 @@ class Stand:
             self.problems += [f"step {number + 1} is not reached:", *wrong]
             return False
         quiet = QUIET_SECONDS if self.ground.references else REFERENCE_QUIET_SECONDS
-        if not await until(lambda: self.proxy.idle() and self.proxy.quiet_for() > quiet, seconds):
+        if not await until(lambda: self._watches() and self.proxy.idle() and self.proxy.quiet_for() > quiet, seconds):
             self.problems.append("the operator does not fall silent")
         writes = self.proxy.counts["write"]
         await asyncio.sleep(STILL_SECONDS)
@@ -231,6 +231,10 @@ class Stand:
     def trace(self) -> str:
         """Every request, and the operator's log."""
         return "\n".join([*map(str, self.proxy.record), "", self.operator.log])
+
+    def _watches(self) -> bool:
+        """Whether the operator runs and has seen everything. One that has just been killed is silent, too."""
+        return not self.operator.ended and self.proxy.watches_since(self.operator.began) >= WATCHES
 
     async def _unready(self) -> list[str]:
         resources = [obj for kind in CUSTOM for obj in await self.listed(kind.kind)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from functools import cached_property
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -49,6 +50,11 @@ class StageSpec(ApiModel):
     ttl_seconds_after_finished: int | None = Field(
         default=None, ge=0, le=31_536_000, description="Deletes the finished Job after this; never the resource itself."
     )
+
+    @cached_property
+    def declaration(self) -> dict[str, Any]:
+        """`declared()`, made once. Not to be changed."""
+        return self.declared()
 
 
 class Condition(ApiModel):

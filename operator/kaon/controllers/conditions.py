@@ -13,7 +13,7 @@ from kaon.controllers.base import Object
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with seconds, as Kubernetes writes it."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
 
 
 def parse_timestamp(text: str) -> datetime:

@@ -12,6 +12,7 @@ from kaon.api.modeldeployment import KIND, ModelDeploymentSpec, Revision
 from kaon.controllers.base import Controller, EventRecord, Key, Object, Observed, Plan, key_of
 from kaon.controllers.conditions import Claim, State, conditions_of, timestamp
 from kaon.controllers.placement import refused_placement
+from kaon.controllers.remembered import parsed
 from kaon.controllers.serving_children import children_of
 from kaon.controllers.serving_health import Health, health, pods_of
 from kaon.controllers.serving_rollout import Roles, Step, advance, listed, roles_of
@@ -29,7 +30,7 @@ def plan(observed: Observed) -> Plan:
     """The plan of one ModelDeployment."""
     previous = observed.obj.get("status", {})
     try:
-        spec = ModelDeploymentSpec.model_validate(observed.obj.get("spec", {}))
+        spec = parsed(ModelDeploymentSpec, observed.obj.get("spec", {}))
     except ValidationError as error:
         refused: State | None = invalid_spec(error)
     else:

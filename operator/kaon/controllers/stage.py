@@ -96,7 +96,7 @@ def declared(spec: StageSpec, leave_out: frozenset[str] = frozenset()) -> dict[s
 
     An explicit store is part of it, since another store has other artifacts; its Secret is not.
     """
-    content = spec.declared()
+    content = spec.declaration
     found = {name: value for name, value in content.items() if name not in NOT_IN_DIGEST | leave_out}
     return found | ({"storage": content["storage"]["uri"]} if "storage" in content else {})
 

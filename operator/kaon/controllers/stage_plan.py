@@ -19,12 +19,13 @@ from kaon.api.common import StageSpec
 from kaon.api.report import ReportStatus, Result
 from kaon.contract.address import VERSION, address_of, artifact_uri, stage_folder
 from kaon.contract.attestation import RESULT_TYPE, attested
-from kaon.contract.digest import digest_of, short
+from kaon.contract.digest import short
 from kaon.contract.jobspec import SIGNING_SECRET, JobSpec, Provenance, StoreAccess
 from kaon.controllers.base import Child, EventRecord, Key, Object, Observed, Plan
 from kaon.controllers.conditions import Claim, State, conditions_of, parse_timestamp, timestamp
 from kaon.controllers.diagnosis import death_cause, living_cause
 from kaon.controllers.placement import refused_placement
+from kaon.controllers.remembered import digest, parsed
 from kaon.controllers.stage import (
     HISTORY_LENGTH,
     INPUTS_KNOWN,
@@ -54,7 +55,7 @@ RESULT_GRACE_SECONDS = 30
 def plan_stage(stage: Stage, observed: Observed) -> Plan:
     """The plan of one resource of a stage's kind."""
     try:
-        spec = stage.spec_model.model_validate(observed.obj.get("spec", {}))
+        spec = parsed(stage.spec_model, observed.obj.get("spec", {}))
     except ValidationError as error:
         return _plan(observed, kept(observed), invalid_spec(error))
     store = storage_of(observed, spec)
@@ -133,13 +134,13 @@ class _Run:
 
     @cached_property
     def declaration(self) -> str:
-        return digest_of({"addressing": VERSION, "kind": self.stage.kind, **self.inputs.declared})
+        return digest({"addressing": VERSION, "kind": self.stage.kind, **self.inputs.declared})
 
     @cached_property
     def digest(self) -> str:
         if not self.inputs.selection:
             return self.declaration
-        return digest_of({"declaration": self.declaration, "selection": self.inputs.selection})
+        return digest({"declaration": self.declaration, "selection": self.inputs.selection})
 
     @property
     def namespace(self) -> str:

@@ -16,6 +16,10 @@ STATUS_SECONDS = 2.0
 """Between two writes of a resource's status while nothing in it is news."""
 WORD_SECONDS = 0.1
 """Between two such writes of any resources."""
+CROWD = 100
+"""As many of one namespace may wait until its turns come less often: most of a crowd has news before its turn."""
+LEAST_OFTEN = 5.0
+"""How much less often at most."""
 
 
 class Pace:
@@ -39,7 +43,7 @@ class Pace:
         if turn is None:
             namespace = key.namespace
             self._waiting[namespace] += 1
-            cost = WORD_SECONDS * len(self._waiting)
+            cost = WORD_SECONDS * len(self._waiting) * min(max(1.0, self._waiting[namespace] / CROWD), LEAST_OFTEN)
             earliest = max(now, self._next.get(namespace, 0.0))
             turn = max(earliest, self._told.get(key, now - STATUS_SECONDS) + STATUS_SECONDS), cost
             self._turns[key] = turn

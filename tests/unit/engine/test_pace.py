@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kaon.controllers.base import Key
-from kaon.engine.pace import STATUS_SECONDS, WORD_SECONDS, Pace
+from kaon.engine.pace import CROWD, LEAST_OFTEN, STATUS_SECONDS, WORD_SECONDS, Pace
 
 
 class Clock:
@@ -31,10 +33,19 @@ def clock() -> Clock:
 
 def test_a_crowd_in_one_namespace_keeps_no_other_waiting(clock: Clock) -> None:
     pace = Pace(clock)
-    waits = [pace.due(key("crowd", number)) for number in range(500)]
-    assert waits[-1] == pytest.approx(499 * WORD_SECONDS)
+    for number in range(500):
+        pace.due(key("crowd", number))
     assert pace.due(key("other", 0)) == 0.0
     assert pace.due(key("other", 1)) == pytest.approx(2 * WORD_SECONDS)
+
+
+def test_a_large_crowd_speaks_less_often_down_to_a_bound(clock: Clock) -> None:
+    pace = Pace(clock)
+    waits = [pace.due(key("crowd", number)) for number in range(1000)]
+    assert waits[CROWD - 1] == pytest.approx((CROWD - 1) * WORD_SECONDS)
+    steps = [later - sooner for sooner, later in pairwise(waits)]
+    assert steps == pytest.approx(sorted(steps))
+    assert steps[-1] == pytest.approx(WORD_SECONDS * LEAST_OFTEN)
 
 
 def test_namespaces_that_wait_share_the_turns(clock: Clock) -> None:
