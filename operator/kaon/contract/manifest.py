@@ -68,8 +68,8 @@ class ModelCard(ApiModel):
 
     @property
     def reads_text(self) -> bool:
-        """Whether it is asked texts; else it is asked arrays."""
-        return [tensor.name for tensor in self.signature.inputs] == ["text"]
+        """Whether it is asked texts, which it reads as tokens; else it is asked arrays."""
+        return self.max_sequence_length is not None
 
 
 class Manifest(ApiModel):
