@@ -18,7 +18,7 @@ from kaon_jobs.pretrained.budget import check_listing
 from kaon_jobs.pretrained.folder import check_names
 from kaon_jobs.pretrained.rehearsal import rehearse
 from kaon_jobs.store.objectstore import Entry
-from kaon_jobs.tasks.text_classification.learning import prepare
+from kaon_jobs.tasks.text_classification.encoder import prepare
 
 from .builders import FAMILIES
 

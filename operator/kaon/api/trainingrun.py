@@ -6,12 +6,12 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from kaon.api.base import ApiModel, Rules
+from kaon.api.base import ApiModel, Rule, Rules
 from kaon.api.common import Checkpoint, StageSpec, StageStatus
 from kaon.api.evaluation import Display, Evaluation
 from kaon.api.metrics import MetricBounds, gate_rules
-from kaon.api.types import LARGEST, STORE_URI, Count, Digest, LocalReference, bare_uri
-from kaon.tasks.registry import METRICS
+from kaon.api.types import BUILTIN, LARGEST, MODEL_URI, Count, Digest, LocalReference, bare_uri
+from kaon.tasks.registry import BUILTINS, METRICS
 
 KIND = "TrainingRun"
 STOPPING = ("loss", *METRICS)
@@ -30,17 +30,33 @@ StoppingMetric = Annotated[str, AfterValidator(_watched), Field(json_schema_extr
 class BaseModelSource(ApiModel):
     """Where the weights come from."""
 
-    cel_rules: ClassVar[Rules] = dict([bare_uri("base", lambda self: self.base)])
+    cel_rules: ClassVar[Rules] = {
+        **dict([bare_uri("base", lambda self: self.base)]),
+        Rule(
+            f"!self.base.startsWith('{BUILTIN}') || self.base.substring({len(BUILTIN)}) in {list(BUILTINS)}",
+            f"base: the builtin models are {', '.join(BUILTIN + name for name in BUILTINS)}",
+        ): lambda self: self.builtin is None or self.builtin in BUILTINS,
+        Rule(
+            f"!self.base.startsWith('{BUILTIN}') || !(has(self.digest) || has(self.secretRef))",
+            "a builtin model is read from no store: remove digest and secretRef",
+        ): lambda self: self.builtin is None or (self.digest is None and self.secret_ref is None),
+    }
 
     base: str = Field(
         max_length=1024,
-        pattern=STORE_URI,
-        description="Folder of a Hugging Face text model: config.json, tokenizer files, model.safetensors.",
+        pattern=MODEL_URI,
+        description="Folder of a Hugging Face text model: config.json, tokenizer files, model.safetensors. "
+        f"Or a model that Kaon trains from nothing: {', '.join(BUILTIN + name for name in BUILTINS)}.",
     )
     digest: Digest | None = Field(default=None, description="Pin: SHA-256 over the folder's files; others are refused.")
     secret_ref: LocalReference | None = Field(
         default=None, description="Secret with the options of this folder's store. Default: the stage's storage Secret."
     )
+
+    @property
+    def builtin(self) -> str | None:
+        """The name of the builtin model; None when the weights come from a store."""
+        return self.base.removeprefix(BUILTIN) if self.base.startswith(BUILTIN) else None
 
 
 class EarlyStopping(ApiModel):

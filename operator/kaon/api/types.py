@@ -27,6 +27,9 @@ SHA256 = r"^sha256:[0-9a-f]{64}$"
 _PATH = r"[^\x00-\x20\x7f-\xa0]+"
 STORE_URI = rf"^((s3|gs|az)://{_PATH}|file:///mnt/{_PATH})$"
 SOURCE_URI = rf"^((s3|gs|az|https)://{_PATH}|file:///mnt/{_PATH})$"
+BUILTIN = "builtin:"
+"""What the name of a model begins with that Kaon trains from nothing."""
+MODEL_URI = rf"^((s3|gs|az)://{_PATH}|file:///mnt/{_PATH}|{BUILTIN}[a-z0-9-]+)$"
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$"
 
 LARGEST = 2**53 - 1

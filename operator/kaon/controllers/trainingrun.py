@@ -9,12 +9,13 @@ from kaon.api import conditions as c
 from kaon.api.evaluation import beside_baseline
 from kaon.api.report import ReportStatus, Result
 from kaon.api.trainingrun import KIND, DatasetVersion, TrainingRunSpec
+from kaon.api.types import BUILTIN
 from kaon.contract.jobspec import InputArtifact, StoreAccess, TrainWork
 from kaon.controllers import display
 from kaon.controllers.base import Controller, Key, Object, Observed, Plan
 from kaon.controllers.conditions import State
 from kaon.controllers.gates import failures
-from kaon.controllers.metrics import foreign_metrics, headline, metric_gates, task_of
+from kaon.controllers.metrics import foreign_metrics, headline, metric_gates, refused, task_of
 from kaon.controllers.stage import (
     Ready,
     Stage,
@@ -28,6 +29,7 @@ from kaon.controllers.stage import (
 from kaon.controllers.stage_plan import plan_stage
 from kaon.controllers.upstream import artifact_of, secret_of
 from kaon.resources.access import SHARED
+from kaon.tasks.base import Task
 from kaon.tasks.registry import TASKS
 
 # The gate is judged on the finished evaluation, and checkpoints do not change where training ends.
@@ -43,12 +45,13 @@ def resolve(observed: Observed, spec: TrainingRunSpec, store: StoreAccess) -> Re
     task = task_of(dataset["spec"]["task"])
     if isinstance(task, State):
         return task
-    foreign = foreign_metrics(task, named_metrics(spec))
+    foreign = foreign_metrics(task, named_metrics(spec)) or foreign_builtin(task, spec)
     if foreign is not None:
         return foreign
     found = artifact_of(dataset)
     dataset_secret = secret_of(dataset, observed.config)
-    model_secret = spec.model.secret_ref.name if spec.model.secret_ref else store.secret
+    opens_base = None if spec.model.builtin else store.secret
+    model_secret = spec.model.secret_ref.name if spec.model.secret_ref else opens_base
     work = TrainWork(
         task=task.name,
         dataset=InputArtifact(uri=found.uri, digest=found.digest, secret=dataset_secret),
@@ -64,6 +67,26 @@ def resolve(observed: Observed, spec: TrainingRunSpec, store: StoreAccess) -> Re
     opened_by = {"modelSecret": spec.model.secret_ref.name} if spec.model.secret_ref else {}
     selection = {**opened_by, **claims(spec)}
     return Ready(work, address, secrets, selection, {"task": task.name, "dataset": version.wire()})
+
+
+def foreign_builtin(task: Task, spec: TrainingRunSpec) -> State | None:
+    """The state of a run of a builtin model that its task lacks, or with a recipe that is not for it; else None."""
+    if spec.model.builtin is None:
+        return None
+    builtin = task.builtin(spec.model.builtin)
+    if builtin is None:
+        known = ", ".join(BUILTIN + one.name for one in task.builtins) or "none"
+        message = f"spec.model.base is {spec.model.base}; the builtin models of {task.name} are: {known}."
+        return refused(c.INVALID_SPEC, message)
+    idle = sorted(spec.recipe.declared().keys() - builtin.recipe)
+    if idle:
+        named = ", ".join(f"spec.recipe.{name}" for name in idle)
+        message = (
+            f"{named} would change nothing: {spec.model.base} is {builtin.about}. "
+            f"Its recipe has {', '.join(sorted(builtin.recipe))}; remove the others."
+        )
+        return refused(c.INVALID_SPEC, message)
+    return None
 
 
 def named_metrics(spec: TrainingRunSpec) -> dict[str, tuple[str, ...]]:

@@ -53,6 +53,18 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True)
+class Builtin:
+    """A kind of model that a task trains from nothing, without a base model from a store."""
+
+    name: str
+    """As in `builtin:NAME`."""
+    about: str
+    """What it is, for the documentation."""
+    recipe: frozenset[str]
+    """Fields of the recipe that have a meaning for it, as they are written."""
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """What everything that does not run a task knows of it."""
 
@@ -67,10 +79,16 @@ class Task:
     """Name of the metric that early stopping watches unless a recipe names another."""
     has_classes: bool
     """Whether its labels are classes: recall of each class, weights of classes, strata."""
+    builtins: tuple[Builtin, ...] = ()
+    """Models that need no base model."""
 
     def metric(self, name: str) -> Metric | None:
         """A metric by its name; None when the task has none of this name."""
         return next((metric for metric in self.metrics if metric.name == name), None)
+
+    def builtin(self, name: str) -> Builtin | None:
+        """A builtin model by its name; None when the task has none of this name."""
+        return next((builtin for builtin in self.builtins if builtin.name == name), None)
 
     def unknown(self, names: Iterable[str], among: tuple[str, ...] | None = None) -> list[str]:
         """Those of the names that are no metrics of this task, or not among these of them."""

@@ -32,3 +32,5 @@ METRICS: Final = _metrics(TASKS.values())
 """Name -> metric, of all tasks."""
 COMPARED: Final = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.compared))
 """Names of the metrics that a budget can bound."""
+BUILTINS: Final = tuple(dict.fromkeys(builtin.name for task in TASKS.values() for builtin in task.builtins))
+"""Names of the models that need no base model, of all tasks."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kaon.tasks.base import Task
+from kaon.tasks.base import Builtin, Task
 from kaon.tasks.metrics import ACCURACY, CLASSIFICATION, MACRO_F1
 
 TASK = Task(
@@ -12,4 +12,11 @@ TASK = Task(
     compared=(ACCURACY.name, MACRO_F1.name),
     stopping=MACRO_F1.name,
     has_classes=True,
+    builtins=(
+        Builtin(
+            name="linear",
+            about="a linear support vector machine over the words of a text, weighted by TF-IDF",
+            recipe=frozenset({"classWeights", "maxSequenceLength", "seed"}),
+        ),
+    ),
 )

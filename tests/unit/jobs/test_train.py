@@ -29,7 +29,7 @@ from kaon_jobs.programs import train as stage
 from kaon_jobs.report.reporter import Reporter
 from kaon_jobs.store.artifact import fetch
 from kaon_jobs.store.objectstore import folder_digest, sha256_file
-from kaon_jobs.tasks.text_classification import learning
+from kaon_jobs.tasks.text_classification import encoder
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -177,7 +177,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(
     runs = Path(job.output.uri.removeprefix("file:///mnt"))
     before = set(runs.glob("*"))
     with monkeypatch.context() as patch:
-        patch.setattr(learning, "export_onnx", broken)
+        patch.setattr(encoder, "export_onnx", broken)
         with pytest.raises(StageFailure, match="for this test"):
             run(job, tmp_path / "one")
     (folder,) = set(runs.glob("*")) - before
@@ -286,14 +286,14 @@ class TestRefusals:
     def test_an_export_that_answers_otherwise(
         self, shop: Any, dataset: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        export = learning.export_onnx
+        export = encoder.export_onnx
 
         def distorted(model: Any, path: Path) -> None:
             export(model, path)
             with torch.no_grad():
                 model.classifier.bias += torch.tensor([0.1, 0.0, 0.0])
 
-        monkeypatch.setattr(learning, "export_onnx", distorted)
+        monkeypatch.setattr(encoder, "export_onnx", distorted)
         failure = self.refused(shop, {**shop.train_work(dataset, epochs=1)}, tmp_path)
         assert failure.reason == "ParityFailed" and "0.1" in failure.message
 

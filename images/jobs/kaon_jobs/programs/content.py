@@ -25,7 +25,7 @@ def with_content(job: JobSpec, context: Context) -> JobSpec:
 
             context.sources = fetch_sources(work, context)
             content = {source_role(index): source.digest for index, source in enumerate(context.sources)}
-        case TrainWork() as work:
+        case TrainWork() as work if work.model.builtin is None:
             from kaon_jobs.pretrained.fetch import fetch_base_model
 
             context.base_model = fetch_base_model(work, context)

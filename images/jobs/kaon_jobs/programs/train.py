@@ -57,7 +57,7 @@ def run(job: JobSpec, work: TrainWork, context: Context) -> Result:
         train=train,
         validation=validation,
         test=test,
-        base=context.base_model or fetch_base_model(work, context),
+        base=None if work.model.builtin else context.base_model or fetch_base_model(work, context),
         out=out,
         store=open_store(job.artifact.uri, job.artifact.secret),
         address=job.address,
@@ -124,7 +124,7 @@ def _write_evidence(lesson: Lesson, learned: Learned, measured: Measured) -> Non
     write_predictions(out / predictions_file("test"), lesson.test, measured.probabilities)
     facts = [
         ("dataset", f"{work.dataset.uri} {work.dataset.digest}"),
-        ("base model", f"{work.model.base} {lesson.base.digest}"),
+        ("base model", f"{work.model.base} {lesson.base.digest}" if lesson.base else work.model.base),
         *learned.facts,
         ("attempt", lesson.context.attempt),
     ]

@@ -28,8 +28,8 @@ class Lesson:
     train: Rows
     validation: Rows
     test: Rows
-    base: FetchedModel
-    """The base model's folder, verified."""
+    base: FetchedModel | None
+    """The base model's folder, verified; None for a builtin model."""
     out: Path
     """An empty folder for the model's files."""
     store: Store

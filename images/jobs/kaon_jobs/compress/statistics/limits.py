@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betainc, betaincinv  # type: ignore[import-untyped]
+from scipy.special import betainc, betaincinv
 
 from kaon_jobs.compress.statistics.pairs import Pairs, Weights, elsewhere
 

@@ -18,7 +18,7 @@ from enum import StrEnum
 from operator import attrgetter
 
 import numpy as np
-from scipy.optimize import isotonic_regression  # type: ignore[import-untyped]
+from scipy.optimize import isotonic_regression
 
 from kaon.api.compressionjob import Budget
 from kaon.tasks.registry import METRICS

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kaon_jobs.tasks.text_classification import linear
-from kaon_jobs.tasks.text_classification.linear import baseline, linear_predictions
+from kaon_jobs.tasks.text_classification import linear_baseline as linear
+from kaon_jobs.tasks.text_classification.linear_baseline import baseline, linear_predictions
 
 TEXTS = ["a good film", "good and fine", "a bad film", "bad and poor"] * 5
 LABELS = np.array([0, 0, 1, 1] * 5)

@@ -14,13 +14,12 @@ from transformers.utils import logging as transformers_logging
 
 from kaon.contract.budgets import Budgets
 from kaon.contract.jobspec import TrainWork
-from kaon.contract.manifest import ModelCard, Signature, TensorSpec
 from kaon.tasks.registry import TASKS
 from kaon_jobs.learn.export import Parity, check_parity, export_onnx, write_tokenizer
 from kaon_jobs.learn.loop import Fitted, fit
 from kaon_jobs.machine import cpu_limit
 from kaon_jobs.predict.onnx_model import CARD_FILE, MODEL_FILE
-from kaon_jobs.predict.onnx_text import TOKENIZER_FILE, OnnxTextClassifier
+from kaon_jobs.predict.onnx_text import OnnxTextClassifier
 from kaon_jobs.pretrained.base_model import check_length, load_config, load_model
 from kaon_jobs.pretrained.cost import check_cost
 from kaon_jobs.pretrained.folder import check_files
@@ -33,12 +32,14 @@ from kaon_jobs.pretrained.tokenizer import (
     measure_coverage,
 )
 from kaon_jobs.tasks.base import Learned, Lesson
+from kaon_jobs.tasks.text_classification.card import card_of
 
 log = logging.getLogger(__name__)
 
 
 def learn(lesson: Lesson, percents: tuple[int, int]) -> Learned:
     """As `Room.learn`."""
+    assert lesson.base is not None  # not a builtin model
     work, context, train, test = lesson.work, lesson.context, lesson.train, lesson.test
     report, recipe, (first, last) = context.reporter, work.recipe, percents
     # A fresh head is announced as missing weights, and bars do not belong in a pod's log.
@@ -47,7 +48,7 @@ def learn(lesson: Lesson, percents: tuple[int, int]) -> Learned:
     quiet.disable_progress_bar()
     torch.set_num_threads(cpu_limit())
 
-    card = _card(work, lesson.labels)
+    card = card_of(work, lesson.labels)
     texts = [*train.inputs, *test.inputs]
     tokenizer, model, coverage = prepare(lesson.base.directory, work, lesson.labels, texts, context.budgets)
     report.progress("rehearsing", first)
@@ -90,24 +91,6 @@ def prepare(
     check_coverage(coverage, uri)
     check_length(model, recipe.max_sequence_length, uri)
     return tokenizer, model, coverage
-
-
-def _card(work: TrainWork, labels: list[str]) -> ModelCard:
-    return ModelCard(
-        task=work.task,
-        labels=labels,
-        max_sequence_length=work.recipe.max_sequence_length,
-        signature=Signature(
-            inputs=[TensorSpec(name="text", datatype="BYTES", shape=[-1, 1])],
-            outputs=[
-                TensorSpec(name="label", datatype="BYTES", shape=[-1, 1]),
-                TensorSpec(name="probabilities", datatype="FP32", shape=[-1, len(labels)]),
-            ],
-        ),
-        serving_files=[MODEL_FILE, TOKENIZER_FILE, CARD_FILE],
-        base_model=work.model.base,
-        recipe=work.recipe.wire(),
-    )
 
 
 def _facts(fitted: Fitted, parity: Parity, coverage: Coverage) -> list[tuple[str, Any]]:
