@@ -190,3 +190,38 @@ def test_a_source_with_a_secret_of_its_own_is_opened_with_it_and_is_the_same_dec
         "kaon-store",
         "kaon-signing",
     }
+
+
+class TestABuiltinModel:
+    """A model that Kaon trains from nothing: its job opens no store of base models, and its recipe is its own."""
+
+    def spec(self, base: str = "builtin:linear", **recipe: object) -> Object:
+        return {"datasetRef": {"name": "data"}, "model": {"base": base}, "recipe": recipe}
+
+    def test_it_is_trained_as_any_other(self, world: World) -> None:
+        finish_dataset(world)
+        world.apply("TrainingRun", "run", self.spec(maxSequenceLength=256, seed=1, classWeights="balanced"))
+        world.settle()
+        work = world.told(world.jobs("run")[0]).work
+        assert work.stage == "train" and work.model.builtin == "linear" and work.model_secret is None
+
+    def test_a_recipe_that_would_change_nothing_is_refused_by_name_before_a_pod_starts(self, world: World) -> None:
+        finish_dataset(world)
+        world.apply("TrainingRun", "run", self.spec(epochs=5, learningRate=0.1, seed=1))
+        world.settle()
+        told = stalled(world, "TrainingRun", "run")
+        assert (told["status"], told["reason"]) == ("True", c.INVALID_SPEC)
+        assert told["message"] == (
+            "spec.recipe.epochs, spec.recipe.learningRate would change nothing: builtin:linear is a linear support "
+            "vector machine over the words of a text, weighted by TF-IDF. Its recipe has classWeights, "
+            "maxSequenceLength, seed; remove the others."
+        )
+        assert world.jobs("run") == []
+
+    def test_one_that_nobody_knows_is_refused(self, world: World) -> None:
+        finish_dataset(world)
+        world.apply("TrainingRun", "run", self.spec("builtin:liner"))
+        world.settle()
+        told = stalled(world, "TrainingRun", "run")
+        assert told["status"] == "True" and "builtin:linear" in told["message"]
+        assert world.jobs("run") == []
