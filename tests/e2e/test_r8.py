@@ -48,20 +48,54 @@ def test_the_compression_keeps_its_budget_and_is_smaller_and_measurably_faster(r
 def test_answers_through_the_router_equal_the_evaluations_own_predictions(
     kaon: Installation, r8: dict[str, Object], server: str
 ) -> None:
-    kaon.kube("patch", "modeldeployment", "reuters-r8", "-n", NAMESPACE, "--type=merge",
+    serve_by(kaon, "reuters-r8", server)
+    assert agreement(kaon, "reuters-r8", r8["compressionjob"], r8["dataset"]) >= 0.995
+
+
+@pytest.fixture(scope="module")
+def linear(kaon: Installation, r8: dict[str, Object]) -> dict[str, Object]:
+    """The two resources of examples/r8-linear, Ready."""
+    kaon.kube("apply", "-n", NAMESPACE, "-f", "-", stdin=steps.example(kaon.root / "examples/r8-linear", NAMESPACE))
+    kinds = ("trainingrun", "modeldeployment")
+    return {kind: kaon.kube.until_ready(kind, "reuters-r8-linear", NAMESPACE, timeout=600) for kind in kinds}
+
+
+def test_the_linear_model_is_as_good_as_the_encoder_in_a_fiftieth_of_the_bytes(
+    r8: dict[str, Object], linear: dict[str, Object]
+) -> None:
+    encoder, found = (run["status"]["evaluation"] for run in (r8["trainingrun"], linear["trainingrun"]))
+    assert found["metrics"]["accuracy"]["value"] >= 0.965
+    assert found["sizeBytes"] * 50 < encoder["sizeBytes"]
+    assert found["latencyMs"]["p50"] * 5 < encoder["latencyMs"]["p50"]
+
+
+@pytest.mark.parametrize("server", ["triton", "torchserve"])
+def test_both_servers_answer_as_the_linear_model_did_in_its_evaluation(
+    kaon: Installation, r8: dict[str, Object], linear: dict[str, Object], server: str
+) -> None:
+    serve_by(kaon, "reuters-r8-linear", server)
+    assert agreement(kaon, "reuters-r8-linear", linear["trainingrun"], r8["dataset"]) >= 0.995
+
+
+def serve_by(kaon: Installation, name: str, server: str) -> None:
+    """Has a deployment served by that server."""
+    kaon.kube("patch", "modeldeployment", name, "-n", NAMESPACE, "--type=merge",
               "-p", f'{{"spec": {{"server": "{server}"}}}}')  # fmt: skip
     kaon.kube.until(
         "modeldeployment",
-        "reuters-r8",
+        name,
         NAMESPACE,
         lambda obj: obj["status"].get("stable", {}).get("server") == server and not obj["status"].get("candidate"),
         timeout=300,
         what=f"served by {server}",
     )
-    rows = kaon.predictions(r8["compressionjob"]["status"]["artifact"]["uri"], r8["dataset"], SENTENCES)
-    answers = kaon.ask("reuters-r8", NAMESPACE, [row["text"] for row in rows])
-    same = sum(answer["label"] == row["label"] for answer, row in zip(answers, rows, strict=True))
-    assert same / SENTENCES >= 0.995, f"{same} of {SENTENCES}"
+
+
+def agreement(kaon: Installation, name: str, made_by: Object, dataset: Object) -> float:
+    """The share of test rows that a deployment answers as its model did when it was evaluated."""
+    rows = kaon.predictions(made_by["status"]["artifact"]["uri"], dataset, SENTENCES)
+    answers = kaon.ask(name, NAMESPACE, [row["text"] for row in rows])
+    return sum(answer["label"] == row["label"] for answer, row in zip(answers, rows, strict=True)) / len(rows)
 
 
 def test_kubectl_diff_of_the_example_is_empty(kaon: Installation, r8: dict[str, Object]) -> None:
