@@ -170,6 +170,14 @@ class Finetune(Training):
     """Train on the labels once more."""
 
 
+class Linear(ApiModel):
+    """A linear model over the words of a text takes the place of the encoder. Trained on the labels, in seconds."""
+
+    words: int = Field(
+        default=20_000, ge=100, le=50_000, description="How many words count: those that move the scores most."
+    )
+
+
 class LowRank(ApiModel):
     """Store matrices as products of two thinner ones, where that is smaller."""
 
@@ -207,7 +215,7 @@ class Quantize(ApiModel):
     )
 
 
-STEP_FIELDS = ("vocabulary", "prune", "distill", "finetune", "optimize", "lowRank", "quantize")
+STEP_FIELDS = ("vocabulary", "prune", "distill", "finetune", "linear", "optimize", "lowRank", "quantize")
 """The steps in the order in which they make sense: the trained form first, then the exported one."""
 
 
@@ -225,6 +233,7 @@ class Step(ApiModel):
     prune: Prune | None = None
     distill: Distill | None = None
     finetune: Finetune | None = None
+    linear: Linear | None = None
     optimize: Literal["transformer-fusion"] | None = Field(
         default=None, description="Fuse attention, layer norm and GELU into single operators; no change of precision."
     )
@@ -265,6 +274,14 @@ def _excluded(step: Step) -> list[str]:
     return step.quantize.exclude if step.quantize else []
 
 
+def linear_alone(steps: Sequence[Step]) -> bool:
+    """Whether a linear model, where there is one, is the first step, and none that trains follows."""
+    kinds = [step.kind for step in steps]
+    return "linear" not in kinds or (
+        kinds.index("linear") == 0 and kinds.count("linear") == 1 and not any(step.trains for step in steps)
+    )
+
+
 def in_order(steps: Sequence[Step]) -> bool:
     """Whether steps on the trained model come first, then optimize, lowRank, quantize."""
     ranks = [0 if step.trains else STEP_FIELDS.index(step.kind) for step in steps]
@@ -285,6 +302,12 @@ class CompressionJobSpec(StageSpec):
             "steps must stand in this order: those on the trained model (vocabulary, prune, distill, finetune), "
             "then optimize, lowRank, quantize",
         ): lambda self: in_order(self.steps or []),
+        Rule(
+            "!has(self.steps) || !self.steps.exists(step, has(step.linear)) || (has(self.steps[0].linear) "
+            "&& self.steps.exists_one(step, has(step.linear)) && !self.steps.exists(step, has(step.vocabulary) "
+            "|| has(step.prune) || has(step.distill) || has(step.finetune)))",
+            "linear makes a new model: it is the first step, and only optimize, lowRank and quantize can follow",
+        ): lambda self: linear_alone(self.steps or []),
         Rule(
             "!has(self.steps) || self.steps.map(step, has(step.quantize) && has(step.quantize.exclude) "
             f"? step.quantize.exclude.map(part, part.size()).sum() : 0).sum() <= {EXCLUDED_LENGTH}",

@@ -16,11 +16,7 @@ from kaon.contract.jobspec import TrainWork
 from kaon.contract.manifest import Manifest
 from kaon_jobs.context import Context
 from kaon_jobs.errors import StageFailure
-from kaon_jobs.predict.opening import open_classifier
-from kaon_jobs.programs import train as stage
-from kaon_jobs.report.reporter import Reporter
-from kaon_jobs.tasks.text_classification import linear_model
-from kaon_jobs.tasks.text_classification.linear_model import (
+from kaon_jobs.learn.linear import (
     ABSENT,
     fit,
     graph_of,
@@ -29,6 +25,10 @@ from kaon_jobs.tasks.text_classification.linear_model import (
     weighted,
     word_counts,
 )
+from kaon_jobs.predict.opening import open_classifier
+from kaon_jobs.programs import train as stage
+from kaon_jobs.report.reporter import Reporter
+from kaon_jobs.tasks.text_classification import linear_model
 
 TEXTS = ["Good, good film!", "bad film", "a GOOD plot", "very bad; bad, bad plot", "", "???"]
 

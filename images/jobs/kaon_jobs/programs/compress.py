@@ -17,6 +17,7 @@ import numpy as np
 from kaon.api.compressionjob import Budget, Verdict
 from kaon.api.evaluation import Evaluation
 from kaon.api.report import CompressionResult, Result
+from kaon.api.types import BUILTIN
 from kaon.contract.jobspec import CompressWork, JobSpec
 from kaon.contract.manifest import ModelCard
 from kaon_jobs.compress.evidence import document as documents
@@ -24,7 +25,7 @@ from kaon_jobs.compress.evidence.attribution import attribution
 from kaon_jobs.compress.evidence.page import page
 from kaon_jobs.compress.families import graph
 from kaon_jobs.compress.families.forms import DESCRIPTIONS
-from kaon_jobs.compress.search.moves import Question
+from kaon_jobs.compress.search.moves import LINEAR, Question
 from kaon_jobs.compress.statistics.likelihood import chance_of_passing
 from kaon_jobs.compress.training.lessons import Lessons
 from kaon_jobs.compress.trials.baseline import Baseline, load_baseline
@@ -143,7 +144,13 @@ def _outcome(
     smallest = graph.smallest_bytes(graph.load(baseline.directory)) + serving_size(
         baseline.directory, [name for name in bench.card.serving_files if name != MODEL_FILE]
     )
-    question = Question(work.budget, work.objective, work.search, bench.baseline_bytes)
+    question = Question(
+        work.budget,
+        work.objective,
+        work.search,
+        bench.baseline_bytes,
+        linear=LINEAR if bench.card.reads_text and not (bench.card.base_model or "").startswith(BUILTIN) else (),
+    )
     shape = bench.shape() if work.strategy == "auto" else None
     # Where structures can go, the bound on a graph's bytes bounds nothing; the search then finds its own.
     reshapes = shape is not None or any(step.trains for step in work.steps or [])

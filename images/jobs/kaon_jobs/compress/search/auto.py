@@ -1,5 +1,6 @@
 """`strategy: auto`: what to do next, from what the trials so far have shown. Pure, and the same each time.
 
+Of a text model: first a linear model over words, which takes seconds and, where it keeps the budget, ends the search.
 Of a model that can be reshaped: plain INT8 first, as the candidate to beat; then a few structures are built and timed
 untrained, and from them it is known which structures can keep the budgets on size and speed at all (shape.py). What
 nobody misses goes without training (tokens that never occur). Of the other structures, some are trained by successive
@@ -61,9 +62,26 @@ def next_move(question: Question, seen: Seen) -> Move:
     next_seconds = max((item.seconds for item in tried[-3:]), default=0.0)
     if tried and seen.elapsed_seconds + next_seconds >= question.limits.max_duration_seconds:
         return Done(f"search.maxDurationSeconds {question.limits.max_duration_seconds} is reached")
+    linear = _linear(question, tried)
+    if linear is not None:
+        return linear
     if question.shape is None or question.impossible:
         return _quantizations(question, seen)
     return _students(question, seen, question.shape)
+
+
+def _linear(question: Question, tried: Sequence[Tried]) -> Move | None:
+    """A linear model, while each smaller one keeps the budget; where one does, nothing else can be as small or fast."""
+    found = {item.pipeline: item.contender for item in tried}
+    kept = False
+    for pipeline in question.linear:
+        if pipeline not in found:
+            return Try(pipeline)
+        contender = found[pipeline]
+        if contender is None or contender.standing is not Standing.KEEPS:
+            break
+        kept = True
+    return Done("a linear model keeps the budget, and nothing else is as small and fast") if kept else None
 
 
 def _baseline_ms(tried: Sequence[Tried]) -> float | None:

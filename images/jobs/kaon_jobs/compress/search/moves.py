@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from kaon.api.compressionjob import Budget, Quantize, SearchLimits, Step
+from kaon.api.compressionjob import Budget, Linear, Quantize, SearchLimits, Step
 from kaon.contract.digest import digest_of
 from kaon_jobs.compress.search.shape import Shape
 from kaon_jobs.compress.verdict.figures import LATENCY_DOUBT
@@ -16,6 +16,7 @@ FUSION = Step(optimize="transformer-fusion")
 DYNAMIC = Step(quantize=Quantize(scheme="int8-dynamic"))
 STATIC = Step(quantize=Quantize(scheme="int8-static"))
 HALF = Step(quantize=Quantize(scheme="fp16"))
+LINEAR_WORDS = (20_000, 5_000, 2_000)
 TABLES_IN_INT4 = Step(quantize=Quantize(scheme="int4-weight-only", only="embeddings"))
 
 
@@ -51,6 +52,10 @@ class Pipeline:
     def reshapes(self) -> bool:
         """Whether it works on the trained form, and not on the exported graph alone."""
         return any(step.trains for step in self.steps)
+
+
+LINEAR = tuple(Pipeline((Step(linear=Linear(words=words)),)) for words in LINEAR_WORDS)
+"""What may take a text model's place, the largest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +137,8 @@ class Question:
     """The baseline's p50, as the first trial measured it."""
     shape: Shape | None = field(default=None)
     """Of the trained form; None when there is only the exported one, which can be quantized and no more."""
+    linear: tuple[Pipeline, ...] = ()
+    """Linear models that could take the model's place, the largest first."""
 
     @property
     def size_ratio(self) -> float:

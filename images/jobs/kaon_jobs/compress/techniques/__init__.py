@@ -2,7 +2,8 @@
 
 Those of the trained form (vocabulary, prune, distill, finetune) read and write weights and tokenizer; the workbench
 exports what they leave, when it is asked for. Those of the exported form (optimize, lowRank, quantize) read and write
-model.onnx. A network that has no trained form is pruned and trained in its exported one (networks.py).
+model.onnx; linear writes a model of its own. A network that has no trained form is pruned and trained in its exported
+one (networks.py).
 
 Adding one: a file here with a class that has `apply`, a line in `technique_of` and in naming.py, and, when the search
 shall use it by itself, a line in search.py or in a shape.
@@ -46,6 +47,10 @@ def technique_of(step: Step, *, of_network: bool = False) -> Technique:
         from kaon_jobs.compress.techniques.fusion import TransformerFusion
 
         return TransformerFusion()
+    if step.linear is not None:
+        from kaon_jobs.compress.techniques.linear import LinearStudent
+
+        return LinearStudent(step.linear)
     if step.low_rank is not None:
         from kaon_jobs.compress.techniques.low_rank import LowRankFactorization
 

@@ -20,6 +20,8 @@ def step_name(step: Step) -> str:
         return _with("distill", _distill(step.distill))
     if step.finetune is not None:
         return _with("finetune", _training(step.finetune))
+    if step.linear is not None:
+        return f"linear({step.linear.words} words)"
     if step.low_rank is not None:
         return f"low-rank({step.low_rank.energy:g})"
     return "fusion" if step.optimize is not None else "nothing"
