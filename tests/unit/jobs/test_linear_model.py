@@ -21,8 +21,10 @@ from kaon_jobs.learn.linear import (
     fit,
     graph_of,
     make_tokenizer,
+    most_telling,
     sharpness,
     weighted,
+    with_words,
     word_counts,
 )
 from kaon_jobs.predict.opening import open_classifier
@@ -160,3 +162,14 @@ def test_the_card_is_json_that_a_server_reads(tmp_path: Path) -> None:
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     told = json.loads((tmp_path / "tokenizer.json").read_text())
     assert told["truncation"]["max_length"] == 16 and told["padding"]["pad_token"] == "[PAD]"
+
+
+def test_the_words_that_tell_most_are_kept_and_the_others_are_unknown() -> None:
+    texts = [f"{word} filler the" for word in ["good", "bad"] * 10]
+    tokenizer = make_tokenizer(texts, 16)
+    counts = word_counts(tokenizer, texts)
+    model = fit(counts, np.asarray([1, 0] * 10), 2, balanced=False, seed=0)
+    fewer = with_words(tokenizer, most_telling(model, counts, 2))
+    assert fewer.get_vocab().keys() == {"[PAD]", "[UNK]", "good", "bad"}
+    assert fewer.encode("the good filler").tokens == ["[UNK]", "good", "[UNK]"]
+    assert fewer.truncation == tokenizer.truncation and fewer.padding == tokenizer.padding

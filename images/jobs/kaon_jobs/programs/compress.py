@@ -144,17 +144,19 @@ def _outcome(
     smallest = graph.smallest_bytes(graph.load(baseline.directory)) + serving_size(
         baseline.directory, [name for name in bench.card.serving_files if name != MODEL_FILE]
     )
-    question = Question(
-        work.budget,
-        work.objective,
-        work.search,
-        bench.baseline_bytes,
-        linear=LINEAR if bench.card.reads_text and not (bench.card.base_model or "").startswith(BUILTIN) else (),
-    )
+    card = bench.card
+    builtin = (card.base_model or "").startswith(BUILTIN)
+    linear = LINEAR if work.strategy == "auto" and card.reads_text and not builtin else ()
+    question = Question(work.budget, work.objective, work.search, bench.baseline_bytes, linear=linear)
     shape = bench.shape() if work.strategy == "auto" else None
     # Where structures can go, the bound on a graph's bytes bounds nothing; the search then finds its own.
-    reshapes = shape is not None or any(step.trains for step in work.steps or [])
-    bound = None if reshapes else message.bound_sentence(question.size_ratio, bench.baseline_bytes, smallest)
+    remakes = any(step.trains or step.linear is not None for step in work.steps or [])
+    reshapes = shape is not None or bool(linear) or remakes
+    bound = (
+        None
+        if reshapes or question.linear
+        else message.bound_sentence(question.size_ratio, bench.baseline_bytes, smallest)
+    )
     question = replace(question, impossible=bound is not None, shape=shape)
     if work.strategy == "steps":
         explored = follow(bench, work.steps or [], question, context)

@@ -9,7 +9,7 @@ import pytest
 
 from kaon.api.compressionjob import Budget, SearchLimits
 from kaon_jobs.compress.search.auto import next_move
-from kaon_jobs.compress.search.moves import FUSION, Done, Pipeline, Question, Scan, Seen, Tried, Try
+from kaon_jobs.compress.search.moves import FUSION, LINEAR, Done, Pipeline, Question, Scan, Seen, Tried, Try
 from kaon_jobs.compress.verdict.figures import Measured
 from kaon_jobs.compress.verdict.selection import contender
 
@@ -142,3 +142,34 @@ def test_nothing_that_works_ends_too() -> None:
     tried, _, reason = _search(_question(), lambda pipeline: None)
     assert tried and all(item.contender is None for item in tried)
     assert reason == "the ladder is tried"
+
+
+class TestALinearModel:
+    """A student of another family: first, because it takes seconds and nothing else is as small."""
+
+    def kept_from(self, words: int) -> World:
+        def world(pipeline: Pipeline) -> Measured:
+            linear = pipeline.steps[0].linear
+            return measured(quality(lost_big=200 if linear is not None and linear.words < words else 0))
+
+        return world
+
+    def test_that_keeps_the_budget_ends_the_search_with_the_smallest_that_does(self) -> None:
+        tried, _, reason = _search(_question(linear=LINEAR), self.kept_from(2000))
+        assert _names(tried) == [f"linear({words} words)" for words in (20000, 5000, 2000, 1000)]
+        assert reason == "a linear model keeps the budget, and nothing else is as small and fast"
+
+    def test_that_keeps_it_at_every_size_is_tried_at_every_size(self) -> None:
+        tried, _, _ = _search(_question(linear=LINEAR), _good)
+        assert len(tried) == len(LINEAR)
+
+    def test_that_loses_too_much_costs_one_trial(self) -> None:
+        tried, _, reason = _search(_question(linear=LINEAR), self.kept_from(50_000))
+        without, _, same = _search(_question(), _good)
+        assert _names(tried) == ["linear(20000 words)", *_names(without)] and reason == same
+
+    def test_that_cannot_be_made_is_passed_over(self) -> None:
+        tried, _, _ = _search(
+            _question(linear=LINEAR), lambda pipeline: None if pipeline.steps[0].linear else measured()
+        )
+        assert _names(tried)[:2] == ["linear(20000 words)", "fusion+int8-dynamic"]

@@ -100,8 +100,8 @@ def test_an_accepted_model_is_an_artifact_with_lineage_evidence_and_golden_examp
     assert {trial["split"] for trial in document["trials"]} == {"validation"}
     assert document["finalSpeed"]["p99Ms"]["low"] <= document["finalSpeed"]["p99Ms"]["high"]
     assert {item["finding"] for item in document["decisions"]} == {"kept"}
-    # The card of the final one has golden examples of its own.
-    assert document["attribution"][-1]["sizeBytes"] == pytest.approx(document["final"]["sizeBytes"], rel=0.02)
+    # The card of the final one has golden examples of its own, some hundred bytes.
+    assert document["attribution"][-1]["sizeBytes"] == pytest.approx(document["final"]["sizeBytes"], rel=0.02, abs=500)
     assert all("ece" in document[name]["metrics"] for name in ("baseline", "evaluation"))
     html = (files / "report.html").read_text()
     assert "Verdict: Accepted" in html and "<svg" in html and "<script" not in html and "http" not in html

@@ -114,7 +114,8 @@ def _students(question: Question, seen: Seen, shape: Shape) -> Move:
         return _quantizations(question, seen)
     bound = _bound(question, points, shape)
     if bound is not None:
-        return Done("no structure is small and fast enough", bound)
+        lost = ". A linear model over words loses too much" if question.linear else ""
+        return Done("no structure is small and fast enough", bound + lost)
     costs = learn(points, shape)
     # What can go without being missed needs no training.
     untrained = Pipeline((*shape.steps(shape.whole), *tail))
@@ -133,7 +134,10 @@ def _students(question: Question, seen: Seen, shape: Shape) -> Move:
     if not _may_keep(seen.tried):
         if within(question, costs, shape.whole):
             return _quantizations(question, seen)
-        return Done("the students that were trained lose too much", _too_lossy(question, allowed[0], shape, tail))
+        lost = ". So does a linear model over words" if question.linear else ""
+        return Done(
+            "the students that were trained lose too much", _too_lossy(question, allowed[0], shape, tail) + lost
+        )
     if _idle(question, shape, seen.tried) >= PATIENCE:
         return Done(f"{PATIENCE} trials in a row found nothing better")
     wider = widen(question, costs, seen.tried, tail)

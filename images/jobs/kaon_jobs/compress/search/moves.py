@@ -16,7 +16,7 @@ FUSION = Step(optimize="transformer-fusion")
 DYNAMIC = Step(quantize=Quantize(scheme="int8-dynamic"))
 STATIC = Step(quantize=Quantize(scheme="int8-static"))
 HALF = Step(quantize=Quantize(scheme="fp16"))
-LINEAR_WORDS = (20_000, 5_000, 2_000)
+LINEAR_WORDS = (20_000, 5_000, 2_000, 1_000, 500)
 TABLES_IN_INT4 = Step(quantize=Quantize(scheme="int4-weight-only", only="embeddings"))
 
 
