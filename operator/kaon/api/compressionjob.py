@@ -284,7 +284,7 @@ def linear_alone(steps: Sequence[Step]) -> bool:
 
 def in_order(steps: Sequence[Step]) -> bool:
     """Whether steps on the trained model come first, then optimize, lowRank, quantize."""
-    ranks = [0 if step.trains else STEP_FIELDS.index(step.kind) for step in steps]
+    ranks = [0 if step.trains or step.linear is not None else STEP_FIELDS.index(step.kind) for step in steps]
     return ranks == sorted(ranks)
 
 
