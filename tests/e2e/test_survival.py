@@ -125,7 +125,9 @@ def test_a_compression_pod_killed_in_the_middle_repeats_no_finished_trial(kaon: 
     kaon.kube.apply([dataset(), training()], namespace=NAMESPACE)
     kaon.kube.until_ready("trainingrun", "tiny", NAMESPACE, timeout=120)
     budget = {"maxDrop": {"accuracy": 0.5}, "onInconclusive": "Accept"}
-    search = compression("search", rerun="killed", budget=budget, strategy="auto", search={"maxTrials": 6})
+    search = compression(
+        "search", rerun="killed", budget=budget, strategy="auto", search={"maxTrials": 6, "linear": False}
+    )
     del search["spec"]["steps"]
     kaon.kube.apply([search], namespace=NAMESPACE)
 

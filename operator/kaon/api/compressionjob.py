@@ -260,6 +260,9 @@ class SearchLimits(ApiModel):
 
     max_trials: int = Field(default=24, ge=1, le=1000)
     max_duration_seconds: Seconds = 3600
+    linear: bool = Field(
+        default=True, description="Whether a linear model over words may take the place of a model of texts."
+    )
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
 
 

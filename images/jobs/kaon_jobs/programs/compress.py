@@ -146,12 +146,12 @@ def _outcome(
     )
     card = bench.card
     builtin = (card.base_model or "").startswith(BUILTIN)
-    linear = LINEAR if work.strategy == "auto" and card.reads_text and not builtin else ()
-    question = Question(work.budget, work.objective, work.search, bench.baseline_bytes, linear=linear)
+    may = work.strategy == "auto" and work.search.linear and card.reads_text and not builtin
+    question = Question(work.budget, work.objective, work.search, bench.baseline_bytes, linear=LINEAR if may else ())
     shape = bench.shape() if work.strategy == "auto" else None
     # Where structures can go, the bound on a graph's bytes bounds nothing; the search then finds its own.
     remakes = any(step.trains or step.linear is not None for step in work.steps or [])
-    reshapes = shape is not None or bool(linear) or remakes
+    reshapes = shape is not None or may or remakes
     bound = (
         None
         if reshapes or question.linear
