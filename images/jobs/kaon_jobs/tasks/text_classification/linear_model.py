@@ -7,7 +7,6 @@ probabilities by one temperature (Guo et al. 2017), fitted on the validation spl
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,20 +15,19 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from scipy.optimize import minimize_scalar
 from scipy.sparse import csr_matrix
 from sklearn.svm import LinearSVC
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from kaon_jobs.data.words import is_unspaced
+from kaon_jobs.data.words import are_unspaced
 from kaon_jobs.errors import StageFailure
-from kaon_jobs.learn.export import OPSET, PARITY_TOLERANCE
+from kaon_jobs.learn.export import OPSET, PARITY_TEXTS, PARITY_TOLERANCE
 from kaon_jobs.measure.quality import Floats, Ids
 from kaon_jobs.predict.edges import edge_texts
-from kaon_jobs.predict.onnx_model import CARD_FILE, MODEL_FILE
-from kaon_jobs.predict.onnx_text import BLOCK, TOKENIZER_FILE, OnnxTextClassifier
+from kaon_jobs.predict.onnx_model import MODEL_FILE, write_card
+from kaon_jobs.predict.onnx_text import TOKENIZER_FILE, OnnxTextClassifier, unpadded_ids
 from kaon_jobs.runtime.classifier import load_tokenizer
 from kaon_jobs.tasks.base import Learned, Lesson
 from kaon_jobs.tasks.text_classification.card import card_of
@@ -44,8 +42,6 @@ SPECIAL = 2
 """Tokens that are no words: the ids of PAD and UNKNOWN are 0 and 1."""
 ABSENT = -100.0
 """The score of a class without a training row."""
-PARITY_TEXTS = 128
-_SAMPLED = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +87,7 @@ def learn(lesson: Lesson, percents: tuple[int, int]) -> Learned:
     report.progress("exporting", last)
     onnx.save(graph_of(model), lesson.out / MODEL_FILE)
     card = card_of(work, lesson.labels)
-    (lesson.out / CARD_FILE).write_text(json.dumps(card.wire(), indent=1, ensure_ascii=False))
+    write_card(lesson.out, card)
     difference, texts = _parity(model, lesson.out, lesson.threads, [*lesson.test.inputs, *train.inputs])
     words = tokenizer.get_vocab_size() - SPECIAL
     facts = [
@@ -104,8 +100,7 @@ def learn(lesson: Lesson, percents: tuple[int, int]) -> Learned:
 
 def make_tokenizer(texts: Sequence[str], max_length: int) -> Tokenizer:
     """A vocabulary of the words of the texts, in lower case and without punctuation."""
-    sample = "".join(text[:1000] for text in texts[:: max(1, len(texts) // _SAMPLED)])
-    unspaced = is_unspaced(sample)
+    unspaced = are_unspaced(texts)
     tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN) if unspaced else models.WordLevel(unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -122,15 +117,11 @@ def make_tokenizer(texts: Sequence[str], max_length: int) -> Tokenizer:
 
 def word_counts(tokenizer: Tokenizer, texts: Sequence[str]) -> csr_matrix:
     """How often each text has each word, of those that a server would read: [texts, words], float32."""
-    tokenizer.no_padding()
-    ids, ends = [], [0]
-    for start in range(0, len(texts), BLOCK):
-        for encoding in tokenizer.encode_batch(list(texts[start : start + BLOCK])):
-            ids.append(np.asarray(encoding.ids, dtype=np.int32))
-            ends.append(ends[-1] + len(encoding.ids))
-    columns = np.concatenate(ids) if ids else np.zeros(0, np.int32)
+    rows = [np.asarray(ids, dtype=np.int32) for ids in unpadded_ids(tokenizer, texts)]
+    columns = np.concatenate([np.zeros(0, np.int32), *rows])
+    ends = np.cumsum([0, *map(len, rows)])
     shape = (len(texts), tokenizer.get_vocab_size())
-    counts = csr_matrix((np.ones(len(columns), np.float32), columns, np.asarray(ends)), shape=shape)
+    counts = csr_matrix((np.ones(len(columns), np.float32), columns, ends), shape=shape)
     counts.sum_duplicates()
     return counts
 
@@ -238,8 +229,7 @@ def _parity(model: LinearModel, out: Path, threads: int, texts: Sequence[str]) -
     """The largest difference of a score between the model and its export, and of how many texts."""
     exported = OnnxTextClassifier(out, threads)
     asked = [*texts[:PARITY_TEXTS], *edge_texts(exported.tokenizer, texts)]
-    counts = word_counts(load_tokenizer(out / TOKENIZER_FILE, exported.card.max_sequence_length or 0), asked)
-    trained: NDArray[np.float32] = model.scores(counts)
+    trained = model.scores(word_counts(exported.tokenizer, asked))
     served = exported.logits(asked)
     difference = float(np.abs(trained - served).max())
     log.info("parity over %d texts: scores differ by at most %.2e", len(asked), difference)
