@@ -66,7 +66,6 @@ def test_the_linear_model_is_as_good_as_the_encoder_in_a_fiftieth_of_the_bytes(
     encoder, found = (run["status"]["evaluation"] for run in (r8["trainingrun"], linear["trainingrun"]))
     assert found["metrics"]["accuracy"]["value"] >= 0.965
     assert found["sizeBytes"] * 50 < encoder["sizeBytes"]
-    assert found["latencyMs"]["p50"] * 5 < encoder["latencyMs"]["p50"]
 
 
 @pytest.mark.parametrize("server", ["triton", "torchserve"])

@@ -40,7 +40,7 @@ def resource_of(kind: Kind, number: int) -> Object:
     # Its Jobs would be as large, and are the API server's burden alone.
     spec["suspend"] = True
     if kind.name == "Dataset":
-        spec["schema"]["label"]["classes"] = [f"{each:04}" + "数" * 252 for each in range(CLASSES)]
+        spec["schema"]["label"]["classes"] = [f"{each:04}" + "数" * 61 for each in range(CLASSES)]
     labels = {f"kaon.dev/l{each}": f"{rng.getrandbits(200):050x}" for each in range(800)}
     annotations = {"kaon.dev/note": f"{rng.getrandbits(1_000_000):0250000x}"}
     return object_of(kind, f"k{number}", spec, labels=labels, annotations=annotations)

@@ -63,7 +63,7 @@ def _digest_without_input(patch: Patch) -> None:
     def without(content: Object) -> str:
         return digest_of({name: value for name, value in content.items() if name != "dataset"})
 
-    patch.setattr(stage_plan, "digest_of", without)
+    patch.setattr(stage_plan, "digest", without)
 
 
 def _ready_of_any_generation(patch: Patch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 UNSPACED = (
     "\u0e00-\u0eff"  # Thai, Lao
@@ -20,6 +21,7 @@ _MARKS = (
     "\u0f8d-\u0fbc\u102b-\u103e\u1056-\u1059\u105e-\u1060\u17b4-\u17d3\u17dd"
 )
 _PUNCTUATION = "\u3000-\u3004\u3008-\u3020\u3030\u30fb\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65\u00b7\u2026"
+_SAMPLED = 2000
 _ANY_UNSPACED = re.compile(f"[{UNSPACED}]")
 _WORD = re.compile(rf"(?![{_MARKS}])[{UNSPACED}]|[^\s{UNSPACED}{_PUNCTUATION}]+")
 
@@ -28,6 +30,11 @@ def is_unspaced(text: str) -> bool:
     """Whether at least a third of the text's characters, spaces apart, are of scripts without spaces."""
     written = len(text) - sum(map(str.isspace, text))
     return 3 * sum(1 for _ in _ANY_UNSPACED.finditer(text)) >= max(1, written)
+
+
+def are_unspaced(texts: Sequence[str]) -> bool:
+    """Whether that holds of the texts together, by up to some thousands of them."""
+    return is_unspaced("".join(texts[:: max(1, len(texts) // _SAMPLED)]))
 
 
 def count_words(text: str) -> int:

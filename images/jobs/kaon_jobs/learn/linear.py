@@ -20,11 +20,11 @@ from scipy.sparse import csr_matrix
 from sklearn.svm import LinearSVC
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from kaon_jobs.data.words import is_unspaced
+from kaon_jobs.data.words import are_unspaced
+from kaon_jobs.learn.export import OPSET
 from kaon_jobs.measure.quality import Floats, Ids
-from kaon_jobs.predict.onnx_text import BLOCK
+from kaon_jobs.predict.onnx_text import unpadded_ids
 
-OPSET = 17
 MAX_WORDS = 50_000
 MAX_PIECES = 16_000
 """In scripts without spaces between words, where frequent sequences of characters stand for words."""
@@ -33,7 +33,6 @@ SPECIAL = 2
 """Tokens that are no words: the ids of PAD and UNKNOWN are 0 and 1."""
 ABSENT = -100.0
 """The score of a class without a training row."""
-_SAMPLED = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +62,7 @@ def make_tokenizer(texts: Sequence[str], max_length: int) -> Tokenizer:
     Args:
         max_length: words that are read of a text.
     """
-    sample = "".join(text[:1000] for text in texts[:: max(1, len(texts) // _SAMPLED)])
-    unspaced = is_unspaced(sample)
+    unspaced = are_unspaced(texts)
     tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN) if unspaced else models.WordLevel(unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -101,15 +99,11 @@ def most_telling(model: LinearModel, counts: csr_matrix, words: int) -> list[int
 
 def word_counts(tokenizer: Tokenizer, texts: Sequence[str]) -> csr_matrix:
     """How often each text has each word, of those that a server would read: [texts, words], float32."""
-    tokenizer.no_padding()
-    ids, ends = [], [0]
-    for start in range(0, len(texts), BLOCK):
-        for encoding in tokenizer.encode_batch(list(texts[start : start + BLOCK])):
-            ids.append(np.asarray(encoding.ids, dtype=np.int32))
-            ends.append(ends[-1] + len(encoding.ids))
-    columns = np.concatenate(ids) if ids else np.zeros(0, np.int32)
+    rows = [np.asarray(ids, dtype=np.int32) for ids in unpadded_ids(tokenizer, texts)]
+    columns = np.concatenate([np.zeros(0, np.int32), *rows])
+    ends = np.cumsum([0, *map(len, rows)])
     shape = (len(texts), tokenizer.get_vocab_size())
-    counts = csr_matrix((np.ones(len(columns), np.float32), columns, np.asarray(ends)), shape=shape)
+    counts = csr_matrix((np.ones(len(columns), np.float32), columns, ends), shape=shape)
     counts.sum_duplicates()
     return counts
 

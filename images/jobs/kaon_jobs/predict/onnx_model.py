@@ -7,6 +7,7 @@ classifier.py tells which. Starts no telemetry.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,6 +81,11 @@ class OnnxClassifier(ABC):
 def read_card(directory: Path) -> ModelCard:
     """The model card that lies beside a model."""
     return ModelCard.model_validate_json((directory / CARD_FILE).read_bytes())
+
+
+def write_card(directory: Path, card: ModelCard) -> None:
+    """Puts a model card beside a model."""
+    (directory / CARD_FILE).write_text(json.dumps(card.wire(), indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def softmax(scores: Floats) -> Floats:

@@ -46,11 +46,17 @@ def longest_of(directory: Path) -> int:
 def token_rows(directory: Path, texts: Sequence[str], *, whole: bool = False) -> Iterator[list[int]]:
     """Token ids of each text, without padding, cut at the model's length unless they are wanted whole."""
     tokenizer = load_tokenizer(directory)
-    tokenizer.no_padding()
     if whole:
         tokenizer.no_truncation()
+    yield from unpadded_ids(tokenizer, texts)
+
+
+def unpadded_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[list[int]]:
+    """Token ids of each text, cut where the tokenizer cuts, without padding. The tokenizer stays as it is."""
+    unpadded = Tokenizer.from_str(tokenizer.to_str())
+    unpadded.no_padding()
     for start in range(0, len(texts), BLOCK):
-        yield from (encoding.ids for encoding in tokenizer.encode_batch(list(texts[start : start + BLOCK])))
+        yield from (encoding.ids for encoding in unpadded.encode_batch(list(texts[start : start + BLOCK])))
 
 
 def load_tokenizer(directory: Path) -> Tokenizer:

@@ -23,7 +23,7 @@ from kaon.contract.manifest import ModelCard
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.learn.export import answers_of_both, export_onnx, write_tokenizer
 from kaon_jobs.predict.edges import edge_texts, spread_texts
-from kaon_jobs.predict.onnx_model import CARD_FILE, MODEL_FILE
+from kaon_jobs.predict.onnx_model import MODEL_FILE, write_card
 from kaon_jobs.predict.onnx_text import OnnxTextClassifier
 from kaon_jobs.pretrained.folder import WEIGHTS_FILE
 from kaon_jobs.pretrained.recipe_fields import check_fields
@@ -60,7 +60,7 @@ def rehearse(
         directory.mkdir(parents=True)
         try:
             write_tokenizer(tokenizer, recipe.max_sequence_length, directory)
-            (directory / CARD_FILE).write_text(card.model_dump_json(by_alias=True), encoding="utf-8")
+            write_card(directory, card)
             with refusing(partial(_not_exportable, model, uri)):
                 export_onnx(model, directory / MODEL_FILE)
                 exported = OnnxTextClassifier(directory, threads=1)

@@ -47,7 +47,7 @@ from kaon_jobs.measure.evaluation import serving_size
 from kaon_jobs.measure.golden import input_of, recorded
 from kaon_jobs.measure.predictions import predictions_file, write_predictions
 from kaon_jobs.measure.speed import instruction_sets
-from kaon_jobs.predict.onnx_model import CARD_FILE, MODEL_FILE, read_card
+from kaon_jobs.predict.onnx_model import MODEL_FILE, read_card, write_card
 from kaon_jobs.predict.opening import open_classifier
 from kaon_jobs.programs.content import with_content
 from kaon_jobs.store.artifact import publish
@@ -237,7 +237,7 @@ def _prepare(
     steps = [step.wire() for step in explored.record(chosen.name).steps]
     made = {"steps": steps, **provenance}
     card = card.model_copy(update={"golden": golden, "recipe": {**card.recipe, "compression": made}})
-    (out / CARD_FILE).write_text(json.dumps(card.wire(), indent=1, ensure_ascii=False), encoding="utf-8")
+    write_card(out, card)
 
 
 def _finish(out: Path, outcome: Outcome, baseline: Baseline, threads: int) -> ModelCard:

@@ -9,7 +9,6 @@ import json
 import logging
 from dataclasses import replace
 
-from kaon.api.base import ApiModel
 from kaon.api.report import Result, TrainingResult
 from kaon.contract.jobspec import JobSpec, TrainWork
 from kaon.tasks.registry import TASKS
@@ -22,7 +21,7 @@ from kaon_jobs.measure.evaluation import Measured, measure
 from kaon_jobs.measure.golden import golden_examples
 from kaon_jobs.measure.page import report_page
 from kaon_jobs.measure.predictions import predictions_file, write_predictions
-from kaon_jobs.predict.onnx_model import CARD_FILE
+from kaon_jobs.predict.onnx_model import write_card
 from kaon_jobs.predict.opening import open_classifier
 from kaon_jobs.pretrained.fetch import fetch_base_model
 from kaon_jobs.programs.content import with_content
@@ -70,7 +69,7 @@ def run(job: JobSpec, work: TrainWork, context: Context) -> Result:
     model = open_classifier(out, lesson.threads)
     golden = golden_examples(model, test.inputs, test.label_ids.tolist(), room.edges(model, train))
     card = learned.card.model_copy(update={"golden": golden})
-    (out / CARD_FILE).write_text(_json(card))
+    write_card(out, card)
     if len(validation):
         write_predictions(out / predictions_file("validation"), validation, model.probabilities(validation.inputs))
     measured = measure(
@@ -120,7 +119,7 @@ def forget_checkpoints(job: JobSpec, context: Context) -> None:
 
 def _write_evidence(lesson: Lesson, learned: Learned, measured: Measured) -> None:
     work, out, evaluation = lesson.work, lesson.out, measured.evaluation
-    (out / "evaluation.json").write_text(_json(evaluation))
+    (out / "evaluation.json").write_text(json.dumps(evaluation.wire(), indent=1, ensure_ascii=False))
     write_predictions(out / predictions_file("test"), lesson.test, measured.probabilities)
     facts = [
         ("dataset", f"{work.dataset.uri} {work.dataset.digest}"),
@@ -132,7 +131,3 @@ def _write_evidence(lesson: Lesson, learned: Learned, measured: Measured) -> Non
         "Trained model", evaluation, measured.quality, lesson.labels, work.recipe, learned.history, facts
     )
     (out / "report.html").write_text(page, encoding="utf-8")
-
-
-def _json(model: ApiModel) -> str:
-    return json.dumps(model.wire(), indent=1, ensure_ascii=False)

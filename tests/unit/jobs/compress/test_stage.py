@@ -172,7 +172,7 @@ def test_a_budget_beyond_the_bound_is_infeasible_before_anything_is_trained_and_
     shop: Any, trained: Result, dataset: Result, context: Context
 ) -> None:
     budget = {"maxDrop": {"accuracy": 0.05}, "minSizeRatio": 50}
-    job, result = _run(shop, context, _work(trained, dataset, budget=budget, search={"maxTrials": 12}))
+    job, result = _run(shop, context, _work(trained, dataset, budget=budget, search={"maxTrials": 12, "linear": False}))
     found = result.compression
     assert found is not None and found.verdict == "Infeasible" and result.artifact is None
     assert "50 times smaller" in found.message and "nearest" in found.message and "minSizeRatio" in found.message
@@ -299,7 +299,7 @@ def test_when_int8_costs_too_much_the_nodes_that_suffer_are_found_and_left_in_fu
     spiked = _changed(shop, trained, dataset, tmp_path / "spiked", "word_embeddings", 4, 400.0)
     # The search may take INT8 elsewhere only: the budget asks for a little less size, and without the trained form
     # there is no structure to search.
-    work = _work(spiked, dataset, budget={**BUDGET, "minSizeRatio": 1.1}, search={"maxTrials": 4})
+    work = _work(spiked, dataset, budget={**BUDGET, "minSizeRatio": 1.1}, search={"maxTrials": 4, "linear": False})
     job, result = _run(shop, context, work)
     found = result.compression
     assert found is not None and found.verdict == "Accepted", found.message

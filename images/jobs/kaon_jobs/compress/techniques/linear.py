@@ -6,7 +6,6 @@ them alone.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ from kaon_jobs.learn.linear import (
     with_words,
     word_counts,
 )
-from kaon_jobs.predict.onnx_model import CARD_FILE, MODEL_FILE, read_card
+from kaon_jobs.predict.onnx_model import MODEL_FILE, read_card, write_card
 from kaon_jobs.predict.onnx_text import TOKENIZER_FILE, longest_of
 
 MIN_LENGTH = 512
@@ -64,6 +63,5 @@ class LinearStudent:
         for name in TRAINED_FILES:
             (target / name).unlink(missing_ok=True)
         tokenizer.save(str(target / TOKENIZER_FILE))
-        card = card.model_copy(update={"max_sequence_length": longest})
-        (target / CARD_FILE).write_text(json.dumps(card.wire(), indent=1, ensure_ascii=False), encoding="utf-8")
+        write_card(target, card.model_copy(update={"max_sequence_length": longest}))
         onnx.save(graph_of(model), target / MODEL_FILE)

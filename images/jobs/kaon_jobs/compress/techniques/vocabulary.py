@@ -24,7 +24,7 @@ from kaon_jobs.compress.families.tables import Lookup, position_table, token_tab
 from kaon_jobs.compress.training.lessons import Lessons
 from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.predict.edges import edge_texts
-from kaon_jobs.predict.onnx_model import CARD_FILE, read_card
+from kaon_jobs.predict.onnx_model import read_card, write_card
 from kaon_jobs.predict.onnx_text import TOKENIZER_FILE, load_tokenizer, longest_of, token_rows
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ def _note(target: Path, found: dict[str, int]) -> None:
     """The model's card tells what was left out, and how much of the training texts is unreadable because of it."""
     card = read_card(target)
     card = card.model_copy(update={"recipe": {**card.recipe, "vocabulary": found}})
-    (target / CARD_FILE).write_text(json.dumps(card.wire(), indent=1, ensure_ascii=False), encoding="utf-8")
+    write_card(target, card)
 
 
 def named_tokens(config: Any) -> set[int]:

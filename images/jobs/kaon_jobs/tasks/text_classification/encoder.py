@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from kaon.tasks.registry import TASKS
 from kaon_jobs.learn.export import Parity, check_parity, export_onnx, write_tokenizer
 from kaon_jobs.learn.loop import Fitted, fit
 from kaon_jobs.machine import cpu_limit
-from kaon_jobs.predict.onnx_model import CARD_FILE, MODEL_FILE
+from kaon_jobs.predict.onnx_model import MODEL_FILE, write_card
 from kaon_jobs.predict.onnx_text import OnnxTextClassifier
 from kaon_jobs.pretrained.base_model import check_length, load_config, load_model
 from kaon_jobs.pretrained.cost import check_cost
@@ -63,7 +62,7 @@ def learn(lesson: Lesson, percents: tuple[int, int]) -> Learned:
     model.save_pretrained(lesson.out)
     write_tokenizer(tokenizer, recipe.max_sequence_length, lesson.out)
     export_onnx(model, lesson.out / MODEL_FILE)
-    (lesson.out / CARD_FILE).write_text(json.dumps(card.wire(), indent=1, ensure_ascii=False))
+    write_card(lesson.out, card)
     exported = OnnxTextClassifier(lesson.out, lesson.threads)
     parity = check_parity(model, exported, [*test.inputs, *train.inputs])
     return Learned(card, _facts(fitted, parity, coverage), fitted.log_history)

@@ -14,14 +14,13 @@ from sklearn.svm import LinearSVC
 
 from kaon.api.evaluation import SimpleBaseline
 from kaon.tasks.metrics import ECE
-from kaon_jobs.data.words import is_unspaced
+from kaon_jobs.data.words import are_unspaced
 from kaon_jobs.measure.quality import Ids, quality
 
 NAME = "linear SVM on TF-IDF"
 MAX_ROWS = 200_000
 """Training rows that it learns from; more change it little, and take minutes."""
 MAX_FEATURES = 300_000
-_SAMPLED = 2000
 
 
 def baseline(
@@ -49,8 +48,7 @@ def linear_predictions(texts: Sequence[str], label_ids: Ids, asked: Sequence[str
     if len(known) == 1:
         return np.full(len(asked), known[0], dtype=np.int64)
     learnt = [texts[int(row)] for row in chosen]
-    sample = "".join(learnt[:: max(1, len(learnt) // _SAMPLED)])
-    kind = {"analyzer": "char", "ngram_range": (1, 3)} if is_unspaced(sample) else {"ngram_range": (1, 2)}
+    kind = {"analyzer": "char", "ngram_range": (1, 3)} if are_unspaced(learnt) else {"ngram_range": (1, 2)}
     vectorizer = TfidfVectorizer(
         **kind, sublinear_tf=True, max_features=MAX_FEATURES, dtype=np.float32, token_pattern=r"(?u)\b\w+\b"
     )

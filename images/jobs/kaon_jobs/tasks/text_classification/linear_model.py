@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from kaon_jobs.errors import StageFailure
-from kaon_jobs.learn.export import PARITY_TOLERANCE
+from kaon_jobs.learn.export import PARITY_TEXTS, PARITY_TOLERANCE
 from kaon_jobs.learn.linear import (
     MAX_WORDS,
     SPECIAL,
@@ -24,15 +22,13 @@ from kaon_jobs.learn.linear import (
     word_counts,
 )
 from kaon_jobs.predict.edges import edge_texts
-from kaon_jobs.predict.onnx_model import CARD_FILE, MODEL_FILE
+from kaon_jobs.predict.onnx_model import MODEL_FILE, write_card
 from kaon_jobs.predict.onnx_text import TOKENIZER_FILE, OnnxTextClassifier
 from kaon_jobs.runtime.classifier import load_tokenizer
 from kaon_jobs.tasks.base import Learned, Lesson
 from kaon_jobs.tasks.text_classification.card import card_of
 
 log = logging.getLogger(__name__)
-
-PARITY_TEXTS = 128
 
 
 def learn(lesson: Lesson, percents: tuple[int, int]) -> Learned:
@@ -57,7 +53,7 @@ def learn(lesson: Lesson, percents: tuple[int, int]) -> Learned:
     report.progress("exporting", last)
     onnx.save(graph_of(model), lesson.out / MODEL_FILE)
     card = card_of(work, lesson.labels)
-    (lesson.out / CARD_FILE).write_text(json.dumps(card.wire(), indent=1, ensure_ascii=False))
+    write_card(lesson.out, card)
     difference, texts = _parity(model, lesson.out, lesson.threads, [*lesson.test.inputs, *train.inputs])
     words = tokenizer.get_vocab_size() - SPECIAL
     facts = [
@@ -72,8 +68,7 @@ def _parity(model: LinearModel, out: Path, threads: int, texts: Sequence[str]) -
     """The largest difference of a score between the model and its export, and of how many texts."""
     exported = OnnxTextClassifier(out, threads)
     asked = [*texts[:PARITY_TEXTS], *edge_texts(exported.tokenizer, texts)]
-    counts = word_counts(load_tokenizer(out / TOKENIZER_FILE, exported.card.max_sequence_length or 0), asked)
-    trained: NDArray[np.float32] = model.scores(counts)
+    trained = model.scores(word_counts(exported.tokenizer, asked))
     served = exported.logits(asked)
     difference = float(np.abs(trained - served).max())
     log.info("parity over %d texts: scores differ by at most %.2e", len(asked), difference)
