@@ -13,7 +13,7 @@ from texts import PARQUET_FOLDER, encoded
 from kaon import __version__
 from kaon.api.report import Result as StageResult
 from kaon.contract.jobspec import InputArtifact
-from kaon_jobs.predict.onnx_text import OnnxTextClassifier
+from kaon_jobs.predict.onnx_text import OnnxTextModel
 from kaon_jobs.store.artifact import fetch
 
 NAME = "kaon"
@@ -41,7 +41,7 @@ def _compress(case: Case, trained: Trained, limits: Mapping[str, int], out: Path
     assert card is not None
     if case.kind == "text":
         # Vocabulary may have been trimmed: the test texts are given as the compressed model's own tokenizer reads them.
-        rows = encoded(OnnxTextClassifier(out / "model", case.threads), case.folder / PARQUET_FOLDER, "test")
+        rows = encoded(OnnxTextModel(out / "model", case.threads), case.folder / PARQUET_FOLDER, "test")
         write_rows(out / OWN_TEST_FILE, rows)
     files = tuple(f"model/{name}" for name in card.serving_files)
     return Made(f"{found.verdict}: {found.chosen}", model=f"model/{MODEL_FILE}", files=files, complete=True)

@@ -29,7 +29,7 @@ from kaon_jobs.data.splits import SPLITS, SplitName, write_arrays
 from kaon_jobs.measure.evaluation import measure
 from kaon_jobs.measure.golden import golden_examples
 from kaon_jobs.predict.onnx_model import CARD_FILE, MODEL_FILE
-from kaon_jobs.predict.opening import open_classifier
+from kaon_jobs.predict.opening import open_model
 from kaon_jobs.store.artifact import publish
 
 TASKS: dict[Kind, str] = {"image": "image-classification", "table": "tabular-classification"}
@@ -96,7 +96,7 @@ def model(store: Path, case: Case, trained_on: InputArtifact, test: Split) -> In
             serving_files=[MODEL_FILE],
         )
         _write_card(card, folder)
-        golden = golden_examples(open_classifier(folder, case.threads), list(values), labels.tolist())
+        golden = golden_examples(open_model(folder, case.threads), list(values), labels.tolist())
         card = card.model_copy(update={"golden": golden})
         _write_card(card, folder)
         evaluation = measure(folder, list(values), labels, split="test", threads=case.threads).evaluation

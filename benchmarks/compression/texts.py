@@ -15,7 +15,7 @@ from stages import Stages, artifact, uri
 from kaon.contract.jobspec import InputArtifact
 from kaon_jobs.data.splits import SPLITS, fetch_dataset, read_split
 from kaon_jobs.predict.onnx_model import CARD_FILE
-from kaon_jobs.predict.onnx_text import TOKENIZER_FILE, OnnxTextClassifier
+from kaon_jobs.predict.onnx_text import TOKENIZER_FILE, OnnxTextModel
 from kaon_jobs.store.artifact import fetch
 
 PARQUET_FOLDER = "parquet"
@@ -64,7 +64,7 @@ def write(name: str, model: InputArtifact, dataset: InputArtifact, folder: Path,
         (folder / TORCH_FOLDER / file).rename(folder / file)
     shutil.copyfile(folder / TORCH_FOLDER / TOKENIZER_FILE, folder / TOKENIZER_FILE)
     fetch_dataset(dataset, folder / PARQUET_FOLDER)
-    classifier = OnnxTextClassifier(folder, threads)
+    classifier = OnnxTextModel(folder, threads)
     for split in SPLITS:
         write_rows(folder / f"{split}.npz", encoded(classifier, folder / PARQUET_FOLDER, split))
     case = Case(folder, name, "text", card.labels, BUDGET, threads, [TOKENIZER_FILE, CARD_FILE])
@@ -72,7 +72,7 @@ def write(name: str, model: InputArtifact, dataset: InputArtifact, folder: Path,
     return case
 
 
-def encoded(classifier: OnnxTextClassifier, parquet: Path, split: Any) -> Rows:
+def encoded(classifier: OnnxTextModel, parquet: Path, split: Any) -> Rows:
     """A split as the classifier's own tokenizer reads it, padded to the full length, with the classifier's answers."""
     rows = read_split(parquet, split)
     length = classifier.card.max_sequence_length
@@ -82,11 +82,11 @@ def encoded(classifier: OnnxTextClassifier, parquet: Path, split: Any) -> Rows:
         fill = 0 if name != "input_ids" else _padding(classifier)
         inputs[name] = np.pad(values, ((0, 0), (0, length - values.shape[1])), constant_values=fill)
     assert MASK in inputs, "without a mask nobody can tell a text from its padding"
-    answers = classifier.probabilities(rows.inputs).argmax(axis=1)
-    return Rows(inputs, rows.label_ids, np.asarray(answers, dtype=np.int64))
+    answers = classifier.answers(rows.inputs).argmax(axis=1)
+    return Rows(inputs, rows.targets, np.asarray(answers, dtype=np.int64))
 
 
-def _padding(classifier: OnnxTextClassifier) -> int:
+def _padding(classifier: OnnxTextModel) -> int:
     found = classifier.tokenizer.padding
     assert found is not None
     return int(found["pad_id"])

@@ -31,7 +31,7 @@ from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.learn.export import export_onnx, write_tokenizer
 from kaon_jobs.predict.edges import edge_texts
 from kaon_jobs.predict.onnx_model import CARD_FILE, MODEL_FILE, read_card
-from kaon_jobs.predict.onnx_text import TOKENIZER_FILE, OnnxTextClassifier
+from kaon_jobs.predict.onnx_text import TOKENIZER_FILE, OnnxTextModel
 from kaon_jobs.store.objectstore import open_store
 
 from .builders import CHINESE, FAMILIES, LONGEST, WORDS
@@ -142,8 +142,8 @@ def run_step(artifact: Path, name: str) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="step-") as scratch:
         trials = TrialStore(open_store(f"file:///mnt{scratch}/store/compressionjobs", None), {"seed": 0})
         lessons = Lessons(rows, 0, artifact, threads=1)
-        before = OnnxTextClassifier(artifact, 1)
-        question = Question(rows.inputs, rows.label_ids, before.probabilities(rows.inputs))
+        before = OnnxTextModel(artifact, 1)
+        question = Question(rows.inputs, rows.targets, before.answers(rows.inputs))
         bench = Workbench(
             artifact, Path(scratch) / "made", question, lessons, trials, threads=1, seed=0, measure_memory=False
         )
@@ -151,18 +151,16 @@ def run_step(artifact: Path, name: str) -> Outcome:
             made = bench.build(Pipeline(steps))
         except TechniqueFailed as refused:
             return Outcome(str(refused))
-        _check(before, OnnxTextClassifier(made, 1), edge_texts(before.tokenizer, rows.inputs), rows.inputs, name)
+        _check(before, OnnxTextModel(made, 1), edge_texts(before.tokenizer, rows.inputs), rows.inputs, name)
     return Outcome()
 
 
-def _check(
-    before: OnnxTextClassifier, after: OnnxTextClassifier, edges: list[str], texts: list[str], name: str
-) -> None:
+def _check(before: OnnxTextModel, after: OnnxTextModel, edges: list[str], texts: list[str], name: str) -> None:
     asked = [*edges, *texts]
-    found = after.probabilities(asked, batch_size=1)
+    found = after.answers(asked, batch_size=1)
     assert found.shape == (len(asked), len(after.labels)) and np.isfinite(found).all(), f"{name} answers no numbers"
     if name in EXACT:
-        difference = float(np.abs(found - before.probabilities(asked, batch_size=1)).max())
+        difference = float(np.abs(found - before.answers(asked, batch_size=1)).max())
         assert difference <= TOLERANCE, f"{name} changed a probability by {difference:.3g}"
 
 

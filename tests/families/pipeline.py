@@ -21,7 +21,7 @@ from kaon.contract.manifest import Manifest
 from kaon_jobs.context import Context
 from kaon_jobs.learn.export import PARITY_TOLERANCE, answers_of_both
 from kaon_jobs.predict.edges import edge_texts, spread_texts
-from kaon_jobs.predict.onnx_text import OnnxTextClassifier
+from kaon_jobs.predict.onnx_text import OnnxTextModel
 from kaon_jobs.report.reporter import Reporter
 from kaon_jobs.store.trust import TRUST_VARIABLE, write_keys
 
@@ -166,7 +166,7 @@ class Pipeline:
 def check_parity_at_five_lengths(artifact: Path, texts: list[str]) -> None:
     """The exported model answers like the trained one at five lengths, the longest and an empty text among them."""
     model = AutoModelForSequenceClassification.from_pretrained(artifact).eval()
-    exported = OnnxTextClassifier(artifact, threads=1)
+    exported = OnnxTextModel(artifact, threads=1)
     asked = [*spread_texts(exported.tokenizer, texts), *edge_texts(exported.tokenizer, texts), *texts[:5]]
     lengths = {len(encoding.ids) for encoding in map(exported.tokenizer.encode, asked)}
     assert len(lengths) >= 5 and max(lengths) == 64, lengths
@@ -189,8 +189,8 @@ def check_served(folder: Path) -> None:
     assert "" in texts and settings["labels"]
     assert max(len(classifier._tokenizer.encode(text).ids) for text in texts) == settings["maxSequenceLength"]
     expected = np.asarray([example["probabilities"] for example in examples])
-    together = classifier.probabilities(texts)
-    alone = np.concatenate([classifier.probabilities([text]) for text in texts])
+    together = classifier.answers(texts)
+    alone = np.concatenate([classifier.answers([text]) for text in texts])
     np.testing.assert_allclose(together, expected, atol=1e-3)
     np.testing.assert_allclose(alone, expected, atol=1e-4)
 

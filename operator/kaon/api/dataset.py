@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from kaon.api.base import ApiModel, Rule, Rules
 from kaon.api.common import StageSpec, StageStatus
 from kaon.api.types import SOURCE_URI, Count, Digest, Figure, LocalReference, Ratio, bare_uri
+from kaon.tasks.base import COLUMN_TYPES, Task
 from kaon.tasks.registry import TASKS
 
 KIND = "Dataset"
@@ -20,6 +21,8 @@ CLASS_NAMES_LENGTH = 65_536
 
 etcd takes 1.5 MiB for an object, and JSON up to six bytes for a character: spec and status hold the names.
 """
+
+MOST_FEATURES = max(task.most_columns for task in TASKS.values())
 
 ClassName = Annotated[str, Field(max_length=256)]
 
@@ -37,6 +40,15 @@ def _known_task(name: str) -> str:
 
 
 TaskName = Annotated[str, AfterValidator(_known_task), Field(json_schema_extra={"enum": list(TASKS)})]
+
+
+def _known_type(name: str) -> str:
+    if name not in COLUMN_TYPES:
+        raise ValueError(f"there is no type {name!r}; the types are {', '.join(COLUMN_TYPES)}")
+    return name
+
+
+FeatureType = Annotated[str, AfterValidator(_known_type), Field(json_schema_extra={"enum": list(COLUMN_TYPES)})]
 
 
 class Source(ApiModel):
@@ -62,7 +74,7 @@ class Feature(ApiModel):
     """One input column."""
 
     name: str = Field(min_length=1, max_length=256)
-    type: Literal["text"] = "text"
+    type: FeatureType = Field(default="text", description="What the column holds. datetime: ISO 8601, or of Parquet.")
 
 
 class Label(ApiModel):
@@ -90,9 +102,9 @@ class DataSchema(ApiModel):
 
     features: list[Feature] = Field(
         min_length=1,
-        max_length=1,
+        max_length=MOST_FEATURES,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-        description="The columns that a model reads: one, of texts.",
+        description=f"The columns that a model reads. Of a task of texts one, of a table up to {MOST_FEATURES}.",
     )
     label: Label
 
@@ -176,14 +188,43 @@ Encoding = Literal[
 DELIMITER = r"^(auto|tab|[\x09 !#-/:-@\x5b-`{-~])$"
 
 
+def _fits(task: Task) -> Rules:
+    """Rules for what the columns of a task are."""
+    types = ", ".join(task.columns)
+    most = "one column" if task.most_columns == 1 else f"1 to {task.most_columns} columns"
+    other = f"self.task != '{task.name}'"
+    found: dict[Rule, Callable[[Any], bool]] = {
+        Rule(
+            f"{other} || (size(self.schema.features) <= {task.most_columns} && self.schema.features.all(feature, "
+            f"(has(feature.type) ? feature.type : 'text') in {list(task.columns)}))",
+            f"{task.name} reads {most} of type {types}: set these in schema.features",
+        ): lambda self: (
+            self.task != task.name
+            or (
+                len(self.columns.features) <= task.most_columns
+                and all(feature.type in task.columns for feature in self.columns.features)
+            )
+        )
+    }
+    if task.target == "number":
+        found[
+            Rule(
+                f"{other} || !has(self.schema.label.classes) || size(self.schema.label.classes) == 0",
+                f"{task.name} predicts a number: remove schema.label.classes",
+            )
+        ] = lambda self: self.task != task.name or not self.columns.label.classes
+    return found
+
+
 class DatasetSpec(StageSpec):
     """What a Dataset is made of and what it must satisfy."""
 
     cel_rules: ClassVar[Rules] = {
+        **{rule: check for task in TASKS.values() for rule, check in _fits(task).items()},
         Rule(
             f"!has(self.delimiter) || self.delimiter.matches(r'{DELIMITER}')",
             "delimiter must be auto, tab, or one ASCII character that is no letter, digit, quotation mark or line end",
-        ): lambda self: re.fullmatch(DELIMITER, self.delimiter) is not None
+        ): lambda self: re.fullmatch(DELIMITER, self.delimiter) is not None,
     }
 
     task: TaskName

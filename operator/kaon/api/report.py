@@ -9,7 +9,7 @@ from pydantic import Field
 from kaon.api.base import ApiModel
 from kaon.api.common import ArtifactStatus, Checkpoint, Cost, Progress
 from kaon.api.compressionjob import Candidate, Interval, MetricDrops, Undecided, Verdict
-from kaon.api.dataset import ClassName, DataQuality, Rows, listed
+from kaon.api.dataset import MOST_FEATURES, ClassName, DataQuality, Feature, Rows, listed
 from kaon.api.evaluation import Evaluation
 from kaon.api.types import REASON_LENGTH, Count, Digest, Figure, Message
 
@@ -38,6 +38,9 @@ class DatasetResult(ApiModel):
     rows: Rows
     classes: list[ClassName] = Field(max_length=1000)
     class_count: Count | None = Field(default=None, description="How many classes there are, where not all are listed.")
+    features: list[Feature] = Field(
+        default_factory=list, max_length=MOST_FEATURES, description="The columns that models read, in order."
+    )
     quality: DataQuality
 
     def reported(self) -> DatasetResult:

@@ -46,30 +46,45 @@ class Signature(ApiModel):
 class GoldenExample(ApiModel):
     """A recorded input of the evaluation with its recorded output; served answers must agree."""
 
-    text: str | None = Field(default=None, description="Of a text classifier.")
+    text: str | None = Field(default=None, description="Of a model of texts.")
+    row: list[float | str | None] | None = Field(default=None, description="Of a model of tables: a value a column.")
     values: list[Any] | None = Field(default=None, description="Of any other: the array, in nested lists.")
-    label: str
-    probabilities: list[float]
+    label: str | None = Field(default=None, description="The class of the largest probability; None without classes.")
+    answer: list[float] = Field(description="Probabilities of the classes; without classes the predicted number.")
+
+
+class Column(ApiModel):
+    """A column of the tables that a model reads."""
+
+    name: str
+    type: str = Field(description="number, category or datetime.")
+    categories: list[str] = Field(
+        default_factory=list,
+        description="Of a category: the values that training rows have, in the order of their ids.",
+    )
 
 
 class ModelCard(ApiModel):
     """What a served model needs to know of itself."""
 
     task: str
-    labels: list[str]
-    max_sequence_length: int | None = Field(default=None, description="Tokens that a text classifier reads at most.")
+    labels: list[str] = Field(description="The classes, in the order of their ids; empty when it predicts a number.")
+    max_sequence_length: int | None = Field(default=None, description="Tokens that a model of texts reads at most.")
+    columns: list[Column] | None = Field(default=None, description="Of a model of tables: what a row holds, in order.")
     signature: Signature
     serving_files: list[str] = Field(description="Files that a server needs, e.g. model.onnx, tokenizer.json.")
     golden: list[GoldenExample] = Field(default_factory=list)
-    golden_tolerance: float = Field(default=0.02, description="Largest absolute difference of a probability.")
+    golden_tolerance: float = Field(default=0.02, description="Largest absolute difference of an answer.")
     base_model: str | None = None
     recipe: dict[str, Any] = Field(default_factory=dict)
     license: str | None = None
 
     @property
-    def reads_text(self) -> bool:
-        """Whether it is asked texts, which it reads as tokens; else it is asked arrays."""
-        return self.max_sequence_length is not None
+    def reads(self) -> Literal["text", "table", "array"]:
+        """What it is asked: texts, which it reads as tokens; rows of a table; or arrays of one shape."""
+        if self.max_sequence_length is not None:
+            return "text"
+        return "array" if self.columns is None else "table"
 
 
 class Manifest(ApiModel):

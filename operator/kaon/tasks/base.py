@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,12 @@ class Metric:
         return math.isfinite(value) and self.least <= value <= self.most
 
 
+COLUMN_TYPES: Final = ("text", "number", "category", "datetime")
+"""What a column of a Dataset can hold."""
+TABLE_COLUMNS: Final = ("number", "category", "datetime")
+"""What a column of a table can hold."""
+
+
 @dataclass(frozen=True, slots=True)
 class Builtin:
     """A kind of model that a task trains from nothing, without a base model from a store."""
@@ -77,10 +83,19 @@ class Task:
     """Names of the metrics whose loss between two models on the same rows has limits of confidence."""
     stopping: str
     """Name of the metric that early stopping watches unless a recipe names another."""
-    has_classes: bool
-    """Whether its labels are classes: recall of each class, weights of classes, strata."""
+    target: Literal["class", "number"]
+    """What it predicts: one of a fixed set of classes, or a number."""
+    columns: tuple[str, ...]
+    """Types of the columns that its models read, of COLUMN_TYPES."""
+    most_columns: int
+    """How many columns its models read at most."""
     builtins: tuple[Builtin, ...] = ()
     """Models that need no base model."""
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether its labels are classes: recall of each class, weights of classes, strata."""
+        return self.target == "class"
 
     def metric(self, name: str) -> Metric | None:
         """A metric by its name; None when the task has none of this name."""

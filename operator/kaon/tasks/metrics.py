@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from kaon.tasks.base import Metric
 
 ACCURACY = Metric("accuracy", "accuracy", "Share of the rows whose predicted class is the true one.")
@@ -20,5 +22,35 @@ ECE = Metric(
     better="lower",
 )
 
+AUC = Metric(
+    "auc",
+    "AUC",
+    "Area under the ROC curve: how often a row of a class is given a larger probability of it than a row of another. "
+    "Of more than two classes the mean over all classes, each against the others.",
+)
+LOG_LOSS = Metric(
+    "logLoss",
+    "log loss",
+    "Mean of the negative natural logarithm of the probability of the true class.",
+    better="lower",
+    most=math.inf,
+)
+RMSE = Metric(
+    "rmse",
+    "RMSE",
+    "Root of the mean squared error, in the unit of the label.",
+    better="lower",
+    most=math.inf,
+)
+MAE = Metric("mae", "MAE", "Mean absolute error, in the unit of the label.", better="lower", most=math.inf)
+R2 = Metric(
+    "r2",
+    "R²",
+    "Share of the variance of the label that is explained; below 0 when the mean of all rows would be a better answer.",
+    least=-math.inf,
+)
+
+REGRESSION = (RMSE, MAE, R2)
+"""Of every task that predicts a number."""
 CLASSIFICATION = (ACCURACY, MACRO_F1, PRECISION, RECALL, F1, ECE)
 """Of every task whose labels are classes."""

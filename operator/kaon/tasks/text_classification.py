@@ -11,7 +11,9 @@ TASK = Task(
     headline=(ACCURACY.name, MACRO_F1.name),
     compared=(ACCURACY.name, MACRO_F1.name),
     stopping=MACRO_F1.name,
-    has_classes=True,
+    target="class",
+    columns=("text",),
+    most_columns=1,
     builtins=(
         Builtin(
             name="linear",

@@ -13,7 +13,7 @@ from cases import CASES, NetCase
 from contract import Result, read_case
 
 from kaon_jobs.data.splits import fetch_dataset, read_split
-from kaon_jobs.predict.opening import open_classifier
+from kaon_jobs.predict.opening import open_model
 from kaon_jobs.store.artifact import fetch
 
 
@@ -44,8 +44,8 @@ def test_the_artifacts_hold_the_rows_and_the_network_answers_them(
     fetch_dataset(data, tmp_path / "data")
     test = read_split(tmp_path / "data", "test")
     assert len(test) == 171 and test.inputs[0].shape == (30,)
-    answers = open_classifier(tmp_path / "model", 1).probabilities(test.inputs).argmax(axis=1)
-    assert np.mean(answers == test.label_ids) > 0.95
+    answers = open_model(tmp_path / "model", 1).answers(test.inputs).argmax(axis=1)
+    assert np.mean(answers == test.targets) > 0.95
 
 
 def test_publishing_again_finds_the_same_artifacts(made: tuple[Path, kaon_auto.Trained, Result]) -> None:

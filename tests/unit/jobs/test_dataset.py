@@ -187,7 +187,7 @@ class TestArtifact:
         folder = self.fetched(dataset, tmp_path)
         rows = read_split(folder, "train")
         names = pq.read_table(folder / "train.parquet")["label"].to_pylist()
-        assert [["bird", "fish", "tree"][label] for label in rows.label_ids] == names
+        assert [["bird", "fish", "tree"][label] for label in rows.targets] == names
         ids = [set(read_split(folder, split).row_ids.tolist()) for split in ("train", "validation", "test")]
         assert len(set.union(*ids)) == sum(map(len, ids)) == 330
 

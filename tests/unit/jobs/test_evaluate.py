@@ -17,7 +17,7 @@ from kaon_jobs.machine import cpu_limit
 from kaon_jobs.measure.quality import expected_calibration_error, quality, scores
 from kaon_jobs.measure.speed import instruction_sets, peak_memory
 from kaon_jobs.predict.onnx_model import softmax
-from kaon_jobs.predict.onnx_text import OnnxTextClassifier
+from kaon_jobs.predict.onnx_text import OnnxTextModel
 from kaon_jobs.programs import evaluate as stage
 from kaon_jobs.store.artifact import fetch
 
@@ -87,10 +87,10 @@ def test_threads_follow_the_pods_cpu_limit_and_never_exceed_the_machine(
 def test_a_batch_gives_the_answers_of_its_texts_one_by_one(trained: Result, tmp_path: Path) -> None:
     assert trained.artifact is not None
     fetch(InputArtifact(uri=trained.artifact.uri, digest=trained.artifact.digest), tmp_path, kinds={"model"})
-    classifier = OnnxTextClassifier(tmp_path, 1)
+    classifier = OnnxTextModel(tmp_path, 1)
     texts = ["the wing", "a fin of the old sea with scale and reef", "leaf " * 100, ""]
-    together = classifier.probabilities(texts)
-    alone = np.concatenate([classifier.probabilities([text]) for text in texts])
+    together = classifier.answers(texts)
+    alone = np.concatenate([classifier.answers([text]) for text in texts])
     np.testing.assert_allclose(together, alone, atol=1e-5)
     np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-5)
     assert classifier.encode(["leaf " * 100])["input_ids"].shape == (1, 16)

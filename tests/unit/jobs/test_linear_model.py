@@ -27,7 +27,7 @@ from kaon_jobs.learn.linear import (
     with_words,
     word_counts,
 )
-from kaon_jobs.predict.opening import open_classifier
+from kaon_jobs.predict.opening import open_model
 from kaon_jobs.programs import train as stage
 from kaon_jobs.report.reporter import Reporter
 from kaon_jobs.tasks.text_classification import linear_model
@@ -69,10 +69,10 @@ class TestTheStage:
         assert manifest.model is not None and manifest.content == {}
         assert manifest.model.base_model == "builtin:linear"
         assert manifest.model.serving_files == ["model.onnx", "tokenizer.json", "card.json"]
-        model = open_classifier(workdir / "model", 1)
+        model = open_model(workdir / "model", 1)
         for golden in manifest.model.golden:
-            (answer,) = model.probabilities([golden.text])
-            assert answer == pytest.approx(golden.probabilities, abs=1e-5)
+            (answer,) = model.answers([golden.text])
+            assert answer == pytest.approx(golden.answer, abs=1e-5)
         assert {"", max((golden.text or "" for golden in manifest.model.golden), key=len)} <= {
             golden.text for golden in manifest.model.golden
         }

@@ -136,7 +136,7 @@ def test_what_is_no_message_is_refused_and_never_a_crash(tmp_path: Path) -> None
 def test_a_classifier_and_a_server_never_open_such_a_model(tmp_path: Path) -> None:
     from unit.jobs.serve import tiny
 
-    from kaon_jobs.predict.onnx_text import OnnxTextClassifier
+    from kaon_jobs.predict.onnx_text import OnnxTextModel
 
     tiny.write_model(tmp_path)
     model = onnx.load(tmp_path / "model.onnx")
@@ -146,5 +146,5 @@ def test_a_classifier_and_a_server_never_open_such_a_model(tmp_path: Path) -> No
     (tmp_path / "card.json").write_text(card.model_dump_json(by_alias=True))
     written(tmp_path, model)
     with pytest.raises(StageFailure) as caught:
-        OnnxTextClassifier(tmp_path, threads=1)
+        OnnxTextModel(tmp_path, threads=1)
     assert caught.value.reason == "ModelDataOutside"

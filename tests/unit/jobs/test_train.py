@@ -24,7 +24,7 @@ from kaon_jobs.errors import ArtifactCorrupted, StageFailure
 from kaon_jobs.learn.callbacks import BestWeights, ProgressReport
 from kaon_jobs.learn.loop import GroupedByLength, Loss
 from kaon_jobs.measure.predictions import read_probabilities
-from kaon_jobs.predict.onnx_text import OnnxTextClassifier
+from kaon_jobs.predict.onnx_text import OnnxTextModel
 from kaon_jobs.programs import train as stage
 from kaon_jobs.report.reporter import Reporter
 from kaon_jobs.store.artifact import fetch
@@ -86,12 +86,12 @@ def test_golden_examples_are_answered_again_by_the_exported_model(trained: Resul
     assert artifact.manifest.model is not None
     golden = artifact.manifest.model.golden
     assert len(golden) >= 8 and {example.label for example in golden} == {"bird", "fish", "tree"}
-    classifier = OnnxTextClassifier(tmp_path, 1)
+    classifier = OnnxTextModel(tmp_path, 1)
     lengths = [len(classifier.tokenizer.encode(example.text).ids) for example in golden]
     assert "" in [example.text for example in golden] and max(lengths) == 16
     for example in golden:
-        (answer,) = classifier.probabilities([example.text])
-        np.testing.assert_allclose(answer, example.probabilities, atol=1e-4)
+        (answer,) = classifier.answers([example.text])
+        np.testing.assert_allclose(answer, example.answer, atol=1e-4)
 
 
 def test_the_report_tells_how_much_of_the_texts_the_vocabulary_does_not_know(trained: Result) -> None:

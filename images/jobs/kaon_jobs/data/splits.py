@@ -1,6 +1,7 @@
-"""The splits of a dataset artifact, as other stages read them: `<split>.parquet` with label_id, row_id and the inputs.
+"""The splits of a dataset artifact, as other stages read them: `<split>.parquet` with the inputs, targets and row_id.
 
-Inputs are a column `text`, or a column `values` of float32 tensors of one shape.
+Inputs are a column `text`; a column `features`, a struct with a field for each column of a table; or a column `values`
+of float32 tensors of one shape. Targets are a column `label_id` of class ids, or a column `target` of numbers.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -29,9 +31,10 @@ class Rows:
     """Rows of one split, in the artifact's order."""
 
     inputs: list[Any]
-    """Texts, or float32 arrays of one shape."""
-    label_ids: NDArray[np.int64]
-    """Index into the dataset's classes."""
+    """Texts; rows of a table, each a tuple with a value (text, number or None) for each column; or float32 arrays of
+    one shape."""
+    targets: NDArray[Any]
+    """Indices into the dataset's classes (int64), or numbers (float64)."""
     row_ids: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -39,7 +42,7 @@ class Rows:
 
     def some(self, chosen: NDArray[np.int64]) -> Rows:
         """These rows alone, in this order."""
-        return Rows([self.inputs[row] for row in chosen], self.label_ids[chosen], self.row_ids[chosen])
+        return Rows([self.inputs[row] for row in chosen], self.targets[chosen], self.row_ids[chosen])
 
 
 def split_file(split: SplitName) -> str:
@@ -82,11 +85,28 @@ def write_arrays(
 def read_split(directory: Path, split: SplitName) -> Rows:
     """One split from a directory that fetch_dataset has filled."""
     file = pq.ParquetFile(directory / split_file(split))
-    column = "text" if "text" in file.schema_arrow.names else "values"
-    table = file.read(columns=[column, "label_id", "row_id"])
-    inputs = table[column].combine_chunks()
+    there = file.schema_arrow.names
+    column = next(name for name in ("text", "features", "values") if name in there)
+    target = "label_id" if "label_id" in there else "target"
+    table = file.read(columns=[column, target, "row_id"])
     return Rows(
-        inputs=inputs.to_pylist() if column == "text" else list(inputs.to_numpy_ndarray()),
-        label_ids=table["label_id"].to_numpy().astype(np.int64),
+        inputs=_inputs(table[column].combine_chunks()),
+        targets=table[target].to_numpy().astype(np.int64 if target == "label_id" else np.float64),
         row_ids=table["row_id"].to_numpy().astype(np.int64),
     )
+
+
+def _inputs(column: pa.Array) -> list[Any]:
+    if isinstance(column, pa.FixedShapeTensorArray):
+        return list(column.to_numpy_ndarray())
+    if not pa.types.is_struct(column.type):
+        return list(column.to_pylist())
+    values = [_plain(part).to_pylist() for part in column.flatten()]
+    return list(zip(*values, strict=True)) if values else [()] * len(column)
+
+
+def _plain(values: pa.Array) -> pa.Array:
+    """Points in time as ISO 8601, as a client sends them."""
+    if not pa.types.is_timestamp(values.type):
+        return values
+    return pc.strftime(values.cast(pa.timestamp("us")), format="%Y-%m-%dT%H:%M:%S")

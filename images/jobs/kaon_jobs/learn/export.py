@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.predict.edges import edge_texts
-from kaon_jobs.predict.onnx_text import TOKENIZER_FILE, OnnxTextClassifier
+from kaon_jobs.predict.onnx_text import TOKENIZER_FILE, OnnxTextModel
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def write_tokenizer(tokenizer: PreTrainedTokenizerBase, max_sequence_length: int
     fast.save(str(directory / TOKENIZER_FILE))
 
 
-def check_parity(model: PreTrainedModel, exported: OnnxTextClassifier, texts: Sequence[str]) -> Parity:
+def check_parity(model: PreTrainedModel, exported: OnnxTextModel, texts: Sequence[str]) -> Parity:
     """Asks both models the same texts, in batches of different lengths; an empty one and one of full length too.
 
     Raises:
@@ -124,7 +124,7 @@ def check_parity(model: PreTrainedModel, exported: OnnxTextClassifier, texts: Se
 
 
 def answers_of_both(
-    model: PreTrainedModel, exported: OnnxTextClassifier, texts: Sequence[str]
+    model: PreTrainedModel, exported: OnnxTextModel, texts: Sequence[str]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Logits [texts, classes] of the torch model and of its export, asked the same batches."""
     theirs, ours = [], []

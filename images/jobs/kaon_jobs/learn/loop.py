@@ -147,7 +147,7 @@ def fit(
         train_dataset=rows,
         eval_dataset=held_out or None,
         data_collator=DataCollatorWithPadding(tokenizer),
-        compute_loss_func=Loss(recipe, train.label_ids, int(model.config.num_labels or 0)),
+        compute_loss_func=Loss(recipe, train.targets, int(model.config.num_labels or 0)),
         compute_metrics=_metrics,
         callbacks=[
             _EpochOrder(sampler),
@@ -195,7 +195,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, rows: Rows, max_sequence_length: 
     nothing = [tokenizer.pad_token_id]
     return [
         {"input_ids": tokens or nothing, "attention_mask": [1] * max(1, len(tokens)), "labels": int(label)}
-        for tokens, label in zip(ids["input_ids"], rows.label_ids, strict=True)
+        for tokens, label in zip(ids["input_ids"], rows.targets, strict=True)
     ]
 
 

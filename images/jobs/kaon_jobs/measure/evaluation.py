@@ -12,7 +12,7 @@ from kaon.api.evaluation import Evaluation
 from kaon_jobs.measure.quality import Floats, Ids, Quality, quality
 from kaon_jobs.measure.speed import instruction_sets, latency, peak_memory
 from kaon_jobs.predict.onnx_model import BATCH_SIZE
-from kaon_jobs.predict.opening import open_classifier
+from kaon_jobs.predict.opening import open_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,10 @@ def measure(
         true_ids: class of each example, as index into the model's labels.
         progress: hears the share that is done, 0 to 1.
     """
-    classifier = open_classifier(directory, threads)
+    classifier = open_model(directory, threads)
     _tell(progress, 0.0)
     start = time.perf_counter()
-    probabilities = classifier.probabilities(examples, BATCH_SIZE)
+    probabilities = classifier.answers(examples, BATCH_SIZE)
     seconds = time.perf_counter() - start
     _tell(progress, 0.6)
     found = quality(true_ids, probabilities, classifier.labels)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kaon.contract.manifest import GoldenExample
-from kaon_jobs.predict.onnx_model import Example, OnnxClassifier
+from kaon_jobs.predict.onnx_model import Example, OnnxModel
 
 AT_LEAST = 8
 AT_MOST = 32
@@ -17,7 +17,7 @@ MAX_TEXT = 2000
 
 
 def golden_examples(
-    classifier: OnnxClassifier, examples: Sequence[Any], label_ids: Sequence[int], edges: Sequence[Example] = ()
+    classifier: OnnxModel, examples: Sequence[Any], label_ids: Sequence[int], edges: Sequence[Example] = ()
 ) -> list[GoldenExample]:
     """Some examples of each class in turn, answered one by one, as a server is asked; then the edges. Deterministic.
 
@@ -38,20 +38,27 @@ def golden_examples(
     return [recorded(classifier, example) for example in [*chosen[:wanted], *edges]]
 
 
-def recorded(classifier: OnnxClassifier, example: Example) -> GoldenExample:
+def recorded(classifier: OnnxModel, example: Example) -> GoldenExample:
     """An example with the classifier's answer."""
-    (probabilities,) = classifier.probabilities([example])
-    given = {"text": example} if isinstance(example, str) else {"values": example.tolist()}
+    (answer,) = classifier.answers([example])
     return GoldenExample(
-        **given,
-        label=classifier.labels[int(probabilities.argmax())],
-        probabilities=[round(float(value), 6) for value in probabilities],
+        **_given(example),
+        label=classifier.labels[int(answer.argmax())] if classifier.labels else None,
+        answer=[round(float(value), 6) for value in answer],
     )
+
+
+def _given(example: Example) -> dict[str, Any]:
+    if isinstance(example, str):
+        return {"text": example}
+    return {"row": list(example)} if isinstance(example, tuple) else {"values": example.tolist()}
 
 
 def input_of(golden: GoldenExample) -> Example:
     """What the classifier was given."""
-    return golden.text if golden.text is not None else np.asarray(golden.values, dtype=np.float32)
+    if golden.text is not None:
+        return golden.text
+    return tuple(golden.row) if golden.row is not None else np.asarray(golden.values, dtype=np.float32)
 
 
 def _is_long(example: Example) -> bool:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from kaon_jobs.measure.examples import unpacked
-from kaon_jobs.predict.opening import open_classifier
+from kaon_jobs.predict.opening import open_model
 
 
 def high_water_mark() -> int:
@@ -21,7 +21,7 @@ def high_water_mark() -> int:
 
 
 if __name__ == "__main__":
-    classifier = open_classifier(Path(sys.argv[1]), int(sys.argv[2]))
+    classifier = open_model(Path(sys.argv[1]), int(sys.argv[2]))
     for example in unpacked(sys.stdin.buffer.read()):
-        classifier.probabilities([example])
+        classifier.answers([example])
     print(high_water_mark())

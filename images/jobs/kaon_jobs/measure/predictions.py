@@ -22,7 +22,7 @@ def write_predictions(path: Path, rows: Rows, probabilities: NDArray[np.float32]
     table = pa.table(
         {
             "row_id": pa.array(rows.row_ids, pa.int64()),
-            "label_id": pa.array(rows.label_ids, pa.int64()),
+            "label_id": pa.array(rows.targets, pa.int64()),
             "predicted_id": pa.array(probabilities.argmax(axis=1), pa.int64()),
             "probabilities": pa.array(list(probabilities), pa.list_(pa.float32())),
         }

@@ -14,7 +14,7 @@ import numpy as np
 from kaon.api.evaluation import Latency
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.measure.examples import packed
-from kaon_jobs.predict.onnx_model import OnnxClassifier
+from kaon_jobs.predict.onnx_model import OnnxModel
 
 WARM_UP = 10
 LATENCY_EXAMPLES = 200
@@ -35,7 +35,7 @@ _SETS = {
 }
 
 
-def latency(classifier: OnnxClassifier, examples: Sequence[Any]) -> Latency:
+def latency(classifier: OnnxModel, examples: Sequence[Any]) -> Latency:
     """Milliseconds of one example from what a client sends to scores, tokenizer included, over real ones."""
     for example in examples[:WARM_UP]:
         classifier.run(classifier.encode([example]))

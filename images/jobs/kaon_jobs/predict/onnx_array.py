@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kaon_jobs.predict.onnx_model import Floats, Inputs, OnnxClassifier
+from kaon_jobs.predict.onnx_model import Floats, Inputs, OnnxModel
 
 
-class OnnxArrayClassifier(OnnxClassifier):
+class OnnxArrayModel(OnnxModel):
     """Arrays in, probabilities out."""
 
     def encode(self, examples: Sequence[Floats]) -> Inputs:

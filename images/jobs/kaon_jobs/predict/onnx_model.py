@@ -1,8 +1,8 @@
-"""An exported classifier as it is served: model.onnx and card.json of one directory, run by onnxruntime. No torch.
+"""An exported model as it is served: model.onnx and card.json of one directory, run by onnxruntime. No torch.
 
 The one way in which jobs ask an exported model: evaluation, golden examples and the compression search all go through
-it, whatever the model reads. What it reads is an example: a text (onnx_text.py), or an array (onnx_array.py);
-classifier.py tells which. Starts no telemetry.
+it, whatever the model reads. What it reads is an example: a text (onnx_text.py), a row of a table (onnx_table.py), or
+an array (onnx_array.py); its card tells which. Starts no telemetry.
 """
 
 from __future__ import annotations
@@ -27,14 +27,19 @@ CARD_FILE = "card.json"
 BATCH_SIZE = 32
 
 Floats = NDArray[np.float32]
-Example = str | Floats
-"""A text, or the numbers of one image or of one row of a table."""
+Row = tuple[float | str | None, ...]
+"""A row of a table: a value for each column of the model's card.
+
+None is a missing value. A point in time is written as ISO 8601.
+"""
+Example = str | Row | Floats
+"""A text, a row of a table, or an array such as the pixels of an image."""
 Inputs = dict[str, NDArray[Any]]
 """One batch as the graph takes it: an array for each input, examples first."""
 
 
-class OnnxClassifier(ABC):
-    """Examples in, probabilities out. Each instance has a session of its own; its threads do not spin while idle."""
+class OnnxModel(ABC):
+    """Examples in, answers out. Each instance has a session of its own; its threads do not spin while idle."""
 
     def __init__(self, directory: Path, threads: int, *, model_file: str = MODEL_FILE) -> None:
         self.card = read_card(directory)
@@ -50,6 +55,7 @@ class OnnxClassifier(ABC):
             str(directory / model_file), options, providers=["CPUExecutionProvider"]
         )
         self.input_names = [item.name for item in self.session.get_inputs()]
+        self.output_name = self.session.get_outputs()[0].name
 
     @abstractmethod
     def encode(self, examples: Sequence[Any]) -> Inputs:
@@ -60,8 +66,8 @@ class OnnxClassifier(ABC):
         """The examples' numbers, in an order in which neighbours make good batches."""
 
     def logits(self, examples: Sequence[Any], batch_size: int = BATCH_SIZE) -> Floats:
-        """Raw scores [examples, classes], in the order of `examples`."""
-        scores = np.zeros((len(examples), len(self.labels)), dtype=np.float32)
+        """What the graph says [examples, classes], in the order of `examples`; without classes [examples, 1]."""
+        scores = np.zeros((len(examples), max(1, len(self.labels))), dtype=np.float32)
         order = self.grouped(examples)
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
@@ -70,12 +76,13 @@ class OnnxClassifier(ABC):
 
     def run(self, inputs: Inputs) -> Floats:
         """Scores of one encoded batch."""
-        (scores,) = self.session.run(["logits"], inputs)
+        (scores,) = self.session.run([self.output_name], inputs)
         return np.asarray(scores, dtype=np.float32)
 
-    def probabilities(self, examples: Sequence[Any], batch_size: int = BATCH_SIZE) -> Floats:
-        """Softmax of the scores [examples, classes]."""
-        return softmax(self.logits(examples, batch_size))
+    def answers(self, examples: Sequence[Any], batch_size: int = BATCH_SIZE) -> Floats:
+        """Probabilities [examples, classes]; of a model without classes its predictions [examples, 1]."""
+        scores = self.logits(examples, batch_size)
+        return softmax(scores) if self.labels else scores
 
 
 def read_card(directory: Path) -> ModelCard:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from kaon_jobs.predict.onnx_model import MODEL_FILE, Inputs, OnnxClassifier, read_card
+from kaon_jobs.predict.onnx_model import MODEL_FILE, Inputs, OnnxModel, read_card
 from kaon_jobs.runtime.classifier import encode
 from kaon_jobs.runtime.classifier import load_tokenizer as load_served_tokenizer
 
@@ -19,7 +19,7 @@ BLOCK = 256
 """Texts whose tokens are held at once: a tokenizer keeps a hundred bytes for each, those that it cuts off included."""
 
 
-class OnnxTextClassifier(OnnxClassifier):
+class OnnxTextModel(OnnxModel):
     """Texts in, probabilities out."""
 
     def __init__(self, directory: Path, threads: int, *, model_file: str = MODEL_FILE) -> None:

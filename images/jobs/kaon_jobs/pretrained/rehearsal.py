@@ -24,7 +24,7 @@ from kaon_jobs.errors import StageFailure
 from kaon_jobs.learn.export import answers_of_both, export_onnx, write_tokenizer
 from kaon_jobs.predict.edges import edge_texts, spread_texts
 from kaon_jobs.predict.onnx_model import MODEL_FILE, write_card
-from kaon_jobs.predict.onnx_text import OnnxTextClassifier
+from kaon_jobs.predict.onnx_text import OnnxTextModel
 from kaon_jobs.pretrained.folder import WEIGHTS_FILE
 from kaon_jobs.pretrained.recipe_fields import check_fields
 from kaon_jobs.pretrained.refusing import refusing
@@ -63,7 +63,7 @@ def rehearse(
             write_card(directory, card)
             with refusing(partial(_not_exportable, model, uri)):
                 export_onnx(model, directory / MODEL_FILE)
-                exported = OnnxTextClassifier(directory, threads=1)
+                exported = OnnxTextModel(directory, threads=1)
             _compare(model, exported, texts, uri)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
@@ -106,7 +106,7 @@ def _not_trainable(uri: str, recipe: Recipe, cause: str) -> StageFailure:
     )
 
 
-def _compare(model: PreTrainedModel, exported: OnnxTextClassifier, texts: Sequence[str], uri: str) -> None:
+def _compare(model: PreTrainedModel, exported: OnnxTextModel, texts: Sequence[str], uri: str) -> None:
     asked = [*texts[:_TEXTS], *spread_texts(exported.tokenizer, texts), *edge_texts(exported.tokenizer, texts)]
     with refusing(partial(_not_exportable, model, uri)):
         together, served = answers_of_both(model, exported, asked)
@@ -147,7 +147,7 @@ def _distance(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return float(np.abs(one - other).max())
 
 
-def _side(exported: OnnxTextClassifier) -> str:
+def _side(exported: OnnxTextModel) -> str:
     return str((exported.tokenizer.padding or {}).get("direction", "right"))
 
 

@@ -48,7 +48,7 @@ from kaon_jobs.measure.golden import input_of, recorded
 from kaon_jobs.measure.predictions import predictions_file, write_predictions
 from kaon_jobs.measure.speed import instruction_sets
 from kaon_jobs.predict.onnx_model import MODEL_FILE, read_card, write_card
-from kaon_jobs.predict.opening import open_classifier
+from kaon_jobs.predict.opening import open_model
 from kaon_jobs.programs.content import with_content
 from kaon_jobs.store.artifact import publish
 from kaon_jobs.store.objectstore import open_store
@@ -99,7 +99,7 @@ def run(job: JobSpec, work: CompressWork, context: Context) -> Result:
     bench = Workbench(
         baseline.directory,
         context.workdir / "candidates",
-        Asked(baseline.validation.inputs, baseline.validation.label_ids, baseline.validation_probabilities),
+        Asked(baseline.validation.inputs, baseline.validation.targets, baseline.validation_probabilities),
         Lessons(baseline.train, work.search.seed, baseline.directory, threads=cpu_limit(), shelf=trials),
         trials,
         threads=threads,
@@ -146,7 +146,7 @@ def _outcome(
     )
     card = bench.card
     builtin = (card.base_model or "").startswith(BUILTIN)
-    may = work.strategy == "auto" and work.search.linear and card.reads_text and not builtin
+    may = work.strategy == "auto" and work.search.linear and card.reads == "text" and not builtin
     question = Question(work.budget, work.objective, work.search, bench.baseline_bytes, linear=LINEAR if may else ())
     shape = bench.shape() if work.strategy == "auto" else None
     # Where structures can go, the bound on a graph's bytes bounds nothing; the search then finds its own.
@@ -208,7 +208,7 @@ def _outcome(
 
 def _passing(work: CompressWork, baseline: Baseline) -> Passing:
     """The chance that a candidate passes on the test split, of which nothing but the sizes of its classes is used."""
-    support = np.bincount(baseline.test.label_ids, minlength=len(baseline.labels)).astype(np.float64)
+    support = np.bincount(baseline.test.targets, minlength=len(baseline.labels)).astype(np.float64)
 
     def passing(item: Contender) -> float:
         if item.measured.quality is None:
@@ -231,7 +231,7 @@ def _prepare(
 ) -> None:
     """The compressed model as it will be served, its golden examples recorded anew, and what it was made from."""
     shutil.copytree(candidate, out)
-    classifier = open_classifier(out, threads)
+    classifier = open_model(out, threads)
     card = classifier.card
     golden = [recorded(classifier, input_of(example)) for example in card.golden]
     steps = [step.wire() for step in explored.record(chosen.name).steps]
@@ -245,7 +245,7 @@ def _finish(out: Path, outcome: Outcome, baseline: Baseline, threads: int) -> Mo
     assert outcome.judged is not None
     card = read_card(out)
     examples = [*map(input_of, card.golden), *baseline.test.inputs[:RELOADED_ROWS]]
-    answers = np.asarray([example.probabilities for example in card.golden], dtype=np.float32)
+    answers = np.asarray([example.answer for example in card.golden], dtype=np.float32)
     check_reload(out, examples, np.concatenate([answers, outcome.judged.probabilities[:RELOADED_ROWS]]), threads)
     for name in DESCRIPTIONS:
         # A candidate of another structure has brought its own.

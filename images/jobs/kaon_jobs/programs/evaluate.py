@@ -39,7 +39,7 @@ def run(job: JobSpec, work: EvaluateWork, context: Context) -> Result:
     measured = measure(
         model_dir,
         rows.inputs,
-        rows.label_ids,
+        rows.targets,
         split=work.split,
         threads=min(work.threads, cpu_limit()),
         progress=lambda share: report.progress("evaluating", 10 + 80 * share),

@@ -63,7 +63,7 @@ def _card(manifest: Manifest) -> ModelCard:
     card = manifest.model
     if card is None:
         raise StageFailure("ArtifactNotServable", f"the artifact is a {manifest.kind}, not a model")
-    if not card.reads_text:
+    if card.reads != "text":
         raise StageFailure(
             "ArtifactNotServable", f"the model is made for {card.task}; the servers here take text classifiers"
         )

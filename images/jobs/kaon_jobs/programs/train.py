@@ -22,7 +22,7 @@ from kaon_jobs.measure.golden import golden_examples
 from kaon_jobs.measure.page import report_page
 from kaon_jobs.measure.predictions import predictions_file, write_predictions
 from kaon_jobs.predict.onnx_model import write_card
-from kaon_jobs.predict.opening import open_classifier
+from kaon_jobs.predict.opening import open_model
 from kaon_jobs.pretrained.fetch import fetch_base_model
 from kaon_jobs.programs.content import with_content
 from kaon_jobs.store.artifact import publish
@@ -66,16 +66,16 @@ def run(job: JobSpec, work: TrainWork, context: Context) -> Result:
     learned = room.learn(lesson, percents=(4, 86))
 
     report.progress("evaluating", 88)
-    model = open_classifier(out, lesson.threads)
-    golden = golden_examples(model, test.inputs, test.label_ids.tolist(), room.edges(model, train))
+    model = open_model(out, lesson.threads)
+    golden = golden_examples(model, test.inputs, test.targets.tolist(), room.edges(model, train))
     card = learned.card.model_copy(update={"golden": golden})
     write_card(out, card)
     if len(validation):
-        write_predictions(out / predictions_file("validation"), validation, model.probabilities(validation.inputs))
+        write_predictions(out / predictions_file("validation"), validation, model.answers(validation.inputs))
     measured = measure(
         out,
         test.inputs,
-        test.label_ids,
+        test.targets,
         split="test",
         threads=lesson.threads,
         progress=lambda share: report.progress("evaluating", 89 + 8 * share),

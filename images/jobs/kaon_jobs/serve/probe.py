@@ -83,7 +83,7 @@ def _predict(url: str, text: str) -> tuple[str, list[float]]:
 
 def _compare(which: str, example: dict[str, Any], recorded: dict[str, Any]) -> None:
     label, probabilities = _predict(recorded["url"], example["text"])
-    expected, tolerance = example["probabilities"], recorded["tolerance"]
+    expected, tolerance = example["answer"], recorded["tolerance"]
     if len(probabilities) != len(expected):
         raise Mismatch(f"{which} has {len(expected)} classes, the server answers with {len(probabilities)}")
     distance = max(abs(ours - theirs) for ours, theirs in zip(probabilities, expected, strict=True))
@@ -97,7 +97,7 @@ def _tied(example: dict[str, Any], label: str, recorded: dict[str, Any]) -> bool
     # Two classes within the tolerance of each other may change places without anything being wrong.
     if label not in recorded["labels"]:
         return False
-    best, other = (example["probabilities"][recorded["labels"].index(name)] for name in (example["label"], label))
+    best, other = (example["answer"][recorded["labels"].index(name)] for name in (example["label"], label))
     return bool(best - other <= 2 * recorded["tolerance"])
 
 

@@ -14,7 +14,7 @@ from kaon.contract.manifest import ModelCard
 from kaon_jobs.context import Context
 from kaon_jobs.data.splits import Rows
 from kaon_jobs.fetched import FetchedModel
-from kaon_jobs.predict.onnx_model import Example, OnnxClassifier
+from kaon_jobs.predict.onnx_model import Example, OnnxModel
 from kaon_jobs.store.objectstore import Store
 
 
@@ -67,7 +67,7 @@ class Room(ABC):
         """
 
     @abstractmethod
-    def edges(self, model: OnnxClassifier, rows: Rows) -> Sequence[Example]:
+    def edges(self, model: OnnxModel, rows: Rows) -> Sequence[Example]:
         """Inputs at the ends of what an exported model reads, which a server has to answer too."""
 
     @abstractmethod

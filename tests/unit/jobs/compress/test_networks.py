@@ -23,7 +23,7 @@ from kaon_jobs.data.splits import Rows, read_split, write_arrays
 from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.measure.examples import packed, unpacked
 from kaon_jobs.predict.onnx_model import CARD_FILE, MODEL_FILE
-from kaon_jobs.predict.opening import open_classifier
+from kaon_jobs.predict.opening import open_model
 
 Floats = Any
 
@@ -201,8 +201,8 @@ def _apply(step: dict[str, Any], source: Path, target: Path, data: Lessons) -> P
 
 
 def _accuracy(folder: Path, rows: Rows) -> float:
-    found = open_classifier(folder, 1).probabilities(rows.inputs).argmax(axis=1)
-    return float(np.mean(found == rows.label_ids))
+    found = open_model(folder, 1).answers(rows.inputs).argmax(axis=1)
+    return float(np.mean(found == rows.targets))
 
 
 def test_a_pruned_network_learns_again_what_it_lost(digits: tuple[Path, Lessons, Rows], tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_a_split_of_arrays_is_read_as_it_was_written(tmp_path: Path) -> None:
     write_arrays(tmp_path, "test", values, np.arange(5), 100)
     rows = read_split(tmp_path, "test")
     assert np.array_equal(np.stack(rows.inputs), values)
-    assert rows.label_ids.tolist() == [0, 1, 2, 3, 4] and rows.row_ids.tolist() == [100, 101, 102, 103, 104]
+    assert rows.targets.tolist() == [0, 1, 2, 3, 4] and rows.row_ids.tolist() == [100, 101, 102, 103, 104]
 
 
 @pytest.mark.parametrize("examples", [["a", "ü\nb", ""], [np.ones((2, 3), dtype=np.float32)] * 2])

@@ -26,7 +26,7 @@ from kaon_jobs.data.splits import Rows, fetch_dataset, read_split
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.measure.predictions import read_probabilities
 from kaon_jobs.measure.quality import quality
-from kaon_jobs.predict.onnx_text import OnnxTextClassifier
+from kaon_jobs.predict.onnx_text import OnnxTextModel
 from kaon_jobs.programs import compress as stage
 from kaon_jobs.report.reporter import Reporter
 from kaon_jobs.store.artifact import fetch, find, publish
@@ -81,14 +81,14 @@ def test_an_accepted_model_is_an_artifact_with_lineage_evidence_and_golden_examp
     assert trained.artifact is not None and dataset.artifact is not None
     assert artifact.manifest.inputs == {"model": trained.artifact.digest, "dataset": dataset.artifact.digest}
 
-    classifier = OnnxTextClassifier(files, 1)
+    classifier = OnnxTextModel(files, 1)
     assert artifact.manifest.model is not None and classifier.card.golden == artifact.manifest.model.golden
     made = classifier.card.recipe["compression"]
     assert made["steps"] and made["seed"] == 0
     assert (made["teacher"], made["dataset"]) == (trained.artifact.digest, dataset.artifact.digest)
     for example in classifier.card.golden:
-        (probabilities,) = classifier.probabilities([example.text])
-        assert np.abs(probabilities - np.asarray(example.probabilities)).max() < 1e-5
+        (probabilities,) = classifier.answers([example.text])
+        assert np.abs(probabilities - np.asarray(example.answer)).max() < 1e-5
 
     probabilities = read_probabilities(files / "predictions-test.parquet")
     assert len(probabilities) == found.evaluation.rows == found.baseline.rows
@@ -115,11 +115,11 @@ def test_the_recorded_predictions_are_those_of_the_compressed_model_and_give_the
     source = InputArtifact(uri=dataset.artifact.uri, digest=dataset.artifact.digest)
     fetch_dataset(source, tmp_path / "data", ("test",))
     test = read_split(tmp_path / "data", "test")
-    again = OnnxTextClassifier(files, 1).probabilities(test.inputs, batch_size=1)
+    again = OnnxTextModel(files, 1).answers(test.inputs, batch_size=1)
     recorded = read_probabilities(files / "predictions-test.parquet")
     assert np.abs(again - recorded).max() < 1e-5
     assert result.compression.evaluation is not None
-    accuracy = quality(test.label_ids, recorded, OnnxTextClassifier(files, 1).labels).metrics["accuracy"].value
+    accuracy = quality(test.targets, recorded, OnnxTextModel(files, 1).labels).metrics["accuracy"].value
     assert accuracy == result.compression.evaluation.value("accuracy")
 
 

@@ -22,7 +22,7 @@ from kaon_jobs.compress.trials.sensitivity import scan
 from kaon_jobs.data.splits import fetch_dataset, read_split
 from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.predict.onnx_model import MODEL_FILE
-from kaon_jobs.predict.onnx_text import OnnxTextClassifier
+from kaon_jobs.predict.onnx_text import OnnxTextModel
 
 FUSION = Step(optimize="transformer-fusion")
 
@@ -56,7 +56,7 @@ def make(source: Path, texts: list[str], tmp_path: Path) -> Callable[..., Path]:
 
 
 def _agreement(one: Path, other: Path, texts: list[str]) -> float:
-    answers = [OnnxTextClassifier(path, 1).probabilities(texts, 1).argmax(axis=1) for path in (one, other)]
+    answers = [OnnxTextModel(path, 1).answers(texts, 1).argmax(axis=1) for path in (one, other)]
     return float(np.mean(answers[0] == answers[1]))
 
 
@@ -73,7 +73,7 @@ def test_fusion_makes_single_operators_and_changes_no_answer(
 ) -> None:
     fused = make(FUSION)
     assert {"Attention", "SkipLayerNormalization", "BiasGelu"} <= _operators(fused)
-    difference = OnnxTextClassifier(fused, 1).probabilities(texts) - OnnxTextClassifier(source, 1).probabilities(texts)
+    difference = OnnxTextModel(fused, 1).answers(texts) - OnnxTextModel(source, 1).answers(texts)
     assert np.abs(difference).max() < 1e-5
 
 
@@ -115,7 +115,7 @@ def test_int8_is_the_same_each_time(make: Callable[..., Path], source: Path, tmp
     again = tmp_path / "again"
     shutil.copytree(source, again, ignore=shutil.ignore_patterns(MODEL_FILE))
     technique_of(_int8("int8-static", calibrationSamples=32)).apply(source, again, Calibration(texts, seed=0))
-    first, second = (OnnxTextClassifier(path, 1).probabilities(texts[:40], 1) for path in (one, again))
+    first, second = (OnnxTextModel(path, 1).answers(texts[:40], 1) for path in (one, again))
     assert np.array_equal(first, second)
 
 

@@ -28,7 +28,7 @@ from kaon_jobs.compress.training.lessons import Lessons
 from kaon_jobs.data.splits import Rows, fetch_dataset, read_split
 from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.predict.onnx_model import CARD_FILE, MODEL_FILE
-from kaon_jobs.predict.onnx_text import BLOCK, OnnxTextClassifier, longest_of, token_rows
+from kaon_jobs.predict.onnx_text import BLOCK, OnnxTextModel, longest_of, token_rows
 
 FUSION = {"optimize": "transformer-fusion"}
 INT8 = {"quantize": {"scheme": "int8-dynamic"}}
@@ -82,8 +82,8 @@ def make(source: Path, lessons: Lessons, tmp_path: Path) -> Callable[..., Path]:
 
 
 def _accuracy(directory: Path, rows: Rows) -> float:
-    found = OnnxTextClassifier(directory, 1).probabilities(rows.inputs).argmax(axis=1)
-    return float(np.mean(found == rows.label_ids))
+    found = OnnxTextModel(directory, 1).answers(rows.inputs).argmax(axis=1)
+    return float(np.mean(found == rows.targets))
 
 
 def _loads_and_answers_alike(directory: Path, texts: list[str]) -> Any:
@@ -96,7 +96,7 @@ def _loads_and_answers_alike(directory: Path, texts: list[str]) -> Any:
     )
     with torch.no_grad():
         theirs = model(**inputs).logits.numpy()
-    ours = OnnxTextClassifier(directory, 1).logits(texts)
+    ours = OnnxTextModel(directory, 1).logits(texts)
     assert np.abs(theirs - ours).max() < 1e-3
     return model
 
@@ -157,9 +157,7 @@ def test_a_distilled_student_answers_more_like_its_teacher_than_the_layers_it_wa
 ) -> None:
     cut = make({"prune": {"method": "layers", "keepLayers": [0]}})
     student = make({"distill": {"keepLayers": [0], "epochs": 8, "learningRate": 0.003}})
-    teacher, before, after = (
-        OnnxTextClassifier(path, 1).probabilities(splits["test"].inputs) for path in (source, cut, student)
-    )
+    teacher, before, after = (OnnxTextModel(path, 1).answers(splits["test"].inputs) for path in (source, cut, student))
     assert np.abs(after - teacher).mean() < 0.5 * np.abs(before - teacher).mean()
     assert _accuracy(student, splits["test"]) > 0.9
     assert _loads_and_answers_alike(student, lessons.draw(20)).config.num_hidden_layers == 1
@@ -236,7 +234,7 @@ def test_texts_whose_tokens_all_stayed_get_the_same_answers(
     before.no_padding()
     after.no_padding()
     texts = [text for text in lessons.draw(200) if before.encode(text).tokens == after.encode(text).tokens]
-    one, other = (OnnxTextClassifier(path, 1).logits(texts) for path in (source, made))
+    one, other = (OnnxTextModel(path, 1).logits(texts) for path in (source, made))
     assert len(texts) > 3 and np.abs(one - other).max() < 1e-4
 
 
@@ -323,7 +321,7 @@ def test_the_last_layer_is_computed_for_the_first_token_and_segments_are_folded(
     assert first <= last + 2
     assert all(node.op_type != "Attention" for node in graph.node[last + 1 :])
     texts = lessons.draw(60)
-    difference = OnnxTextClassifier(fused, 1).logits(texts) - OnnxTextClassifier(source, 1).logits(texts)
+    difference = OnnxTextModel(fused, 1).logits(texts) - OnnxTextModel(source, 1).logits(texts)
     assert np.abs(difference).max() < 1e-4
 
 

@@ -18,7 +18,7 @@ from kaon_jobs.compress.trials.kept import TrialStore
 from kaon_jobs.compress.trials.workbench import Question, Workbench
 from kaon_jobs.data.splits import fetch_dataset, read_split
 from kaon_jobs.predict.onnx_model import MODEL_FILE
-from kaon_jobs.predict.onnx_text import OnnxTextClassifier
+from kaon_jobs.predict.onnx_text import OnnxTextModel
 from kaon_jobs.store.artifact import fetch
 from kaon_jobs.store.objectstore import open_store
 
@@ -50,8 +50,8 @@ def bench(trained: Result, dataset: Result, tmp_path: Path, applied: list[str]) 
     rows, validation = read_split(data, "train"), read_split(data, "validation")
 
     def made(attempt: str) -> Workbench:
-        said = OnnxTextClassifier(source, 1).probabilities(validation.inputs)
-        asked = Question(validation.inputs, validation.label_ids, said)
+        said = OnnxTextModel(source, 1).answers(validation.inputs)
+        asked = Question(validation.inputs, validation.targets, said)
         trials = TrialStore(open_store(f"file:///mnt{tmp_path}/store/compressionjobs", None), {"seed": 0})
         lessons = Lessons(rows, 0, source, threads=1, shelf=trials)
         return Workbench(source, tmp_path / attempt, asked, lessons, trials, threads=1, seed=0, measure_memory=False)
@@ -82,9 +82,9 @@ def test_a_finished_trials_model_comes_from_the_store_with_its_own_tokenizer(
     assert found is not None and found.files == record.files | found.files
     directory = later.model(found)
     assert applied == []
-    again = OnnxTextClassifier(directory, 1).probabilities(["wing nest egg"])
+    again = OnnxTextModel(directory, 1).answers(["wing nest egg"])
     assert again.shape == (1, 3)
-    assert OnnxTextClassifier(directory, 1).tokenizer.get_vocab_size() < later.baseline.tokenizer.get_vocab_size()
+    assert OnnxTextModel(directory, 1).tokenizer.get_vocab_size() < later.baseline.tokenizer.get_vocab_size()
 
 
 def test_a_probe_trains_nothing_and_is_made_once(bench: Callable[[str], Workbench], applied: list[str]) -> None:

@@ -57,7 +57,7 @@ def test_the_laid_out_model_answers_as_recorded(
     labels, probabilities = json.loads(done.stdout)
     recorded = tiny.expected(folder) * 3
     assert labels == [example.label for example in recorded]
-    assert probabilities == [pytest.approx(example.probabilities, abs=1e-5) for example in recorded]
+    assert probabilities == [pytest.approx(example.answer, abs=1e-5) for example in recorded]
 
 
 @pytest.mark.parametrize("server", SERVERS)

@@ -31,7 +31,7 @@ from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.learn.export import PARITY_TOLERANCE, answers_of_both, export_onnx
 from kaon_jobs.predict.edges import edge_texts
 from kaon_jobs.predict.onnx_model import MODEL_FILE
-from kaon_jobs.predict.onnx_text import TOKENIZER_FILE, OnnxTextClassifier, longest_of
+from kaon_jobs.predict.onnx_text import TOKENIZER_FILE, OnnxTextModel, longest_of
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def export(directory: Path, texts: Sequence[str]) -> None:
     """
     export_onnx(without_empty_heads(load(directory)), directory / MODEL_FILE)
     check_edges(directory, texts)
-    exported = OnnxTextClassifier(directory, threads=1)
+    exported = OnnxTextModel(directory, threads=1)
     asked = [*texts, *edge_texts(exported.tokenizer, texts)]
     trained, served = answers_of_both(load(directory), exported, asked)
     apart = float(np.abs(trained - served).max())

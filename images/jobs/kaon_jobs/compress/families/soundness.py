@@ -16,7 +16,7 @@ import onnxruntime
 from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.predict.edges import edge_texts
 from kaon_jobs.predict.onnx_model import MODEL_FILE, Inputs, read_card
-from kaon_jobs.predict.onnx_text import OnnxTextClassifier, longest_of
+from kaon_jobs.predict.onnx_text import OnnxTextModel, longest_of
 
 _TABLES = {"Gather": "axis", "GatherBlockQuantized": "gather_axis"}
 """Operators that look up rows of a table, and what they call its axis."""
@@ -28,9 +28,9 @@ def check_edges(directory: Path, examples: Sequence[Any]) -> None:
     Raises:
         TechniqueFailed: it fails, answers with what is no number, or looks up rows that a table does not have.
     """
-    if not read_card(directory).reads_text:
+    if read_card(directory).reads != "text":
         return
-    model = OnnxTextClassifier(directory, threads=1)
+    model = OnnxTextModel(directory, threads=1)
     empty, long = edge_texts(model.tokenizer, examples)
     lookups: _TableLookups | None = None  # loaded once, and only for a model that answers
     for asked, what in (

@@ -68,7 +68,7 @@ class Distillation:
             teach(
                 encoder.Pupil(student, outputs),
                 views,
-                data.rows.label_ids,
+                data.rows.targets,
                 plan,
                 loss,
                 threads=data.threads,
@@ -98,7 +98,7 @@ def finetune(model: PreTrainedModel, source: Path, data: Lessons, parameters: Fi
         teach(
             encoder.Pupil(model),
             [View(data.encoded(source, 0))],
-            data.rows.label_ids,
+            data.rows.targets,
             plan,
             lambda found, batch: functional.cross_entropy(found.logits, batch.labels),
             threads=data.threads,

@@ -22,7 +22,7 @@ from kaon_jobs.compress.techniques.segments import fold_segments
 from kaon_jobs.compress.training.calibration import Calibration
 from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.predict.onnx_model import MODEL_FILE
-from kaon_jobs.predict.onnx_text import OnnxTextClassifier
+from kaon_jobs.predict.onnx_text import OnnxTextModel
 
 CHECKED_TEXTS = 64
 TOLERANCE = 1e-3
@@ -49,8 +49,7 @@ class TransformerFusion:
         texts = data.draw(CHECKED_TEXTS)
         difference = float(
             np.abs(
-                OnnxTextClassifier(source, threads=1).probabilities(texts)
-                - OnnxTextClassifier(target, threads=1).probabilities(texts)
+                OnnxTextModel(source, threads=1).answers(texts) - OnnxTextModel(target, threads=1).answers(texts)
             ).max()
         )
         if not difference <= TOLERANCE:

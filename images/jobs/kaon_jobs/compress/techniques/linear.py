@@ -42,7 +42,7 @@ class LinearStudent:
 
     def apply(self, source: Path, target: Path, data: Lessons) -> None:
         """See Technique."""
-        texts, label_ids = data.rows.inputs, data.rows.label_ids
+        texts, label_ids = data.rows.inputs, data.rows.targets
         if not isinstance(texts[0], str):
             raise TechniqueFailed("linear is for models of texts, and this one reads arrays")
         card = read_card(source)

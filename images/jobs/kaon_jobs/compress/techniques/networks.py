@@ -70,7 +70,7 @@ class NetworkDistillation:
         teach(
             _Pupil(network),
             views_to_learn(wanted, plan, data.view, data.answers),
-            data.rows.label_ids,
+            data.rows.targets,
             plan,
             logits_loss(wanted),
             threads=data.threads,
@@ -95,7 +95,7 @@ class NetworkFinetuning:
         teach(
             _Pupil(network),
             [View(data.view(0))],
-            data.rows.label_ids,
+            data.rows.targets,
             Plan.of(self._parameters, epochs=FINETUNE_EPOCHS, learning_rate=FINETUNE_RATE, seed=data.seed),
             lambda found, batch: functional.cross_entropy(found.logits, batch.labels),
             threads=data.threads,
@@ -133,7 +133,7 @@ def _scores(network: Network, found: Sequence[Group], data: Lessons) -> list[tor
     scores = [torch.zeros(group.count) for group in found]
     rows = data.drawn_rows(SCORED_ROWS)
     for start in range(0, len(rows), SCORED_BATCH):
-        labels = torch.as_tensor(rows.label_ids[start : start + SCORED_BATCH])
+        labels = torch.as_tensor(rows.targets[start : start + SCORED_BATCH])
         network.zero_grad()
         functional.cross_entropy(network(batched(rows.inputs[start : start + SCORED_BATCH])), labels).backward()
         for group, score in zip(found, scores, strict=True):

@@ -177,7 +177,7 @@ def _scores(model: PreTrainedModel, source: Path, data: Lessons, name: str) -> l
     chosen = data.drawn_rows(SCORED_ROWS)
     rows = list(token_rows(source, chosen.inputs))
     callable_model: Any = model
-    for ids, mask, labels in encoder.batches(rows, chosen.label_ids, int(model.config.pad_token_id or 0)):
+    for ids, mask, labels in encoder.batches(rows, chosen.targets, int(model.config.pad_token_id or 0)):
         callable_model(input_ids=ids, attention_mask=mask, labels=labels).loss.backward()
         for index, parts in inputs.items():
             for given in parts:

@@ -20,7 +20,7 @@ from kaon_jobs.compress.training.views import Spans, mixed, view
 from kaon_jobs.data.splits import Rows
 from kaon_jobs.predict.onnx_model import Floats
 from kaon_jobs.predict.onnx_text import BLOCK, TOKENIZER_FILE, load_tokenizer, longest_of, token_rows
-from kaon_jobs.predict.opening import open_classifier
+from kaon_jobs.predict.opening import open_model
 from kaon_jobs.processor import multiplies_bf16
 from kaon_jobs.store.objectstore import sha256_file
 
@@ -125,4 +125,4 @@ class Lessons(Calibration):
             from kaon_jobs.compress.families.encoder import brief_answers
 
             return brief_answers(self.teacher, self.encoded(self.teacher, number), self.threads)
-        return open_classifier(self.teacher, self.threads).logits(self.view(number))
+        return open_model(self.teacher, self.threads).logits(self.view(number))

@@ -25,8 +25,8 @@ from kaon_jobs.data.splits import Rows, classes_of, fetch_dataset, read_split
 from kaon_jobs.errors import StageFailure, TechniqueFailed
 from kaon_jobs.measure.golden import input_of
 from kaon_jobs.measure.quality import quality
-from kaon_jobs.predict.onnx_model import CARD_FILE, Floats, OnnxClassifier
-from kaon_jobs.predict.opening import open_classifier
+from kaon_jobs.predict.onnx_model import CARD_FILE, Floats, OnnxModel
+from kaon_jobs.predict.opening import open_model
 from kaon_jobs.store.artifact import Artifact, fetch, serving_files
 
 VALIDATION_ROWS = 2000
@@ -86,7 +86,7 @@ def load_baseline(work: CompressWork, context: Context, threads: int) -> Baselin
             )
     check_held_out(test, {"train": train, "validation": validation})
     validation = sample(validation, VALIDATION_ROWS, work.search.seed)
-    classifier = open_classifier(directory, threads)
+    classifier = open_model(directory, threads)
     if classifier.labels != labels:
         raise StageFailure(
             "LabelsMismatch",
@@ -106,7 +106,7 @@ def load_baseline(work: CompressWork, context: Context, threads: int) -> Baselin
         train,
         validation,
         test,
-        classifier.probabilities(validation.inputs),
+        classifier.answers(validation.inputs),
         test_probabilities,
     )
 
@@ -133,14 +133,14 @@ def check_lineage(artifact: Artifact, work: CompressWork) -> None:
         )
 
 
-def check_golden(classifier: OnnxClassifier) -> None:
+def check_golden(classifier: OnnxModel) -> None:
     """The stored model gives the answers that were recorded of it."""
     card = classifier.card
     if not card.golden:
         raise StageFailure("ParityFailed", "the model's card has no golden examples to check it by; train it again")
     for index, example in enumerate(card.golden):
-        (probabilities,) = classifier.probabilities([input_of(example)])
-        difference = float(np.abs(probabilities - np.asarray(example.probabilities)).max())
+        (probabilities,) = classifier.answers([input_of(example)])
+        difference = float(np.abs(probabilities - np.asarray(example.answer)).max())
         if not difference <= card.golden_tolerance:
             raise StageFailure(
                 "ParityFailed",
@@ -174,7 +174,7 @@ def recorded_evaluation(artifact: Artifact) -> Evaluation:
 
 def check_evaluation(recorded: Evaluation, test: Rows, probabilities: Floats, labels: list[str]) -> None:
     """The stored model reaches the accuracy and macro-F1 that were recorded of it."""
-    found = quality(test.label_ids, probabilities, labels)
+    found = quality(test.targets, probabilities, labels)
     allowed = ROWS_THAT_MAY_DIFFER / len(test)
     smallest = min((one.support for one in found.per_class if one.support), default=1)
     # One row of the smallest class moves its F1 by up to about 2 / rows, and macro-F1 by that over the classes.
@@ -189,10 +189,10 @@ def check_evaluation(recorded: Evaluation, test: Rows, probabilities: Floats, la
             )
 
 
-def _in_parts(classifier: OnnxClassifier, examples: Sequence[Any], progress: Callable[[float], None]) -> Floats:
+def _in_parts(classifier: OnnxModel, examples: Sequence[Any], progress: Callable[[float], None]) -> Floats:
     found = []
     for start in range(0, len(examples), PROGRESS_ROWS):
-        found.append(classifier.probabilities(examples[start : start + PROGRESS_ROWS]))
+        found.append(classifier.answers(examples[start : start + PROGRESS_ROWS]))
         progress(min(1.0, (start + PROGRESS_ROWS) / len(examples)))
     return np.concatenate(found)
 

@@ -28,8 +28,8 @@ from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.measure.evaluation import serving_size
 from kaon_jobs.measure.quality import quality
 from kaon_jobs.measure.speed import instruction_sets, latency, peak_memory
-from kaon_jobs.predict.onnx_model import BATCH_SIZE, Floats, OnnxClassifier
-from kaon_jobs.predict.opening import open_classifier
+from kaon_jobs.predict.onnx_model import BATCH_SIZE, Floats, OnnxModel
+from kaon_jobs.predict.opening import open_model
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def judge(
     baseline: Baseline, directory: Path, *, threads: int, seed: int, confidence: float, progress: Progress
 ) -> Judged:
     """Measures the candidate in `directory` and the baseline on the whole test split. `progress` hears 0 to 1."""
-    old, new = open_classifier(baseline.directory, threads), open_classifier(directory, threads)
+    old, new = open_model(baseline.directory, threads), open_model(directory, threads)
     examples = baseline.test.inputs
     probabilities = _one_by_one(new, examples, lambda share: progress(0.5 * share))
     unsaid = unanswered(probabilities) + unanswered_edges(directory, examples)
@@ -113,12 +113,12 @@ def answers_of(baseline: Baseline, probabilities: Floats, seed: int, confidence:
     if unanswered(probabilities):
         return None
     predicted = np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
-    return compare(baseline.test.label_ids, baseline.test_classes, predicted, baseline.labels, seed, confidence)
+    return compare(baseline.test.targets, baseline.test_classes, predicted, baseline.labels, seed, confidence)
 
 
 def baseline_evaluation(baseline: Baseline, threads: int, seed: int) -> Evaluation:
     """The baseline's evaluation when there is no candidate to time it against."""
-    classifier = open_classifier(baseline.directory, threads)
+    classifier = open_model(baseline.directory, threads)
     examples = spread_over(baseline.test.inputs, 100)
     timed = latency(classifier, examples)
     peak = peak_memory(baseline.directory, baseline.test.inputs, threads)
@@ -153,7 +153,7 @@ def _evaluation(baseline: Baseline, probabilities: Floats, speeds: Speeds, size:
     )
     if unanswered(probabilities):
         return speed
-    found = quality(rows.label_ids, probabilities, baseline.labels)
+    found = quality(rows.targets, probabilities, baseline.labels)
     return speed.model_copy(update={"metrics": found.metrics, "per_class": found.per_class})
 
 
@@ -166,18 +166,16 @@ def _exactly(value: float) -> Interval:
     return Interval(value=value, low=value, high=value)
 
 
-def _one_by_one(classifier: OnnxClassifier, examples: Sequence[Any], progress: Progress) -> Floats:
+def _one_by_one(classifier: OnnxModel, examples: Sequence[Any], progress: Progress) -> Floats:
     """Batches of one, as a server is asked: dynamic ranges of a batch are those of all its rows."""
     found = []
     for start in range(0, len(examples), PROGRESS_ROWS):
-        found.append(classifier.probabilities(examples[start : start + PROGRESS_ROWS], batch_size=1))
+        found.append(classifier.answers(examples[start : start + PROGRESS_ROWS], batch_size=1))
         progress(min(1.0, (start + PROGRESS_ROWS) / len(examples)))
     return np.concatenate(found)
 
 
-def _throughputs(
-    old: OnnxClassifier, new: OnnxClassifier, examples: Sequence[Any], seed: int
-) -> tuple[Interval, Interval]:
+def _throughputs(old: OnnxModel, new: OnnxModel, examples: Sequence[Any], seed: int) -> tuple[Interval, Interval]:
     """Examples a second in batches, the two taking turns batch by batch, in an order that alternates."""
     batches = [examples[start : start + BATCH_SIZE] for start in range(0, len(examples), BATCH_SIZE)]
     batches = [batches[index % len(batches)] for index in range(THROUGHPUT_BATCHES)]
@@ -186,7 +184,7 @@ def _throughputs(
         order = ((old, seconds[0]), (new, seconds[1]))
         for classifier, times in order if number % 2 == 0 else reversed(order):
             begin = time.perf_counter()
-            classifier.probabilities(batch, BATCH_SIZE)
+            classifier.answers(batch, BATCH_SIZE)
             times.append(time.perf_counter() - begin)
     sizes = [len(batch) for batch in batches]
     return throughput(sizes, seconds[0], seed), throughput(sizes, seconds[1], seed)

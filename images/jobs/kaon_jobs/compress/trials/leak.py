@@ -28,8 +28,10 @@ def leaked(test: Rows, others: Mapping[str, Rows]) -> dict[str, list[tuple[int, 
 
 
 def _likeness(example: Example) -> Hashable:
-    """Equal for what counts as the same: texts case folded, white space collapsed; arrays to the last bit."""
-    return normalised(example) if isinstance(example, str) else example.tobytes()
+    """Equal for what counts as the same: texts case folded, white space collapsed; rows and arrays to the last bit."""
+    if isinstance(example, str):
+        return normalised(example)
+    return example if isinstance(example, tuple) else example.tobytes()
 
 
 def check_held_out(test: Rows, others: Mapping[str, Rows]) -> None:

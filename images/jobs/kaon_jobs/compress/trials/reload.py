@@ -18,7 +18,7 @@ import numpy as np
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.measure.examples import packed, unpacked
 from kaon_jobs.predict.onnx_model import Floats
-from kaon_jobs.predict.opening import open_classifier
+from kaon_jobs.predict.opening import open_model
 
 TOLERANCE = 1e-4
 
@@ -53,6 +53,6 @@ def check_reload(directory: Path, examples: Sequence[Any], expected: Floats, thr
 
 
 if __name__ == "__main__":
-    model = open_classifier(Path(sys.argv[1]), int(sys.argv[2]))
+    model = open_model(Path(sys.argv[1]), int(sys.argv[2]))
     given = unpacked(sys.stdin.buffer.read())
-    print(json.dumps([model.probabilities([example])[0].tolist() for example in given]))
+    print(json.dumps([model.answers([example])[0].tolist() for example in given]))

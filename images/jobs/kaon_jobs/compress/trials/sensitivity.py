@@ -18,7 +18,7 @@ from kaon_jobs.compress.statistics.quality import divergence
 from kaon_jobs.compress.techniques.ort import quantize_nodes_dynamically
 from kaon_jobs.compress.training.calibration import Calibration
 from kaon_jobs.predict.onnx_model import MODEL_FILE
-from kaon_jobs.predict.opening import open_classifier
+from kaon_jobs.predict.opening import open_model
 
 GROUPS = 8
 EXAMPLES = 64
@@ -37,7 +37,7 @@ def scan(
 ) -> list[Sensitivity]:
     """The groups of a model's nodes, the most sensitive first. `progress` hears (done, in all)."""
     examples = data.draw(EXAMPLES)
-    reference = open_classifier(directory, threads).probabilities(examples)
+    reference = open_model(directory, threads).answers(examples)
     groups = group(graph.weight_nodes(graph.load(directory)))
     trial = scratch / "sensitivity"
     shutil.copytree(directory, trial, ignore=shutil.ignore_patterns(MODEL_FILE))
@@ -46,7 +46,7 @@ def scan(
         for done, nodes in enumerate(groups):
             progress(done, len(groups))
             quantize_nodes_dynamically(graph.load(directory), trial, list(nodes), per_channel=True)
-            moved = open_classifier(trial, threads).probabilities(examples)
+            moved = open_model(trial, threads).answers(examples)
             found.append(Sensitivity(nodes, divergence(reference, moved)))
     finally:
         shutil.rmtree(trial)

@@ -34,8 +34,8 @@ from kaon_jobs.compress.verdict.naming import step_name
 from kaon_jobs.errors import StageFailure, TechniqueFailed, Terminated
 from kaon_jobs.measure.evaluation import serving_size
 from kaon_jobs.measure.speed import peak_memory
-from kaon_jobs.predict.onnx_model import CARD_FILE, MODEL_FILE, Floats, OnnxClassifier
-from kaon_jobs.predict.opening import open_classifier
+from kaon_jobs.predict.onnx_model import CARD_FILE, MODEL_FILE, Floats, OnnxModel
+from kaon_jobs.predict.opening import open_model
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Workbench:
         seed: int,
         measure_memory: bool,
     ) -> None:
-        self.baseline = open_classifier(source, threads)
+        self.baseline = open_model(source, threads)
         self.card = self.baseline.card
         self.baseline_bytes = serving_size(source, self.card.serving_files)
         self.data = data
@@ -84,7 +84,7 @@ class Workbench:
         self._threads = threads
         self._seed = seed
         self._measure_memory = measure_memory
-        self._of_network = not self.card.reads_text
+        self._of_network = self.card.reads != "text"
         self._count = 0
         self._built: dict[Pipeline, Path] = {Pipeline(()): source}
 
@@ -103,10 +103,10 @@ class Workbench:
                 name=pipeline.name, steps=list(pipeline.steps), failure=str(error)[:2000], seconds=_since(start)
             )
             return record, self._trials.put(record, None)
-        candidate = open_classifier(directory, self._threads)
+        candidate = open_model(directory, self._threads)
         examples = self._question.examples
         # One by one, as a server is asked: dynamic ranges of a batch are those of all its rows.
-        probabilities = candidate.probabilities(examples, batch_size=1)
+        probabilities = candidate.answers(examples, batch_size=1)
         timed = timing.interleave(
             predictor(self.baseline), predictor(candidate), examples, rounds=TIMED_ROUNDS, max_seconds=TIMED_SECONDS
         )
@@ -159,7 +159,7 @@ class Workbench:
             return None
         timed = timing.interleave(
             predictor(self.baseline),
-            predictor(open_classifier(directory, self._threads)),
+            predictor(open_model(directory, self._threads)),
             self._question.examples,
             rounds=PROBE_ROUNDS,
             max_seconds=PROBE_SECONDS,
@@ -218,7 +218,7 @@ class Workbench:
                 technique_of(step, of_network=self._of_network).apply(source, directory, self.data)
                 if not step.trains:
                     # A graph that does not load, or not answer, is noticed here rather than in the timing.
-                    open_classifier(directory, threads=1).probabilities(self.data.draw(1))
+                    open_model(directory, threads=1).answers(self.data.draw(1))
                     check_edges(directory, self.data.draw(EDGE_TEXTS))
             if learns(step):
                 self._trials.keep_trained(list(pipeline.steps), directory)
@@ -265,7 +265,7 @@ def probe_of(kept: bytes) -> tuple[int, timing.Timing] | None:
     return int(found["sizeBytes"]), timing.Timing(tuple(found["baselineMs"]), tuple(found["candidateMs"]))
 
 
-def predictor(classifier: OnnxClassifier) -> timing.Predict:
+def predictor(classifier: OnnxModel) -> timing.Predict:
     """One example, from what a client sends to scores: what is timed."""
     return lambda example: classifier.run(classifier.encode([example]))
 

@@ -18,7 +18,7 @@ from kaon_jobs.learn.export import Parity, check_parity, export_onnx, write_toke
 from kaon_jobs.learn.loop import Fitted, fit
 from kaon_jobs.machine import cpu_limit
 from kaon_jobs.predict.onnx_model import MODEL_FILE, write_card
-from kaon_jobs.predict.onnx_text import OnnxTextClassifier
+from kaon_jobs.predict.onnx_text import OnnxTextModel
 from kaon_jobs.pretrained.base_model import check_length, load_config, load_model
 from kaon_jobs.pretrained.cost import check_cost
 from kaon_jobs.pretrained.folder import check_files
@@ -63,7 +63,7 @@ def learn(lesson: Lesson, percents: tuple[int, int]) -> Learned:
     write_tokenizer(tokenizer, recipe.max_sequence_length, lesson.out)
     export_onnx(model, lesson.out / MODEL_FILE)
     write_card(lesson.out, card)
-    exported = OnnxTextClassifier(lesson.out, lesson.threads)
+    exported = OnnxTextModel(lesson.out, lesson.threads)
     parity = check_parity(model, exported, [*test.inputs, *train.inputs])
     return Learned(card, _facts(fitted, parity, coverage), fitted.log_history)
 

@@ -23,7 +23,7 @@ from kaon_jobs.learn.linear import (
 )
 from kaon_jobs.predict.edges import edge_texts
 from kaon_jobs.predict.onnx_model import MODEL_FILE, write_card
-from kaon_jobs.predict.onnx_text import TOKENIZER_FILE, OnnxTextClassifier
+from kaon_jobs.predict.onnx_text import TOKENIZER_FILE, OnnxTextModel
 from kaon_jobs.runtime.classifier import load_tokenizer
 from kaon_jobs.tasks.base import Learned, Lesson
 from kaon_jobs.tasks.text_classification.card import card_of
@@ -43,11 +43,11 @@ def learn(lesson: Lesson, percents: tuple[int, int]) -> Learned:
 
     report.progress("training", first + (last - first) // 2)
     balanced = recipe.class_weights == "balanced"
-    model = fit(counts, train.label_ids, len(lesson.labels), balanced=balanced, seed=recipe.seed)
+    model = fit(counts, train.targets, len(lesson.labels), balanced=balanced, seed=recipe.seed)
     factor = 1.0
     if len(validation):
         scores = model.scores(word_counts(tokenizer, validation.inputs))
-        factor = sharpness(scores, validation.label_ids)
+        factor = sharpness(scores, validation.targets)
         model = model.times(factor)
 
     report.progress("exporting", last)
@@ -66,7 +66,7 @@ def learn(lesson: Lesson, percents: tuple[int, int]) -> Learned:
 
 def _parity(model: LinearModel, out: Path, threads: int, texts: Sequence[str]) -> tuple[float, int]:
     """The largest difference of a score between the model and its export, and of how many texts."""
-    exported = OnnxTextClassifier(out, threads)
+    exported = OnnxTextModel(out, threads)
     asked = [*texts[:PARITY_TEXTS], *edge_texts(exported.tokenizer, texts)]
     trained = model.scores(word_counts(exported.tokenizer, asked))
     served = exported.logits(asked)
