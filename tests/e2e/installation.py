@@ -25,7 +25,7 @@ from localcluster import Cluster, paths
 
 ROOT = Path(__file__).parents[2]
 SYSTEM = "kaon-e2e-system"
-NAMESPACES = ("e2e-pipeline", "e2e-failures", "e2e-survival", "e2e-monitoring", "e2e-restore", "e2e-r8")
+NAMESPACES = ("e2e-pipeline", "e2e-failures", "e2e-survival", "e2e-monitoring", "e2e-restore", "e2e-r8", "e2e-tables")
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -143,6 +143,10 @@ class Installation:
         """Reuters R8 and MiniLM-L6."""
         self.upload(data.fetch(paths.cache_root()).uploads(), namespace)
 
+    def example_tables(self) -> dict[str, Path]:
+        """The files that the examples with tables read, by their place in the namespace's folder."""
+        return data.fetch(paths.cache_root()).tables()
+
     def read(self, uri: str) -> bytes:
         """An object of the bucket, read with the root's key."""
         with steps.store_client(self.cluster, None, SYSTEM) as store:
@@ -176,6 +180,15 @@ class Installation:
         predicted = self.table(model_uri, "predictions-test.parquet")[:count]
         return [{"text": texts[row["row_id"]], "label": classes[row["predicted_id"]]} for row in predicted]
 
+    def evaluated(self, model_uri: str, dataset: Object, count: int) -> tuple[list[Object], list[str] | list[float]]:
+        """The first test rows of a table, column by column, with what the evaluation predicted for each."""
+        there = {row["row_id"]: row["features"] for row in self.table(dataset["artifact"]["uri"], "test.parquet")}
+        found = self.table(model_uri, "predictions-test.parquet")[:count]
+        rows = [there[row["row_id"]] for row in found]
+        if "prediction" in found[0]:
+            return rows, [row["prediction"] for row in found]
+        return rows, [dataset["classes"][row["predicted_id"]] for row in found]
+
     def wrong_key_secret(self, name: str, namespace: str) -> None:
         """A Secret like the store's, with a key that the store does not know."""
         good = self.kube.get("secret", steps.STORE_SECRET, namespace)
@@ -196,17 +209,36 @@ class Installation:
 
     def ask(self, name: str, namespace: str, texts: Sequence[str]) -> list[Object]:
         """The model's answers through its router, one request a text, in the V2 protocol."""
+        answers = self._infer(name, namespace, [[_tensor("text", text)] for text in texts])
+        return [{**answer, "label": answer["label"][0]} for answer in answers]
+
+    def ask_rows(self, name: str, namespace: str, rows: Sequence[Object]) -> list[Object]:
+        """The same of rows of a table, without what is missing: each output by its name."""
+        asked = [[_tensor(column, value) for column, value in row.items() if value is not None] for row in rows]
+        return self._infer(name, namespace, asked)
+
+    def _infer(self, name: str, namespace: str, requests: Sequence[list[Object]]) -> list[Object]:
         url = f"http://{self.address(name, namespace)}/v2/models/{name}/infer"
         answers = []
-        for text in texts:
-            tensor = {"name": "text", "datatype": "BYTES", "shape": [1, 1], "data": [text]}
-            request = urllib.request.Request(
-                url, json.dumps({"inputs": [tensor]}).encode(), {"Content-Type": "application/json"}
-            )
+        for inputs in requests:
+            body = json.dumps({"inputs": inputs}).encode()
+            request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
             with _DIRECT.open(request, timeout=30) as response:
-                outputs = {item["name"]: item["data"] for item in json.load(response)["outputs"]}
-            answers.append({"label": outputs["label"][0], "probabilities": outputs["probabilities"]})
+                answers.append({item["name"]: item["data"] for item in json.load(response)["outputs"]})
         return answers
+
+    def serve_by(self, name: str, namespace: str, server: str) -> None:
+        """Has a deployment served by that server."""
+        wanted = json.dumps({"spec": {"server": server}})
+        self.kube("patch", "modeldeployment", name, "-n", namespace, "--type=merge", "-p", wanted)
+        self.kube.until(
+            "modeldeployment",
+            name,
+            namespace,
+            lambda obj: obj["status"].get("stable", {}).get("server") == server and not obj["status"].get("candidate"),
+            timeout=300,
+            what=f"served by {server}",
+        )
 
     # -- looking ----------------------------------------------------------------------------------------------------
 
@@ -226,6 +258,10 @@ class Installation:
         """kubectl diff."""
         content = listed(objects, namespace)
         return self.kube("diff", "-n", namespace, "-f", "-", stdin=content, check=False)
+
+
+def _tensor(name: str, value: str | float) -> Object:
+    return {"name": name, "datatype": "BYTES" if isinstance(value, str) else "FP64", "shape": [1, 1], "data": [value]}
 
 
 def _key(uri: str) -> str:

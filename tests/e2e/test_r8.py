@@ -48,7 +48,7 @@ def test_the_compression_keeps_its_budget_and_is_smaller_and_measurably_faster(r
 def test_answers_through_the_router_equal_the_evaluations_own_predictions(
     kaon: Installation, r8: dict[str, Object], server: str
 ) -> None:
-    serve_by(kaon, "reuters-r8", server)
+    kaon.serve_by("reuters-r8", NAMESPACE, server)
     assert agreement(kaon, "reuters-r8", r8["compressionjob"], r8["dataset"]) >= 0.995
 
 
@@ -72,22 +72,8 @@ def test_the_linear_model_is_as_good_as_the_encoder_in_a_fiftieth_of_the_bytes(
 def test_both_servers_answer_as_the_linear_model_did_in_its_evaluation(
     kaon: Installation, r8: dict[str, Object], linear: dict[str, Object], server: str
 ) -> None:
-    serve_by(kaon, "reuters-r8-linear", server)
+    kaon.serve_by("reuters-r8-linear", NAMESPACE, server)
     assert agreement(kaon, "reuters-r8-linear", linear["trainingrun"], r8["dataset"]) >= 0.995
-
-
-def serve_by(kaon: Installation, name: str, server: str) -> None:
-    """Has a deployment served by that server."""
-    kaon.kube("patch", "modeldeployment", name, "-n", NAMESPACE, "--type=merge",
-              "-p", f'{{"spec": {{"server": "{server}"}}}}')  # fmt: skip
-    kaon.kube.until(
-        "modeldeployment",
-        name,
-        NAMESPACE,
-        lambda obj: obj["status"].get("stable", {}).get("server") == server and not obj["status"].get("candidate"),
-        timeout=300,
-        what=f"served by {server}",
-    )
 
 
 def agreement(kaon: Installation, name: str, made_by: Object, dataset: Object) -> float:
