@@ -43,6 +43,9 @@ CASES: dict[str, TextCase | NetCase] = {
     "newsgroups": TextCase(
         "MiniLM-L6 on 20 Newsgroups, 64 tokens", sources.newsgroups, {**_RECIPE, "maxSequenceLength": 64}
     ),
+    "sentiment": TextCase(
+        "MiniLM-L6 on film reviews, 64 tokens", sources.reviews, {**_RECIPE, "maxSequenceLength": 64}
+    ),
     "mnist": NetCase("ResNet-18 on mnist_5k, 28x28", "image", sources.mnist, epochs=12, learning_rate=1e-3),
     "mobile": NetCase("MobileNetV2 on mnist_5k, 28x28", "image", sources.mnist, epochs=20, learning_rate=3e-3),
     "cancer": NetCase(

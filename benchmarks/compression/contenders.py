@@ -31,6 +31,7 @@ PEERS: dict[str, Peer] = {
     "inc-onnx": Peer("INC (ONNX)", "inc_onnx", "peers/inc-onnx.lock"),
     "nncf-openvino": Peer("NNCF, on OpenVINO", "nncf_openvino", "peers/nncf.lock"),
     "nncf-onnx": Peer("NNCF, on onnxruntime", "nncf_onnx", "peers/nncf.lock"),
+    "model2vec": Peer("Model2Vec", "model2vec_static", "peers/model2vec.lock"),
     "optimum": Peer("optimum", "optimum_dynamic", "peers/optimum.lock"),
 }
 LONGEST_SECONDS = 3600.0
