@@ -192,9 +192,10 @@ def _content_sections(found: Found) -> list[tuple[str, str]]:
         text = f"{target.name}: {target.sentence()}."
         sections.append(("Labels", html.paragraph(text) + target.chart()))
     rows = [(shortened(one.name, 64), one.type, one.missing, one.sentence()) for one in profiles]
-    note = "Charts show the training rows. The first and the last bar hold whatever lies beyond."
+    charted = ""
     if len(profiles) > CHARTS:
-        note += f" They are of the first {CHARTS} of {len(profiles)} columns; card.json has the figures of all."
+        charted = f" of the first {CHARTS} of {len(profiles)} columns; card.json has the figures of all"
+    note = f"Charts show the training rows{charted}. The first and the last bar hold whatever lies beyond."
     table = html.table(("column", "type", "missing", "values"), rows)
     sections.append(("Columns", table + html.paragraph(note, note=True)))
     return sections + [(f"{shortened(one.name, 64)} ({one.type})", one.chart()) for one in profiles[:CHARTS]]

@@ -188,8 +188,8 @@ def time_reader(name: str, missing: Set[str]) -> Reader:
         f"missing value, leave it empty or list it in {MISSING_VALUES_FIELD}."
     )
 
-    def unfit(what: str) -> Unfit:
-        return Unfit(f"the column {name!r} holds {what}, expected a date or time in ISO 8601", way_out)
+    def unfit(what: str, more: str = "") -> Unfit:
+        return Unfit(f"the column {name!r} holds {what}, expected a date or time in ISO 8601", way_out + more)
 
     def read(value: Any) -> int:
         if isinstance(value, Microseconds):
@@ -202,11 +202,12 @@ def time_reader(name: str, missing: Set[str]) -> Reader:
             if text is None or text in missing:
                 return NO_TIME
             if not isinstance(value, str | bytes):
-                raise unfit("true or false" if isinstance(value, bool) else "a number")
+                more = f" If {name!r} holds other numbers, give it the type number in spec.schema.features."
+                raise unfit("true or false") if isinstance(value, bool) else unfit("a number", more)
             try:
                 moment = datetime.fromisoformat(text)
             except ValueError:
-                raise unfit("another text") from None
+                raise unfit("a text of another form") from None
             moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
             found = (moment - _EPOCH) // _MICROSECOND
         if not _FIRST <= found <= _LAST:

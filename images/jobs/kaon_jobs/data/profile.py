@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,13 +96,12 @@ def profile(name: str, kind: str, values: Values, rows: Sequence[int], train: Se
         return Profile(name, kind, missing, figures, baseline, len(in_train) < 2)
     of_all, of_train = _present(values, absent, rows), _present(values, absent, train)
     edges, binned = histogram(of_train)
-    ends = _told(kind, edges)
     return Profile(
         name,
         kind,
         missing,
         {"quantiles": dict(zip(map("{:g}".format, QUANTILES), _told(kind, _quantiles(of_all)), strict=False))},
-        {"missing": missing_in_train, "edges": ends, "counts": binned},
+        {"missing": missing_in_train, "edges": _told(kind, edges, unit="us"), "counts": binned},
         len(np.unique(of_train)) < 2,
     )
 
@@ -140,8 +139,8 @@ def histogram(values: NDArray[Any]) -> tuple[NDArray[np.float64], list[int]]:
     return edges, counts.tolist()
 
 
-def _told(kind: str, values: NDArray[Any]) -> list[float] | list[str]:
-    """Numbers as they are, points in time as ISO 8601 to the second."""
+def _told(kind: str, values: NDArray[Any], unit: Literal["s", "us"] = "s") -> list[float] | list[str]:
+    """Numbers as they are, points in time as ISO 8601."""
     if kind != "datetime":
         return [float(value) for value in values]
-    return [str(value) for value in np.datetime_as_string(values.astype("datetime64[us]"), unit="s")]
+    return [str(value) for value in np.datetime_as_string(values.astype("datetime64[us]"), unit=unit)]

@@ -166,7 +166,7 @@ def check_targets(table: Table, divided: Divided) -> None:
     if min(train) == max(train):
         raise StageFailure(
             "TargetConstant",
-            f"All {len(train):,} training rows have one and the same label, so there is nothing to learn. Is "
+            f"All training rows ({len(train):,}) have one and the same label, so there is nothing to learn. Is "
             "spec.schema.label.name really the label?",
         )
 

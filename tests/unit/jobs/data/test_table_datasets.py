@@ -364,7 +364,7 @@ def test_a_page_of_many_columns_stays_small(make: Make, tmp_path: Path) -> None:
     write(tmp_path / "x.csv", [*names, "target"], rows)
     made = make("x.csv", task="tabular-regression", schema=columns(names))
     assert len(made.page) < 400_000
-    assert f"They are of the first {CHARTS} of 256 columns; card.json has the figures of all." in made.page
+    assert f"rows of the first {CHARTS} of 256 columns; card.json has the figures of all." in made.page
     assert len(made.card["features"]) == len(made.card["baseline"]["features"]) == 256
 
 
