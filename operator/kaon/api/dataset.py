@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from kaon.api.base import ApiModel, Rule, Rules
 from kaon.api.common import StageSpec, StageStatus
@@ -21,6 +21,9 @@ CLASS_NAMES_LENGTH = 65_536
 
 etcd takes 1.5 MiB for an object, and JSON up to six bytes for a character: spec and status hold the names.
 """
+
+FEATURE_NAMES_LENGTH = 32_768
+"""Characters of the names of all features of a Dataset, for the same reason: spec and result hold them."""
 
 MOST_FEATURES = max(task.most_columns for task in TASKS.values())
 
@@ -100,6 +103,18 @@ class Label(ApiModel):
 class DataSchema(ApiModel):
     """Which columns are what."""
 
+    cel_rules: ClassVar[Rules] = {
+        Rule(
+            "self.features.all(feature, feature.name != self.label.name)",
+            "the label's column cannot be a feature: remove it from features",
+        ): lambda self: all(feature.name != self.label.name for feature in self.features),
+        Rule(
+            f"self.features.map(feature, feature.name.size()).sum() <= {FEATURE_NAMES_LENGTH}",
+            f"the names in features may have {FEATURE_NAMES_LENGTH} characters together: shorten them, or leave "
+            "columns out",
+        ): lambda self: sum(len(feature.name) for feature in self.features) <= FEATURE_NAMES_LENGTH,
+    }
+
     features: list[Feature] = Field(
         min_length=1,
         max_length=MOST_FEATURES,
@@ -108,17 +123,36 @@ class DataSchema(ApiModel):
     )
     label: Label
 
+    @field_validator("features")
+    @classmethod
+    def _each_once(cls, features: list[Feature]) -> list[Feature]:
+        # The API server refuses it by the list's type.
+        names = [feature.name for feature in features]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"the column {twice!r} stands in features more than once")
+        return features
+
+    @property
+    def is_text(self) -> bool:
+        """Whether a row is a text, and no row of a table."""
+        return self.features[0].type == "text"
+
 
 class Duplicates(ApiModel):
     """How rows that repeat are found. They are dropped, the first one kept; sources of the test split stay whole."""
 
-    method: Literal["none", "exact"] = Field(
-        default="exact", description="exact: equal text after Unicode NFC, case folding and white-space collapse."
+    method: Literal["none", "exact"] | None = Field(
+        default=None,
+        description="exact: equal text after Unicode NFC, case folding and white-space collapse; of a table equal in "
+        "all features. none: of a table each row is a case of its own, and no leakage is counted. Default: exact for "
+        "texts, none for tables.",
     )
 
 
 class UnreadableRows(ApiModel):
-    """What is done about rows that cannot be read: too many or too few fields, bytes that are no text, broken JSON."""
+    """What is done about rows that cannot be read: too many or too few fields, bytes that are no text, broken JSON,
+    values that are not of their column's type."""
 
     action: Literal["fail", "drop"] = Field(
         default="fail", description="fail: the first such rows are named. drop: they are left out and counted."
@@ -129,9 +163,40 @@ class UnreadableRows(ApiModel):
 class Clean(ApiModel):
     """What is done to the rows before they are split."""
 
-    missing: Literal["drop", "fail"] = Field(default="drop", description="Rows without text or label.")
+    missing: Literal["drop", "keep", "fail"] | None = Field(
+        default=None,
+        description="Rows with a missing value. drop: they are left out. keep: a missing feature is left to the model; "
+        "rows without a label or without any feature are left out. Default: drop for texts, keep for tables.",
+    )
+    missing_values: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(
+        default_factory=list,
+        max_length=20,
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+        description='Texts that mean a missing value beside the empty one, such as "NA" or "?".',
+    )
     unreadable_rows: UnreadableRows = Field(default_factory=UnreadableRows)
     duplicates: Duplicates = Field(default_factory=Duplicates)
+
+    def settled(self, *, texts: bool) -> Clean:
+        """The same with nothing left to a default, which depends on whether rows are texts."""
+        missing: Literal["drop", "keep"] = "drop" if texts else "keep"
+        method: Literal["none", "exact"] = "exact" if texts else "none"
+        return self.model_copy(
+            update={
+                "missing": self.missing or missing,
+                "duplicates": Duplicates(method=self.duplicates.method or method),
+            }
+        )
+
+    def unsettled(self, *, texts: bool) -> Clean:
+        """The same with defaults left out, for a default that is written out is one that is left out."""
+        default = Clean().settled(texts=texts)
+        return self.model_copy(
+            update={
+                "missing": None if self.missing == default.missing else self.missing,
+                "duplicates": Duplicates() if self.duplicates == default.duplicates else self.duplicates,
+            }
+        )
 
 
 class Split(ApiModel):
@@ -146,7 +211,10 @@ class Split(ApiModel):
 
     validation: float = Field(default=0.1, ge=0, lt=1, description="Share of the training rows kept for validation.")
     test: float = Field(default=0.2, ge=0, lt=1, description="Share of rows for the test split, when no source is one.")
-    stratify: bool = True
+    stratify: bool = Field(
+        default=True,
+        description="Each class keeps its share in each split; of labels that are numbers each tenth of their range.",
+    )
     seed: int = Field(default=7, ge=0, le=2**31 - 1)
 
 
@@ -154,10 +222,14 @@ class QualityGate(ApiModel):
     """The gate of this stage. A figure outside fails the Dataset, without running it again when edited."""
 
     min_rows: Count | None = Field(default=None, ge=1)
-    min_rows_per_class: Count | None = Field(default=None, ge=1, description="Over training rows.")
+    min_rows_per_class: Count | None = Field(
+        default=None, ge=1, description="Over training rows; of labels that are classes."
+    )
     max_missing_ratio: Ratio | None = None
     max_duplicate_ratio: Ratio | None = None
-    max_leakage: Count = Field(default=0, description="Rows of test or validation whose text also stands in train.")
+    max_leakage: Count = Field(
+        default=0, description="Rows of test or validation whose text, or features, also stand in train."
+    )
 
 
 Encoding = Literal[
@@ -206,7 +278,20 @@ def _fits(task: Task) -> Rules:
             )
         )
     }
+    if task.columns == ("text",):
+        found[
+            Rule(
+                f"{other} || !has(self.clean) || !has(self.clean.missing) || self.clean.missing != 'keep'",
+                f"{task.name} reads texts, and none can be missing: set clean.missing to drop or fail",
+            )
+        ] = lambda self: self.task != task.name or self.clean.missing != "keep"
     if task.target == "number":
+        found[
+            Rule(
+                f"{other} || !has(self.quality) || !has(self.quality.minRowsPerClass)",
+                f"{task.name} predicts a number, and has no classes: remove quality.minRowsPerClass",
+            )
+        ] = lambda self: self.task != task.name or self.quality.min_rows_per_class is None
         found[
             Rule(
                 f"{other} || !has(self.schema.label.classes) || size(self.schema.label.classes) == 0",
@@ -248,6 +333,11 @@ class DatasetSpec(StageSpec):
     split: Split = Field(default_factory=Split)
     quality: QualityGate = Field(default_factory=QualityGate)
 
+    def declared(self) -> dict[str, Any]:
+        """Only what differs from the defaults, those of the kind of rows among them."""
+        clean = self.clean.unsettled(texts=self.columns.is_text)
+        return super(DatasetSpec, self.model_copy(update={"clean": clean})).declared()
+
 
 class Rows(ApiModel):
     """Rows by split."""
@@ -267,12 +357,16 @@ class DataQuality(ApiModel):
     duplicates: Count
     missing_ratio: Figure
     duplicate_ratio: Figure
-    leakage: Count = Field(description="Rows of test or validation whose text also stands in train, after cleaning.")
-    leakage_removed: Count = Field(
-        default=0, description="Training rows dropped because the test split holds their text."
+    leakage: Count = Field(
+        description="Rows of test or validation whose text, or features, also stand in train, after cleaning."
     )
-    min_rows_per_class: Count = Field(description="Rows of the smallest class in train.")
-    smallest_class: str = Field(default="", max_length=256)
+    leakage_removed: Count = Field(
+        default=0, description="Training rows dropped because the test split holds their text, or features."
+    )
+    min_rows_per_class: Count | None = Field(
+        default=None, description="Rows of the smallest class in train; absent where labels are numbers."
+    )
+    smallest_class: str | None = Field(default=None, max_length=256)
 
 
 class DatasetStatus(StageStatus):

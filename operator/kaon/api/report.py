@@ -14,7 +14,7 @@ from kaon.api.evaluation import Evaluation
 from kaon.api.types import REASON_LENGTH, Count, Digest, Figure, Message
 
 KIND = "Report"
-JOB_LENGTH = 524_288
+JOB_LENGTH = 655_360
 """Characters of the longest JobSpec; a test holds that no resource leads to a longer one."""
 
 

@@ -182,7 +182,8 @@ def main_metric(status: StageStatus, state: State) -> str:
         return ", ".join(f"{name} {value:.4g}" for name, value in told[:3])
     if isinstance(status, DatasetStatus) and status.rows:
         split = f"{status.rows.train:,}/{status.rows.validation:,}/{status.rows.test:,} rows"
-        return f"{split}, {figures.count(status.class_count or len(status.classes), 'class', 'classes')}"
+        classes = status.class_count or len(status.classes)
+        return f"{split}, {figures.count(classes, 'class', 'classes')}" if classes else split
     if isinstance(status, TrainingRunStatus) and status.evaluation:
         return _quality(status)
     if isinstance(status, CompressionJobStatus):

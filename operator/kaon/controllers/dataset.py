@@ -32,7 +32,7 @@ def resolve(observed: Observed, spec: DatasetSpec, store: StoreAccess) -> Ready 
         encoding=spec.encoding,
         delimiter=spec.delimiter,
         columns=spec.columns,
-        clean=spec.clean,
+        clean=spec.clean.settled(texts=spec.columns.is_text),
         split=spec.split,
     )
     address = declared(spec, JUDGED_HERE)
@@ -50,14 +50,10 @@ def _fields(model: ApiModel) -> dict[str, object]:
 
 def quality_gates(gate: QualityGate, found: DataQuality, rows: int) -> tuple[Gate, ...]:
     """The gates of a Dataset, in the order in which they are told."""
+    smallest = "the smallest class" if found.smallest_class is None else repr(found.smallest_class)
     return (
         Gate("rows", rows, gate.min_rows, "at least"),
-        Gate(
-            f"training rows of {found.smallest_class!r}",
-            found.min_rows_per_class,
-            gate.min_rows_per_class,
-            "at least",
-        ),
+        Gate(f"training rows of {smallest}", found.min_rows_per_class, gate.min_rows_per_class, "at least"),
         Gate("missing ratio", found.missing_ratio, gate.max_missing_ratio, "at most"),
         Gate("duplicate ratio", found.duplicate_ratio, gate.max_duplicate_ratio, "at most"),
         Gate("leakage (rows)", found.leakage, gate.max_leakage, "at most"),
@@ -74,9 +70,8 @@ def judge(spec: DatasetSpec, work: DatasetWork, result: Result) -> Verdict:
     fields = {
         "version": short(result.artifact.digest, 12),
         "rows": rows.wire(),
-        "classes": found.classes,
-        "classCount": classes,
         "quality": found.quality.wire(),
+        **({"classes": found.classes, "classCount": classes} if classes else {}),
     }
     broken = failures(quality_gates(spec.quality, found.quality, rows.train + rows.validation + rows.test))
     if broken:
@@ -86,7 +81,14 @@ def judge(spec: DatasetSpec, work: DatasetWork, result: Result) -> Verdict:
     unreadable = found.quality.unreadable
     rows_word = "row was" if unreadable == 1 else "rows were"
     left_out = f" {unreadable} unreadable {rows_word} left out." if unreadable else ""
-    return Verdict(succeeded(f"{counts} of {classes} classes.{left_out}"), fields)
+    return Verdict(succeeded(f"{counts} of {_parts(spec, classes)}.{left_out}"), fields)
+
+
+def _parts(spec: DatasetSpec, classes: int) -> str:
+    """What rows are made of: columns of a table, and classes where there are any."""
+    columns = len(spec.columns.features)
+    table = [] if spec.columns.is_text else ["1 column" if columns == 1 else f"{columns} columns"]
+    return " and ".join([*table, *([f"{classes} classes"] if classes else [])])
 
 
 STAGE = Stage(KIND, "datasets", "dset", "dataset", DatasetSpec, resolve, judge)

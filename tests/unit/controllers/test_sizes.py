@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
-from largest import CHARACTERS, ETCD_BYTES, class_names, compression, dataset, stored_bytes, training
+from largest import CHARACTERS, ETCD_BYTES, class_names, compression, dataset, stored_bytes, table, training
 from rule_samples import Object
 
 from kaon.api.compressionjob import CompressionJobSpec
@@ -26,23 +28,27 @@ def report_of(world: World, kind: str, name: str) -> Object:
     return found
 
 
-def with_all_classes(character: str) -> Object:
+def with_all_classes(character: str, features: list[Object]) -> Object:
     """The result of a dataset stage that has found classes with the longest names, as its pod reports it."""
     result = dataset_result()
-    found = DatasetResult.model_validate({**result["dataset"], "classes": [character * 256] * 1000})
+    names = {"classes": [character * 256] * 1000, "features": features}
+    found = DatasetResult.model_validate({**result["dataset"], **names})
     return {**result, "dataset": found.reported().wire()}
 
 
 @each_character
-def test_a_dataset_is_told_whole_and_with_its_status_it_can_be_stored(world: World, character: str) -> None:
-    spec = dataset(character)
+@pytest.mark.parametrize("largest", [dataset, table])
+def test_a_dataset_is_told_whole_and_with_its_status_it_can_be_stored(
+    world: World, character: str, largest: Callable[[str], Object]
+) -> None:
+    spec = largest(character)
     DatasetSpec.model_validate(spec)
     world.apply("Dataset", "d" * 40, spec)
     world.settle()
     (job,) = world.jobs()
     work = world.told(job).work
     assert isinstance(work, DatasetWork) and work.columns.label.classes == spec["schema"]["label"]["classes"]
-    world.run(job, with_all_classes(character))
+    world.run(job, with_all_classes(character, spec["schema"]["features"]))
     world.settle()
     report, obj = report_of(world, "Dataset", "d" * 40), world.objects[Key("Dataset", NAMESPACE, "d" * 40)]
     ReportSpec.model_validate(report["spec"])

@@ -6,6 +6,7 @@ import pytest
 from metricvalues import wire
 
 from kaon.api import conditions as c
+from kaon.api.dataset import DatasetSpec
 from kaon.api.report import CompressionResult
 from kaon.controllers import display
 from kaon.controllers.base import Key, Object
@@ -56,6 +57,55 @@ def test_unreadable_rows_that_were_left_out_are_in_status_and_message(world: Wor
     world.settle()
     assert ready(world, "Dataset", "data")["message"].endswith("2 unreadable rows were left out.")
     assert world.objects[Key("Dataset", NAMESPACE, "data")]["status"]["quality"]["unreadable"] == 2
+
+
+TABLE = {
+    "features": [{"name": "age", "type": "number"}, {"name": "town", "type": "category"}],
+    "label": {"name": "label"},
+}
+
+
+def test_a_finished_dataset_of_a_table_tells_its_columns(world: World) -> None:
+    world.apply("Dataset", "data", {**DATASET_SPEC, "task": "tabular-classification", "schema": TABLE})
+    world.settle()
+    world.run(world.jobs("data")[0], dataset_result())
+    world.settle()
+    expected = "80 training, 10 validation and 20 test rows of 2 columns and 2 classes."
+    assert ready(world, "Dataset", "data")["message"] == expected
+
+
+def test_a_finished_dataset_of_numbers_to_predict_has_no_classes(world: World) -> None:
+    world.apply("Dataset", "data", {**DATASET_SPEC, "task": "tabular-regression", "schema": TABLE})
+    world.settle()
+    result = dataset_result()
+    quality = {name: value for name, value in result["dataset"]["quality"].items() if "Class" not in name}
+    found = {**result["dataset"], "classes": [], "features": TABLE["features"], "quality": quality}
+    world.run(world.jobs("data")[0], {**result, "dataset": found})
+    world.settle()
+    assert ready(world, "Dataset", "data")["message"] == "80 training, 10 validation and 20 test rows of 2 columns."
+    status = world.objects[Key("Dataset", NAMESPACE, "data")]["status"]
+    assert not {"classes", "classCount"} & status.keys()
+    assert not {"minRowsPerClass", "smallestClass"} & status["quality"].keys()
+
+
+@pytest.mark.parametrize(
+    ("task", "schema", "default", "other"),
+    [
+        (DATASET_SPEC["task"], DATASET_SPEC["schema"], {"missing": "drop", "duplicates": {"method": "exact"}}, "none"),
+        ("tabular-regression", TABLE, {"missing": "keep", "duplicates": {"method": "none"}}, "exact"),
+    ],
+)
+def test_a_default_that_is_written_out_is_the_same_declaration(
+    task: str, schema: Object, default: Object, other: str
+) -> None:
+    def declaration(**clean: object) -> Object:
+        spec = {**DATASET_SPEC, "task": task, "schema": schema, "clean": clean}
+        return DatasetSpec.model_validate(spec).declared()
+
+    assert declaration(**default) == declaration(missing=default["missing"]) == declaration()
+    assert "clean" not in declaration()
+    assert declaration(missing="fail")["clean"] == {"missing": "fail"}
+    assert declaration(duplicates={"method": other})["clean"] == {"duplicates": {"method": other}}
 
 
 def test_an_edited_quality_gate_is_judged_again_without_another_job(world: World) -> None:

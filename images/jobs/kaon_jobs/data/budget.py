@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
-from sys import getsizeof
 from typing import BinaryIO
 
 from kaon.contract.budgets import Budgets
@@ -17,8 +16,12 @@ RATIO_FROM_BYTES = 256 * 1024**2
 """Bytes after decompression below which no ratio is too large."""
 _ROW_BYTES = 700
 """Of memory for each row beside its text: its places in the lists and tables of reading, cleaning and dividing."""
-_TEXT_COPIES = 5
+TEXT_COPIES = 5
 """A text as it was read, in the form in which it is compared, and in the tables that are written, as measured."""
+VALUE_BYTES = 32
+"""Of a value of a table: its 8 bytes as they are read, joined, divided and written."""
+ENTRY_BYTES = 128
+"""Of a category that is new: its places in dictionaries."""
 _MEMORY_SHARE = 0.9
 _BUFFER_BYTES = 1024 * 1024
 
@@ -70,14 +73,14 @@ class ReadingBudget:
             way_out = f"Keep the columns that spec.schema names, {raising('columns')}"
             raise too_large(uri, f"has {count:,} columns", f"{most:,}", way_out)
 
-    def row(self, uri: str, number: int, text: str | None, label: str | None) -> None:
-        """One more row.
+    def row(self, uri: str, number: int, held: int = 0) -> None:
+        """One more row, whose values take so many bytes of memory.
 
         Raises:
             StageFailure: SourceTooLarge.
         """
         self.rows += 1
-        self.held += _ROW_BYTES + _TEXT_COPIES * getsizeof(text) + getsizeof(label)
+        self.held += _ROW_BYTES + held
         if self.rows > self._most_rows or self.held > self.memory:
             raise self._too_many_rows(f"{uri} row {number:,}")
 

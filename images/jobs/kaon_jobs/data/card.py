@@ -8,19 +8,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kaon.api.dataset import DataQuality
 from kaon.contract.digest import canonical_json
 from kaon_jobs.data.clean import Cleaned
 from kaon_jobs.data.divide import Divided
+from kaon_jobs.data.profile import CHARTS, QUANTILES, Profile
 from kaon_jobs.data.read import ReadSource
-from kaon_jobs.data.rows import NOTICES, Table
+from kaon_jobs.data.rows import NOTICES, Table, shortened
 from kaon_jobs.data.words import count_words
 from kaon_jobs.report import html
 
 LENGTH_BINS = 30
 EXAMPLES = 10
-_QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +36,17 @@ class Found:
     classes: Sequence[str]
     quality: DataQuality
     seed: int
+    profiles: Sequence[Profile] = ()
+    """Of the columns of a table."""
+    target: Profile | None = None
+    """Of labels that are numbers."""
 
 
 def card_json(found: Found) -> bytes:
     """The card for programs. `baseline` is what live traffic is compared with for drift."""
-    lengths = _lengths(found)
-    train = [lengths[row] for row in found.divided["train"]]
-    edges, counts = length_histogram(train)
-    value = {
+    value: dict[str, Any] = {
         "task": found.task,
-        "classes": list(found.classes),
         "rows": {split: len(rows) for split, rows in found.divided.items()},
-        "classCounts": {split: _class_counts(found, split) for split in found.divided},
         "sources": [_source(source) for source in found.sources],
         "quality": found.quality.wire(),
         "conflictingLabels": len(found.cleaned.conflicts),
@@ -54,24 +54,36 @@ def card_json(found: Found) -> bytes:
             name: {"rows": len(rows), "first": [found.table.place(row) for row in rows[:EXAMPLES]]}
             for name, rows in _removed(found).items()
         },
-        "textLength": {"unit": "words", "quantiles": _quantiles(list(lengths.values()))},
-        "baseline": {
-            "textLengthWords": {"edges": edges, "counts": counts},
-            "classShares": {
-                label: round(count / max(len(train), 1), 6) for label, count in _class_counts(found, "train").items()
-            },
-        },
         "seed": found.seed,
     }
-    return canonical_json(value)
+    baseline: dict[str, Any] = {}
+    if found.classes:
+        value["classes"] = list(found.classes)
+        value["classCounts"] = {split: _class_counts(found, split) for split in found.divided}
+        count = max(len(found.divided["train"]), 1)
+        baseline["classShares"] = {
+            label: round(rows / count, 6) for label, rows in value["classCounts"]["train"].items()
+        }
+    if found.table.columns.are_texts:
+        lengths = _lengths(found)
+        edges, counts = length_histogram([lengths[row] for row in found.divided["train"]])
+        value["textLength"] = {"unit": "words", "quantiles": _quantiles(list(lengths.values()))}
+        baseline["textLengthWords"] = {"edges": edges, "counts": counts}
+    else:
+        value["features"] = [profile.card() for profile in found.profiles]
+        baseline["features"] = [profile.drift() for profile in found.profiles]
+    if found.target is not None:
+        value["target"] = found.target.card()
+        baseline["target"] = found.target.drift()
+    return canonical_json({**value, "baseline": baseline})
 
 
 def report_html(found: Found) -> str:
     """The card for people."""
     quality, table = found.quality, found.table
-    counts = {split: _class_counts(found, split) for split in found.divided}
+    counts = {split: _class_counts(found, split) for split in found.divided} if found.classes else {}
     removed = _removed(found)
-    edges, histogram = length_histogram(list(_lengths(found).values()))
+    reasons = _REASONS if table.columns.are_texts else _reasons(found.cleaned)
     sections = [
         (
             "Rows",
@@ -88,7 +100,7 @@ def report_html(found: Found) -> str:
             "What cleaning removed, and why",
             html.table(
                 ("reason", "rows", "first of them"),
-                [(_REASONS[name], len(rows), "; ".join(map(table.place, rows[:3]))) for name, rows in removed.items()],
+                [(reasons[name], len(rows), "; ".join(map(table.place, rows[:3]))) for name, rows in removed.items()],
             ),
         ),
         (
@@ -111,37 +123,9 @@ def report_html(found: Found) -> str:
             )
             + html.paragraph(f"{quality.rows_read:,} rows were read, {quality.unreadable:,} were left out.", note=True),
         ),
-        (
-            "Worth a look",
-            html.table(
-                ("finding", "count", "first of them"),
-                [
-                    (
-                        "texts that occur with more than one label",
-                        len(found.cleaned.conflicts),
-                        "; ".join(map(table.place, found.cleaned.conflicts[:3])),
-                    ),
-                    ("test or validation rows whose text also stands in train", quality.leakage, ""),
-                    (
-                        f"training rows of the smallest class, {quality.smallest_class!r}",
-                        quality.min_rows_per_class,
-                        "",
-                    ),
-                ],
-            ),
-        ),
-        (
-            "Classes",
-            html.table(
-                ("class", *counts), [(label, *(counts[split][label] for split in counts)) for label in found.classes]
-            ),
-        ),
-        *(
-            (f"Classes of {split}", html.bars([(label, count) for label, count in by_class.items()][:50]))
-            for split, by_class in counts.items()
-            if found.divided[split]
-        ),
-        ("Length of texts", html.histogram(edges, histogram, "words")),
+        ("Worth a look", html.table(("finding", "count", "first of them"), _findings(found))),
+        *_class_sections(found, counts),
+        *_content_sections(found),
         (
             "Sources",
             html.table(
@@ -159,6 +143,70 @@ def report_html(found: Found) -> str:
         ),
     ]
     return html.page("Data card", sections)
+
+
+def _findings(found: Found) -> list[tuple[str, int, str]]:
+    """What people should look at, how often it was found, and where."""
+    quality, table, cleaned = found.quality, found.table, found.cleaned
+    findings: list[tuple[str, int, str]] = []
+    if cleaned.compared:
+        alike, stands = ("texts", "text also stands") if table.columns.are_texts else ("rows", "features also stand")
+        conflicts = "; ".join(map(table.place, cleaned.conflicts[:3]))
+        findings.append((f"{alike} that occur with more than one label", len(cleaned.conflicts), conflicts))
+        findings.append((f"test or validation rows whose {stands} in train", quality.leakage, ""))
+    if quality.smallest_class is not None and quality.min_rows_per_class is not None:
+        name = f"training rows of the smallest class, {quality.smallest_class!r}"
+        findings.append((name, quality.min_rows_per_class, ""))
+    for what, of in (
+        (
+            "columns with one value or none in the training rows",
+            [one.name for one in found.profiles if one.is_constant],
+        ),
+        ("columns of which more than half is missing", [one.name for one in found.profiles if one.missing > 0.5]),
+    ):
+        if found.profiles:
+            findings.append((what, len(of), "; ".join(map(shortened, of[:EXAMPLES]))))
+    return findings
+
+
+def _class_sections(found: Found, counts: dict[str, dict[str, int]]) -> list[tuple[str, str]]:
+    if not found.classes:
+        return []
+    rows = [(label, *(counts[split][label] for split in counts)) for label in found.classes]
+    charts = [
+        (f"Classes of {split}", html.bars([(label, count) for label, count in by_class.items()][:50]))
+        for split, by_class in counts.items()
+        if found.divided[split]
+    ]
+    return [("Classes", html.table(("class", *counts), rows)), *charts]
+
+
+def _content_sections(found: Found) -> list[tuple[str, str]]:
+    """What the rows hold."""
+    if found.table.columns.are_texts:
+        edges, histogram = length_histogram(list(_lengths(found).values()))
+        return [("Length of texts", html.histogram(edges, histogram, "words"))]
+    profiles, target = found.profiles, found.target
+    sections = []
+    if target is not None:
+        text = f"{target.name}: {target.sentence()}."
+        sections.append(("Labels", html.paragraph(text) + target.chart()))
+    rows = [(shortened(one.name, 64), one.type, one.missing, one.sentence()) for one in profiles]
+    charted = ""
+    if len(profiles) > CHARTS:
+        charted = f" of the first {CHARTS} of {len(profiles)} columns; card.json has the figures of all"
+    note = f"Charts show the training rows{charted}. The first and the last bar hold whatever lies beyond."
+    table = html.table(("column", "type", "missing", "values"), rows)
+    sections.append(("Columns", table + html.paragraph(note, note=True)))
+    return sections + [(f"{shortened(one.name, 64)} ({one.type})", one.chart()) for one in profiles[:CHARTS]]
+
+
+def _reasons(cleaned: Cleaned) -> dict[str, str]:
+    return {
+        "missing": f"rows that {cleaned.lacks} or no label",
+        "duplicates": "repeats an earlier row",
+        "leaked": "its features are those of a row of the test split",
+    }
 
 
 _REASONS = {
@@ -206,4 +254,4 @@ def length_histogram(lengths: Sequence[int]) -> tuple[list[int], list[int]]:
 
 def _quantiles(lengths: list[int]) -> dict[str, int]:
     ordered = sorted(lengths)
-    return {f"{share:g}": ordered[int(share * (len(ordered) - 1))] for share in _QUANTILES} if ordered else {}
+    return {f"{share:g}": ordered[int(share * (len(ordered) - 1))] for share in QUANTILES} if ordered else {}

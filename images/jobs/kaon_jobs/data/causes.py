@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
+
+from kaon_jobs.data.cells import is_missing
 from kaon_jobs.data.clean import Cleaned
 from kaon_jobs.data.rows import Table
 from kaon_jobs.errors import StageFailure
@@ -16,7 +19,7 @@ def check_left(table: Table, cleaned: Cleaned) -> None:
     Raises:
         StageFailure: SourceEmpty, TestLabelsMissing, TestRowsMissing or TrainSplitEmpty.
     """
-    everything = range(len(table))
+    everything, what = range(len(table)), table.columns.what
     if not cleaned.kept:
         raise StageFailure("SourceEmpty", f"No row is left to divide. {removed(table, cleaned)}".rstrip())
     test = [row for row in everything if table.pinned[row] == "test"]
@@ -32,12 +35,13 @@ def check_left(table: Table, cleaned: Cleaned) -> None:
         raise StageFailure(
             "TrainSplitEmpty",
             f"All {len(cleaned.leaked)} training rows stand in the test source, so none is left to train on: "
-            f"{table.place(first)} has the text of {table.place(twin)}. Name another file for one of the two.{usable}",
+            f"{table.place(first)} has the {what} of {table.place(twin)}. Name another file for one of the two."
+            f"{usable}",
         )
 
 
 def _unusable_test(table: Table, test: Sequence[int]) -> StageFailure:
-    no_label = sum(table.labels[row] is None for row in test)
+    no_label = int(table.unlabelled[test].sum())
     first = table.place(test[0])
     if no_label == len(test):
         return StageFailure(
@@ -47,8 +51,8 @@ def _unusable_test(table: Table, test: Sequence[int]) -> StageFailure:
         )
     return StageFailure(
         "TestRowsMissing",
-        f"None of the {len(test)} rows of the test source has both text and label, first {first}. Fill them in, or "
-        "remove the source and set spec.split.test above 0.",
+        f"None of the {len(test)} rows of the test source has both {table.columns.what} and label, first "
+        f"{first}. Fill them in, or remove the source and set spec.split.test above 0.",
     )
 
 
@@ -67,13 +71,15 @@ def explaining(table: Table, cleaned: Cleaned) -> Iterator[None]:
 
 def removed(table: Table, cleaned: Cleaned) -> str:
     """What cleaning removed, in one sentence; empty when nothing."""
-    no_label = [row for row in cleaned.missing if table.texts[row] is not None]
-    no_text = [row for row in cleaned.missing if table.texts[row] is None]
+    unlabelled, what = table.unlabelled, table.columns.what
+    lacking = np.logical_and.reduce([is_missing(values) for values in table.features])
+    no_label = [row for row in cleaned.missing if unlabelled[row] and not lacking[row]]
+    others = [row for row in cleaned.missing if not unlabelled[row] or lacking[row]]
     found = (
-        (cleaned.duplicates, "repeat the text of an earlier row"),
-        (cleaned.leaked, "have the text of a test row"),
+        (cleaned.duplicates, f"repeat the {what} of an earlier row"),
+        (cleaned.leaked, f"have the {what} of a test row"),
         (no_label, "have no label"),
-        (no_text, "have no text"),
+        (others, cleaned.lacks),
     )
     parts = [f"{len(rows)} {what} (first: {table.place(rows[0])})" for rows, what in found if rows]
     return f"Of {len(table)} rows, {_joined(parts)}; these were left out." if parts else ""

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
 
 from kaon.api.dataset import Clean
+from kaon_jobs.data.cells import Values, as_numpy, is_missing
 from kaon_jobs.data.rows import Table
 from kaon_jobs.errors import StageFailure
+
+_BLOCK_ROWS = 8192
 
 
 @dataclass(slots=True)
@@ -16,53 +26,86 @@ class Cleaned:
 
     kept: list[int] = field(default_factory=list)
     keys: dict[int, str] = field(default_factory=dict)
-    """Of each kept row: its text as it is compared with others."""
+    """Of each kept row: what it is compared by with others. Of a text its normal form, of a table's row a digest."""
     missing: list[int] = field(default_factory=list)
+    lacks: str = "have no text"
+    """What the missing rows that have a label lack, for people."""
     duplicates: list[int] = field(default_factory=list)
     leaked: list[int] = field(default_factory=list)
-    """Rows dropped because a test row has their text."""
+    """Rows dropped because a test row has their key."""
     conflicts: list[int] = field(default_factory=list)
-    """First rows of texts that occur with more than one label."""
+    """First rows of keys that occur with more than one label."""
+    compared: bool = True
+    """Whether rows can have the same key: else each row of a table is a case of its own."""
 
 
 def clean(table: Table, rules: Clean) -> Cleaned:
-    """Drops rows without text or label, rows that repeat, and rows whose text is in a source of the test split.
+    """Drops rows with missing values, rows that repeat, and rows whose key is in a source of the test split.
 
-    A text that stands in both a test source and another one stays in test: what is measured is never trained on. The
+    A row without a label always goes. A missing feature is what the rules say; a row that has none at all goes.
+    A key that stands in both a test source and another one stays in test: what is measured is never trained on. The
     repetitions inside of a test source stay: a benchmark is measured as it was given, so that figures can be compared.
 
     Raises:
         StageFailure: values are missing and the rules forbid it.
     """
-    found = Cleaned()
-    labels_of: dict[str, tuple[int, set[str]]] = {}
+    texts = table.columns.are_texts
+    rules = rules.settled(texts=texts)
+    once = rules.duplicates.method == "exact"
+    found = Cleaned(compared=texts or once)
+    gone = _missing(table, rules, found)
+    keys = map(normalised, table.texts) if texts else row_digests(table.features, alike=once)
+    labels: Sequence[object] = table.targets if table.columns.numeric else table.labels
+    labels_of: dict[str, tuple[int, set[object]]] = {}
     seen: set[str] = set()
-    for row, (text, label) in enumerate(zip(table.texts, table.labels, strict=True)):
-        if text is None or label is None:
-            found.missing.append(row)
+    for row, (key, lost, label) in enumerate(zip(keys, gone.tolist(), labels, strict=True)):
+        if lost:
             continue
-        key = normalised(text)
-        labels_of.setdefault(key, (row, set()))[1].add(label)
-        if rules.duplicates.method == "exact" and table.pinned[row] != "test":
+        if found.compared:
+            labels_of.setdefault(key, (row, set()))[1].add(label)
+        if once and table.pinned[row] != "test":
             if key in seen:
                 found.duplicates.append(row)
                 continue
             seen.add(key)
         found.kept.append(row)
         found.keys[row] = key
-    if found.missing and rules.missing == "fail":
-        raise StageFailure(
-            "MissingValues",
-            f"{len(found.missing)} rows have no text or no label, first {table.place(found.missing[0])}. "
-            "Fill them in, or set spec.clean.missing to drop.",
-        )
-    found.conflicts = [row for row, labels in labels_of.values() if len(labels) > 1]
+    found.conflicts = [row for row, different in labels_of.values() if len(different) > 1]
     drop_leaked(found, {found.keys[row] for row in found.kept if table.pinned[row] == "test"}, table)
     return found
 
 
+def _missing(table: Table, rules: Clean, found: Cleaned) -> NDArray[np.bool_]:
+    """Which rows go for their missing values."""
+    every = map(is_missing, table.features)
+    keep = rules.missing == "keep"
+    gone = table.unlabelled | reduce(np.logical_and if keep else np.logical_or, every)
+    found.missing = np.flatnonzero(gone).tolist()
+    if not table.columns.are_texts:
+        found.lacks = "have no value in any feature" if keep else "have a missing feature"
+    if found.missing and rules.missing == "fail":
+        row = found.missing[0]
+        what, others, empty = "no text", "drop", ""
+        if not table.columns.are_texts:
+            what, others = "a missing feature", "keep or drop"
+            empty = next(
+                (
+                    f", in the column {feature.name!r}"
+                    for feature, values in zip(table.columns.features, table.features, strict=True)
+                    if is_missing(values[row : row + 1])[0]
+                ),
+                f", in the column {table.columns.label!r}",
+            )
+        raise StageFailure(
+            "MissingValues",
+            f"{len(found.missing)} rows have {what} or no label, first {table.place(row)}{empty}. "
+            f"Fill them in, or set spec.clean.missing to {others}.",
+        )
+    return gone
+
+
 def drop_leaked(found: Cleaned, test_keys: set[str], table: Table) -> None:
-    """Moves the rows outside of the test sources whose text is among `test_keys` from kept to leaked."""
+    """Moves the rows outside of the test sources whose key is among `test_keys` from kept to leaked."""
     staying = []
     for row in found.kept:
         if table.pinned[row] != "test" and found.keys[row] in test_keys:
@@ -72,6 +115,36 @@ def drop_leaked(found: Cleaned, test_keys: set[str], table: Table) -> None:
     found.kept = staying
 
 
-def normalised(text: str) -> str:
+def normalised(text: str | None) -> str:
     """The form in which texts are compared: Unicode NFC, case folded, white space collapsed."""
-    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+    return " ".join(unicodedata.normalize("NFC", text or "").casefold().split())
+
+
+def row_digests(features: Sequence[Values], *, alike: bool) -> Iterator[str]:
+    """A digest of the features of each row, which no order of rows and no library changes.
+
+    Args:
+        alike: whether equal rows have the same one. Else the second of two has one of its own.
+    """
+    counted: Counter[str] = Counter()
+    hashes: dict[str | None, int] = {None: 0}
+    for start in range(0, len(features[0]), _BLOCK_ROWS):
+        words = [_words(values[start : start + _BLOCK_ROWS], hashes) for values in features]
+        for row in np.column_stack(words).astype("<u8"):
+            digest = hashlib.sha256(row.tobytes()).hexdigest()[:32]
+            counted[digest] += 1
+            yield digest if alike or counted[digest] == 1 else f"{digest} {counted[digest]}"
+
+
+def _words(values: Values, hashes: dict[str | None, int]) -> NDArray[np.uint64]:
+    """Each value as 8 bytes: what it is, or the hash of a text."""
+    if isinstance(values, list):
+        for value in set(values) - hashes.keys():
+            raw = hashlib.blake2b((value or "").encode(), digest_size=8).digest()
+            hashes[value] = int.from_bytes(raw, "little")
+        return np.array([hashes[value] for value in values], np.uint64)
+    found = as_numpy(values)
+    if values.typecode == "d":
+        # -0.0 is 0.0, and each NaN has the same bits.
+        found = np.where(np.isnan(found), np.nan, found + 0.0)
+    return found.view(np.uint64)

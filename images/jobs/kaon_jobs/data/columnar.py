@@ -7,7 +7,7 @@ and what still takes too much memory ends in bounded_memory around this.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,7 @@ import pyarrow.types as types
 
 from kaon_jobs.budget import raising
 from kaon_jobs.data.budget import too_large
+from kaon_jobs.data.cells import Microseconds
 from kaon_jobs.data.rows import FileRows, shortened
 from kaon_jobs.errors import StageFailure
 
@@ -34,22 +35,23 @@ def read_parquet(rows: FileRows, path: Path) -> None:
     """Fills in the rows of a file.
 
     Raises:
-        StageFailure: the file is damaged or over budget, or one of the columns holds no text and no numbers.
+        StageFailure: the file is damaged or over budget, or one of the columns holds what its type cannot.
         MemoryError: it takes more memory than there is.
     """
     uri, columns = rows.uri, rows.columns
-    wanted = list(dict.fromkeys((columns.text, columns.label)))
+    kinds = columns.kinds
+    wanted = list(kinds)
     try:
         _check_footer(uri, path)
         with pq.ParquetFile(path) as file:
             schema, metadata = file.schema_arrow, file.metadata
         rows.budget.check_columns(uri, metadata.num_columns)
         columns.check(uri, schema.names)
-        for name in wanted:
-            _check_type(uri, name, schema.field(name).type)
+        for name, kind in kinds.items():
+            _check_type(uri, name, schema.field(name).type, kind, feature=name != columns.label)
         _check_rows(rows, metadata.num_rows)
         repeated = [name for name in wanted if _is_bytes(_plain(schema.field(name).type))]
-        width = max(_width(schema.field(name).type) for name in wanted)
+        width = sum(_width(schema.field(name).type) for name in wanted)
         for group in range(metadata.num_row_groups):
             _read_group(rows, _Group(path, metadata, group, wanted, width), repeated)
     except (StageFailure, MemoryError):
@@ -127,13 +129,13 @@ class _Group:
 
 def _read_group(rows: FileRows, group: _Group, repeated: list[str]) -> None:
     before = rows.count
-    texts, labels = _Known(), _Known()
+    known = {name: _Known() for name in group.wanted}
 
     def add(batch: pa.RecordBatch, done: int) -> None:
         """Adds the rows of a batch behind so many that were added already."""
-        values = zip(_values(batch[rows.columns.text], texts), _values(batch[rows.columns.label], labels), strict=True)
-        for text, label in islice(values, done, None):
-            rows.add(text, label)
+        values = zip(*(_values(batch[name], of) for name, of in known.items()), strict=True)
+        for *features, label in islice(values, done, None):
+            rows.add(features, label)
 
     try:
         for batch in group.batches(repeated, _BATCH_ROWS):
@@ -149,15 +151,32 @@ def _read_group(rows: FileRows, group: _Group, repeated: list[str]) -> None:
             done = max(0, done - len(batch))
 
 
-def _check_type(uri: str, name: str, kind: pa.DataType) -> None:
+_NUMBERS = types.is_integer, types.is_floating, types.is_decimal, types.is_null
+_READ: dict[str, tuple[str, tuple[Callable[[pa.DataType], bool], ...]]] = {
+    "number": ("numbers or text", _NUMBERS),
+    "datetime": ("timestamps, dates or text", (types.is_timestamp, types.is_date, types.is_null)),
+    "text": ("text, numbers or booleans", (*_NUMBERS, types.is_boolean)),
+}
+"""Type of a column -> what is read into it beside texts and bytes, for people and as types of Arrow."""
+
+
+def _check_type(uri: str, name: str, kind: pa.DataType, wanted: str, *, feature: bool) -> None:
     inner = _plain(kind)
-    other = types.is_integer, types.is_floating, types.is_decimal, types.is_boolean, types.is_null
-    if not (_is_bytes(inner) or types.is_fixed_size_binary(inner) or any(holds(inner) for holds in other)):
-        raise StageFailure(
-            "ColumnTypeUnsupported",
-            f"The column {name!r} of {uri} holds {shortened(str(kind), 80)}, expected text, numbers or booleans. Write "
-            "it as text.",
-        )
+    expected, others = _READ.get(wanted, _READ["text"])
+    if _is_bytes(inner) or types.is_fixed_size_binary(inner) or any(holds(inner) for holds in others):
+        return
+    fits = {
+        "datetime": types.is_timestamp(inner) or types.is_date(inner),
+        "category": types.is_boolean(inner),
+        "number": any(holds(inner) for holds in _NUMBERS),
+    }
+    other = next((name for name, holds in fits.items() if holds), None)
+    change = f", or give it the type {other} in spec.schema.features" if feature and wanted in fits and other else ""
+    raise StageFailure(
+        "ColumnTypeUnsupported",
+        f"The column {name!r} of {uri} holds {shortened(str(kind), 80)}, expected {expected}. Write it as text"
+        f"{change}.",
+    )
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
@@ -218,5 +237,19 @@ def _plain_values(column: pa.Array) -> list[Any]:
         except pa.ArrowInvalid:
             # Not all of it is UTF-8. As bytes each row is decoded, or refused, by itself.
             column = column.cast(pa.large_binary())
+    if types.is_timestamp(column.type) or types.is_date(column.type):
+        return _moments(column)
     values: list[Any] = column.to_pylist()
     return values
+
+
+def _moments(column: pa.Array) -> list[Microseconds | None]:
+    """Points in time of any year; fractions of a microsecond are cut off."""
+    if types.is_date(column.type):
+        by_day = types.is_date32(column.type)
+        ticks, factor = column.cast(pa.int32() if by_day else pa.int64()), 86_400_000_000 if by_day else 1000
+    else:
+        ticks, factor = column.cast(pa.int64()), {"s": 1_000_000, "ms": 1000, "us": 1, "ns": 0}[column.type.unit]
+    return [
+        None if tick is None else Microseconds(tick * factor if factor else tick // 1000) for tick in ticks.to_pylist()
+    ]

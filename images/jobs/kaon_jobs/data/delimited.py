@@ -12,8 +12,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
+from operator import itemgetter
+from typing import Any
 
 from kaon_jobs.data.budget import ReadingBudget
+from kaon_jobs.data.cells import is_decimal
 from kaon_jobs.data.rows import MAX_ROW_CHARACTERS, MAX_ROW_VALUES, Columns, FileRows
 from kaon_jobs.data.values import BAD_BYTES
 from kaon_jobs.errors import StageFailure
@@ -49,10 +52,20 @@ class _Expected:
     label_at: int
     known: Set[str] = frozenset()
     """Labels of rows beyond doubt."""
+    numeric: bool = False
+    """Whether labels are numbers, so that none is known before."""
+
+    @property
+    def tells(self) -> bool:
+        """Whether a label tells something of a row."""
+        return self.numeric or bool(self.known)
 
     def like(self, fields: list[str]) -> bool:
-        """Whether these fields can be a row: as many as the header has, with a known label if any is known."""
-        return len(fields) == self.width and (not self.known or fields[self.label_at].strip() in self.known)
+        """Whether these fields can be a row: as many as the header has, with a label as labels of the file are."""
+        if len(fields) != self.width:
+            return False
+        label = fields[self.label_at].strip()
+        return is_decimal(label) if self.numeric else not self.known or label in self.known
 
 
 @dataclass(slots=True)
@@ -88,16 +101,18 @@ def read_delimited(rows: FileRows, lines: Lines, delimiter: str, usual: str) -> 
         return usual, "detected"
     _check_divided(uri, layout, columns)
     columns.check(uri, layout.header, header=True)
-    text_at, label_at = layout.header.index(columns.text), layout.header.index(columns.label)
+    *places, label_at = map(layout.header.index, columns.names)
+    # Of one place it would give the value itself; of a slice it gives a list of one value.
+    features_of = itemgetter(*places) if len(places) > 1 else itemgetter(slice(places[0], places[0] + 1))
     width = len(layout.header)
-    known = _labels_beyond_doubt(uri, lines, layout, label_at)
-    expected = _Expected(width, label_at, known | set(columns.classes) if known else known)
+    known = set() if columns.numeric else _labels_beyond_doubt(uri, lines, layout, label_at)
+    expected = _Expected(width, label_at, known | set(columns.classes) if known else known, columns.numeric)
     widths: Counter[int] = Counter()
     for record in _records(uri, lines(), layout, expected):
         if record.open_quote and len(record.fields) == width and not expected.like(record.fields):
             # Half of a field must not become a class of its own.
             record.broken = bool(record.fields[label_at].strip())
-        if not _add(rows, record, width, text_at, label_at):
+        if not _add(rows, record, width, features_of, label_at):
             widths[len(record.fields)] += 1
     usual_width, count = widths.most_common(1)[0] if widths else (width, 0)
     if usual_width > width and 2 * count > rows.count:
@@ -138,22 +153,24 @@ def _labels_beyond_doubt(uri: str, lines: Lines, layout: Layout, label_at: int) 
 def _check_divided(uri: str, layout: Layout, columns: Columns) -> None:
     """Refuses a header that no delimiter divides into the columns, where what to set depends on what the file is."""
     first = layout.header[0]
-    if first.startswith(('{"', "[{", "[[")) and columns.text not in layout.header:
+    names = columns.names
+    if first.startswith(('{"', "[{", "[[")) and not any(name in layout.header for name in names[:-1]):
         raise StageFailure(
             "FormatUnknown",
             f"{uri} is read as csv, and begins like JSON. Set spec.format to json or jsonl.",
         )
-    if len(layout.header) == 1 and columns.text in first and columns.label in first:
+    if len(layout.header) == 1 and all(name in first for name in names):
         detected = layout.delimiter_by == "detected"
         which = "neither comma, tab, semicolon nor bar divides" if detected else f"{layout.delimiter!r} does not divide"
+        all_names = "both columns" if len(names) == 2 else f"all {len(names)} columns"
         raise StageFailure(
             "DelimiterUnknown",
-            f"The first line of {uri} names both columns, and {which} it. Set spec.delimiter to what separates its "
+            f"The first line of {uri} names {all_names}, and {which} it. Set spec.delimiter to what separates its "
             "columns.",
         )
 
 
-def _add(rows: FileRows, record: _Record, width: int, text_at: int, label_at: int) -> bool:
+def _add(rows: FileRows, record: _Record, width: int, features_of: itemgetter[Any], label_at: int) -> bool:
     """Adds a row; False when it has not as many fields as the header."""
     fields = record.fields
     if record.bad_bytes:
@@ -179,7 +196,7 @@ def _add(rows: FileRows, record: _Record, width: int, text_at: int, label_at: in
         return False
     else:
         rows.noticed["openQuotes"] += record.open_quote
-        rows.add(fields[text_at], fields[label_at], record.line)
+        rows.add(features_of(fields), fields[label_at], record.line)
     return True
 
 
@@ -199,7 +216,7 @@ def find_layout(
 ) -> Layout | None:
     """The delimiter and the header; None when the file has no line with text.
 
-    A delimiter is the one under which the header has both columns. When several are, the rows decide.
+    A delimiter is the one under which the header has all columns. When several are, the rows decide.
 
     Raises:
         StageFailure: DelimiterUnknown or SourceTooLarge.
@@ -216,7 +233,8 @@ def find_layout(
     marks = [named] if named else sorted(CANDIDATES, key=lambda mark: mark != usual)
     by = "declared" if declared != "auto" else "detected"
     tried = [_layout(uri, lines(), start, mark, by, budget) for mark in marks]
-    fitting = [one for one in tried if columns.text in one.header and columns.label in one.header]
+    wanted = set(columns.names)
+    fitting = [one for one in tried if wanted <= set(one.header)]
     if len(fitting) < 2:
         return fitting[0] if fitting else max(tried, key=lambda one: len(one.header))
     shares = [(_fitting_rows(uri, lines(), one), one) for one in fitting]
@@ -328,7 +346,7 @@ def _swallowed(lines: Sequence[str], delimiter: str, expected: _Expected, *, fai
     """
     if not failed:
         # Without known labels too many lines of texts could be rows.
-        return bool(expected.known) and all(expected.like(_literal(line, delimiter)) for line in (lines[0], lines[-1]))
+        return expected.tells and all(expected.like(_literal(line, delimiter)) for line in (lines[0], lines[-1]))
     if any(_is_whole_row(line, delimiter, expected) for line in lines[1:]):
         return True
     likely = (expected.like(_quoted(line, delimiter)) or expected.like(_literal(line, delimiter)) for line in lines)

@@ -1,7 +1,7 @@
 """Dividing rows into train, validation and test: seeded, stratified, and the same on every machine. Pure.
 
-A row's turn in the draw is the SHA-256 of the seed and its own text. So a draw depends on no library's random numbers,
-nor on the order of the rows, and rows that are added later move few others.
+A row's turn in the draw is the SHA-256 of the seed and its own key: its text, or a digest of its features. So a draw
+depends on no library's random numbers, nor on the order of the rows, and rows that are added later move few others.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from kaon_jobs.errors import StageFailure
 
 _NAMED = 5
 """Classes that a message tells of."""
+_BINS = 10
+"""Parts of the range of numbers of which each gives its share of rows."""
 
 Divided = dict[str, list[int]]
 """Split -> row indices, ascending."""
@@ -23,7 +25,7 @@ Divided = dict[str, list[int]]
 def divide(
     rows: Sequence[int],
     keys: Mapping[int, str],
-    labels: Mapping[int, str],
+    labels: Mapping[int, str] | Mapping[int, float],
     pinned: Mapping[int, str | None],
     spec: Split,
     place: Callable[[int], str],
@@ -34,6 +36,7 @@ def divide(
     drawn for it. Validation is drawn from what trains.
 
     Args:
+        labels: classes, or numbers.
         place: where a row stands, for people.
 
     Raises:
@@ -82,21 +85,28 @@ def _no_test(rows: int, free: int, spec: Split) -> StageFailure:
 def draw(
     rows: Sequence[int],
     keys: Mapping[int, str],
-    labels: Mapping[int, str],
+    labels: Mapping[int, str] | Mapping[int, float],
     share: float,
     spec: Split,
     name: str,
     needed: int,
     place: Callable[[int], str],
 ) -> list[int]:
-    """A share of the rows, by class when stratified; at least one row of each class, and never all of them."""
+    """A share of the rows, and never all of them.
+
+    When stratified, the share of each class, at least one row; of numbers the share of each tenth of the rows in the
+    order of their labels, so that the splits have about the same quantiles.
+    """
 
     def turn(row: int) -> tuple[bytes, int]:
         return hashlib.sha256(f"{spec.seed}:{name}:{keys[row]}".encode()).digest(), row
 
     if not spec.stratify:
         return sorted(rows, key=turn)[: round(share * len(rows))]
-    by_class: dict[str, list[int]] = defaultdict(list)
+    if rows and isinstance(labels[rows[0]], float):
+        ordered = sorted(rows, key=lambda row: (labels[row], turn(row)))
+        return _of_bins(ordered, max(0, min(max(1, round(share * len(rows))), len(rows) - (needed - 1))), turn)
+    by_class: dict[str | float, list[int]] = defaultdict(list)
     for row in rows:
         by_class[labels[row]].append(row)
     small = sorted((len(members), members[0]) for members in by_class.values() if len(members) < needed)
@@ -115,4 +125,15 @@ def draw(
         # What the following draws need of this class stays: needed - 1 rows.
         count = min(max(1, round(share * len(members))), len(members) - (needed - 1))
         drawn.extend(sorted(members, key=turn)[:count])
+    return drawn
+
+
+def _of_bins(ordered: Sequence[int], count: int, turn: Callable[[int], tuple[bytes, int]]) -> list[int]:
+    """So many rows, from each of the bins of equally many rows the same number, or one more."""
+    bins = min(_BINS, count)
+    drawn: list[int] = []
+    for index in range(bins):
+        members = ordered[index * len(ordered) // bins : (index + 1) * len(ordered) // bins]
+        wanted = (index + 1) * count // bins - index * count // bins
+        drawn.extend(sorted(members, key=turn)[:wanted])
     return drawn

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -83,7 +83,7 @@ def _decoded(stream: BinaryIO, encoding: Found) -> io.TextIOWrapper:
     return io.TextIOWrapper(stream, encoding=encoding.codec, errors=_MARKING, newline="")
 
 
-def find_encoding(uri: str, stream: BinaryIO, declared: str, names: tuple[str, ...]) -> Found:
+def find_encoding(uri: str, stream: BinaryIO, declared: str, names: Sequence[str]) -> Found:
     """The encoding of the stream, which is read to its end.
 
     Args:

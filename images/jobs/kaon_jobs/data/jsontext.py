@@ -20,6 +20,8 @@ _BYTES_WAY_OUT = "Mend these bytes, or set spec.encoding to the encoding that th
 _LINES_WAY_OUT = "Write each row as one JSON object on a line of its own, or all rows as one array of objects."
 _KINDS = {list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number", type(None): "null"}
 _TOO_MANY_VALUES = f"more than {MAX_ROW_VALUES:,} values, the limit"
+_SHOWN = 3
+"""Columns of a row that a message shows."""
 _VALUES_WAY_OUT = "Leave the values out of the row that spec.schema does not name."
 
 
@@ -74,28 +76,28 @@ def _add(rows: FileRows, there: dict[str, None], value: Any, line: int) -> None:
         rows.nested = next((key for key, inner in value.items() if _holds(inner, rows.columns)), None)
     if len(there) < 1000:
         there.update(dict.fromkeys(key for key in islice(value, 1000) if len(key) <= 256))
-    columns = rows.columns
-    for name in (columns.text, columns.label):
+    for name in rows.names:
         if name in value:
             there[name] = None
-    rows.add(value.get(columns.text), value.get(columns.label), line)
+    *features, label = map(value.get, rows.names)
+    rows.add(features, label, line)
 
 
 def _holds(inner: Any, columns: Columns) -> bool:
     """Whether a value is an object, or a list of objects, with one of the columns."""
     first = inner[0] if isinstance(inner, list) and inner else inner
-    return isinstance(first, dict) and (columns.text in first or columns.label in first)
+    return isinstance(first, dict) and any(name in first for name in columns.names)
 
 
 def _check(rows: FileRows, there: dict[str, None]) -> None:
     # Rows that could not be read may be the ones with the column.
-    if rows.texts:
-        names = rows.columns.text, rows.columns.label
+    if rows.numbers:
+        names = rows.columns.names
         missing = next((name for name in names if name not in there), None)
         if missing is not None and rows.nested is not None:
-            example = json.dumps(dict.fromkeys(names, "…"), ensure_ascii=False)
+            example = json.dumps(dict.fromkeys((*names[:_SHOWN], names[-1]), "…"), ensure_ascii=False)
             raise StageFailure(
-                "TextColumnMissing" if missing == names[0] else "LabelColumnMissing",
+                "LabelColumnMissing" if missing == names[-1] else rows.columns.missing_reason,
                 f"{rows.uri} has rows without {missing!r} at their top: columns stand inside of "
                 f"{named(rows.nested) or 'another key'}. Write each row as {example}.",
             )
@@ -103,7 +105,7 @@ def _check(rows: FileRows, there: dict[str, None]) -> None:
 
 
 def _decoder(columns: Columns) -> json.JSONDecoder:
-    wanted = (columns.text, columns.label)
+    wanted = columns.names
 
     def of_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)

@@ -1,4 +1,4 @@
-"""Reads sources: CSV, TSV, JSON or Parquet, one file or a folder of files, into rows of text and label.
+"""Reads sources: CSV, TSV, JSON or Parquet, one file or a folder of files, into rows of features and label.
 
 Touches the store and a scratch directory. What a file is and how its rows are read stand beside this module.
 """
@@ -12,10 +12,12 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from kaon.api.dataset import UnreadableRows
 from kaon.contract.budgets import Budgets
 from kaon.contract.jobspec import DatasetSource, DatasetWork
+from kaon.tasks.registry import TASKS
 from kaon_jobs.budget import MEMORY_FIELD, bounded_memory
 from kaon_jobs.data.budget import ReadingBudget
 from kaon_jobs.data.columnar import read_parquet
@@ -60,22 +62,26 @@ def read_sources(
         budgets: how much is read at most; default: Kaon's own.
     """
     budget = ReadingBudget(budgets or Budgets())
-    columns = Columns(work.columns.features[0].name, work.columns.label.name, work.columns.label.classes)
-    if columns.text == columns.label:
-        raise StageFailure(
-            "ColumnRepeated", f"The column {columns.text!r} is both the text and the label in spec.schema. Name two."
-        )
-    table, found = Table(), []
+    columns = Columns.of(work.columns, TASKS[work.task], work.clean.missing_values)
+    table = Table(columns)
+    found: list[ReadSource] = []
     for index, (source, there) in enumerate(zip(work.sources, fetched, strict=True)):
         progress(source.uri, index / len(work.sources))
         found.append(_read_source(work, source, there.digest, there.files, columns, table, budget))
         for _, path in there.files:
             path.unlink()
     _check_unreadable(found, len(table), work.clean.unreadable_rows)
-    changed = one_spelling(table.labels, columns.classes)
-    if changed:
-        table.labels = [changed.get(label, label) if label is not None else None for label in table.labels]
+    table.labels = _one_spelling(table.labels, columns.classes)
+    table.features = [
+        _one_spelling(values, ()) if feature.type == "category" else values
+        for feature, values in zip(columns.features, table.features, strict=True)
+    ]
     return table, found
+
+
+def _one_spelling(values: Any, given: Sequence[str]) -> list[str | None]:
+    changed = one_spelling(values, given)
+    return [changed.get(value, value) for value in values] if changed else values
 
 
 def _read_source(
@@ -103,11 +109,7 @@ def _read_source(
         unreadable += rows.unreadable
         examples += [f"{uri} {one.place()}: {one.cause}" for one in rows.examples[: EXAMPLES - len(examples)]]
         noticed += rows.noticed
-        table.texts += rows.texts
-        table.labels += rows.labels
-        table.numbers += rows.numbers
-        table.pinned += [source.split] * len(rows.texts)
-        table.files += [uri] * len(rows.texts)
+        table.take(rows, source.split)
     if len(table) == before and not unreadable:
         raise StageFailure("SourceEmpty", f"{source.uri} has no rows. Name a file with at least one row.")
     return ReadSource(
@@ -144,7 +146,7 @@ def read_file(file: DataFile, rows: FileRows, encoding: str, delimiter: str) -> 
     columns = rows.columns
     with reading(file.uri, file.compression):
         with opened(file, rows.budget) as stream:
-            found = find_encoding(file.uri, stream, encoding, (columns.text, columns.label))
+            found = find_encoding(file.uri, stream, encoding, columns.names)
         by: str | None = None
         mark: str | None = None
         if file.format == "jsonl":

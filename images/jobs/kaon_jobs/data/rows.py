@@ -6,18 +6,36 @@ Every row remembers its file and number, so that a message can name it. An unrea
 from __future__ import annotations
 
 import re
+from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import asdict, dataclass, field
+from operator import call
+from sys import getsizeof
 from typing import Any
 
-from kaon_jobs.budget import helm_value
-from kaon_jobs.data.budget import ReadingBudget
-from kaon_jobs.data.values import NotText, as_text, repaired
+import numpy as np
+from numpy.typing import NDArray
+
+from kaon.api.dataset import DataSchema, Feature
+from kaon.tasks.base import Task
+from kaon_jobs.data.budget import ENTRY_BYTES, TEXT_COPIES, VALUE_BYTES, ReadingBudget
+from kaon_jobs.data.cells import (
+    Reader,
+    Unfit,
+    Values,
+    held_as,
+    is_missing,
+    number_reader,
+    text_reader,
+    time_reader,
+)
 from kaon_jobs.errors import StageFailure
 
 EXAMPLES = 5
 """Unreadable rows of a file that are named."""
+_NAMED = 10
+"""Missing columns that a message names."""
 MAX_ROW_CHARACTERS = 16 * 1024 * 1024
 """A row must fit into memory several times over."""
 MAX_ROW_VALUES = 1_000_000
@@ -27,12 +45,100 @@ MAX_ROW_VALUES = 1_000_000
 _WORD = re.compile(r"\w+")
 
 
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns that are read, by name and type, and the classes that are given, if any."""
+
+    features: Sequence[Feature] = (Feature(name="text"),)
+    label: str = "label"
+    classes: Sequence[str] = ()
+    numeric: bool = False
+    """Whether the label is a number, and no class."""
+    missing: Set[str] = frozenset()
+    """Texts that mean a missing value."""
+
+    @classmethod
+    def of(cls, schema: DataSchema, task: Task, missing: Iterable[str] = ()) -> Columns:
+        """What a Dataset of the task declares."""
+        texts = frozenset(text.strip() for text in missing)
+        return cls(schema.features, schema.label.name, schema.label.classes, not task.has_classes, texts)
+
+    @property
+    def names(self) -> list[str]:
+        """Of all columns, the label's last."""
+        return [*(feature.name for feature in self.features), self.label]
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Type of each column by its name, the label's last: a category or a number."""
+        label = "number" if self.numeric else "category"
+        return {**{feature.name: feature.type for feature in self.features}, self.label: label}
+
+    @property
+    def are_texts(self) -> bool:
+        """Whether a row is a text, and no row of a table."""
+        return self.features[0].type == "text"
+
+    @property
+    def what(self) -> str:
+        """What two rows have in common when they are alike, for people."""
+        return "text" if self.are_texts else "features"
+
+    @property
+    def missing_reason(self) -> str:
+        """Why a file without one of the features is refused."""
+        return "TextColumnMissing" if self.are_texts else "FeatureColumnMissing"
+
+    def check(self, uri: str, there: Sequence[str], *, header: bool = False) -> None:
+        """Refuses a file that lacks some of the columns, or has one twice."""
+        counts = Counter(there)
+        for name in self.names:
+            if counts[name] > 1:
+                raise StageFailure(
+                    "ColumnRepeated",
+                    f"{uri} has {counts[name]} columns of the name {name!r}. Rename or remove all but one.",
+                )
+        features = [name for name in self.names[:-1] if not counts[name]]
+        if features:
+            raise _no_columns(uri, features, there, self.missing_reason, "spec.schema.features", header=header)
+        if not counts[self.label]:
+            raise _no_columns(uri, [self.label], there, "LabelColumnMissing", "spec.schema.label.name", header=header)
+
+
+def _no_columns(
+    uri: str, names: Sequence[str], there: Sequence[str], reason: str, where: str, *, header: bool
+) -> StageFailure:
+    listed = ", ".join(map(repr, names[:_NAMED]))
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    lacks = (
+        f"{uri} has no column {listed}" if len(names) == 1 else f"{uri} lacks {len(names):,} columns: {listed}{more}"
+    )
+    way_out = f"Set {where} to one of them." if len(names) == 1 else f"Mend their names in {where}."
+    if header:
+        # A file without a header has a row there, which no message repeats.
+        first = _plain(names[0])
+        alike = next((at for at, other in enumerate(there, start=1) if _plain(other) == first), None)
+        than = "it" if len(names) == 1 else "the first of them"
+        near = f", and column {alike} differs from {than} only in case, spaces or signs" if alike else ""
+        if len(names) == 1:
+            way_out = f"Set {where} to the name of one of them."
+        found = f" among the {len(there):,} in its first line{near}. {way_out} Is the first line the header?"
+        return StageFailure(reason, f"{lacks}{found}")
+    have = ", ".join(shortened(column) for column in there[:30]) or "none"
+    return StageFailure(reason, f"{lacks}; it has {have}. {way_out}")
+
+
 @dataclass(slots=True)
 class Table:
-    """Rows of all sources, column by column, in reading order. `None` is a missing value."""
+    """Rows of all sources, column by column, in reading order."""
 
-    texts: list[str | None] = field(default_factory=list)
+    columns: Columns = field(default_factory=Columns)
+    features: list[Values] = field(default_factory=list)
+    """A column for each feature."""
     labels: list[str | None] = field(default_factory=list)
+    """Classes; empty where labels are numbers."""
+    targets: array[float] = field(default_factory=lambda: array("d"))
+    """Numbers to predict, NaN where one is missing; empty where labels are classes."""
     pinned: list[str | None] = field(default_factory=list)
     """The split that the row's source belongs to, if it says so."""
     files: list[str] = field(default_factory=list)
@@ -40,45 +146,39 @@ class Table:
     numbers: list[int] = field(default_factory=list)
     """1-based number of the row in its file, a header not counted."""
 
+    def __post_init__(self) -> None:
+        self.features = self.features or [held_as(feature.type) for feature in self.columns.features]
+
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.numbers)
+
+    @property
+    def texts(self) -> list[str | None]:
+        """The one column of a Dataset of texts."""
+        texts = self.features[0]
+        assert isinstance(texts, list)
+        return texts
+
+    @property
+    def unlabelled(self) -> NDArray[np.bool_]:
+        """Which rows have no label."""
+        return is_missing(self.targets if self.columns.numeric else self.labels)
 
     def place(self, row: int) -> str:
         """Where a row stands, for people."""
         return f"{self.files[row]} row {self.numbers[row]}"
 
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Names of the two columns that are read, and the classes that are given, if any."""
-
-    text: str
-    label: str
-    classes: Sequence[str] = ()
-
-    def check(self, uri: str, there: Sequence[str], *, header: bool = False) -> None:
-        """Refuses a file that lacks one of the columns, or has one twice."""
-        for name, reason, where in (
-            (self.text, "TextColumnMissing", "spec.schema.features"),
-            (self.label, "LabelColumnMissing", "spec.schema.label.name"),
-        ):
-            count = sum(column == name for column in there)
-            if count > 1:
-                raise StageFailure(
-                    "ColumnRepeated", f"{uri} has {count} columns of the name {name!r}. Rename or remove all but one."
-                )
-            if not count and header:
-                # A file without a header has a row there, which no message repeats.
-                alike = next((at for at, other in enumerate(there, start=1) if _plain(other) == _plain(name)), None)
-                near = f", and column {alike} differs from it only in case, spaces or signs" if alike else ""
-                raise StageFailure(
-                    reason,
-                    f"{uri} has no column {name!r} among the {len(there):,} in its first line{near}. Set {where} to "
-                    "the name of one of them. Is the first line the header?",
-                )
-            if not count:
-                have = ", ".join(shortened(column) for column in there[:30]) or "none"
-                raise StageFailure(reason, f"{uri} has no column {name!r}; it has {have}. Set {where} to one of them.")
+    def take(self, rows: FileRows, split: str | None) -> None:
+        """Adds the rows of a file, whose source belongs to the split."""
+        for own, new in zip(self.features, rows.features, strict=True):
+            own += new  # type: ignore[operator]
+        if self.columns.numeric:
+            self.targets += rows.labels
+        else:
+            self.labels += rows.labels
+        self.numbers += rows.numbers
+        self.pinned += [split] * len(rows.numbers)
+        self.files += [rows.uri] * len(rows.numbers)
 
 
 def _plain(name: str) -> str:
@@ -136,8 +236,11 @@ class FileRows:
     uri: str
     columns: Columns
     budget: ReadingBudget = field(default_factory=ReadingBudget)
-    texts: list[str | None] = field(default_factory=list)
-    labels: list[str | None] = field(default_factory=list)
+    names: list[str] = field(init=False)
+    """Of all columns, the label's last."""
+    features: list[Values] = field(init=False)
+    labels: Any = field(init=False)
+    """Texts, or an array of numbers."""
     numbers: list[int] = field(default_factory=list)
     count: int = 0
     """Rows that the file has, unreadable ones among them."""
@@ -149,43 +252,69 @@ class FileRows:
     """What mends most of the unreadable rows at once, where that is known. Else each of them has its own."""
     noticed: Counter[str] = field(default_factory=Counter)
     """Keys of NOTICES: what is worth a look, and in how many rows or lines."""
+    _texts: bool = field(init=False)
+    _readers: list[Reader] = field(init=False)
+    _append: list[Callable[[Any], None]] = field(init=False)
+    _label_reader: Reader = field(init=False)
+    _known: dict[int, dict[str, str]] = field(init=False)
+    """Of each column of categories, by its place: its values. Rows of one category share it in memory."""
 
-    def add(self, text: Any, label: Any, line: int | None = None) -> None:
-        """The next row, with the values of its two columns."""
-        name = self.columns.text
+    def __post_init__(self) -> None:
+        columns = self.columns
+        self.names, self._texts = columns.names, columns.are_texts
+        self.features = [held_as(feature.type) for feature in columns.features]
+        self.labels = held_as("number" if columns.numeric else "category")
+        self._append = [column.append for column in self.features]
+        self._readers = [self._reader(feature.name, feature.type) for feature in columns.features]
+        self._label_reader = self._reader(columns.label, "target" if columns.numeric else "category")
+        self._known = {at: {} for at, feature in enumerate(columns.features) if feature.type == "category"}
+
+    def _reader(self, name: str, kind: str) -> Reader:
+        missing = self.columns.missing
+        match kind:
+            case "number":
+                otherwise = f"If {name!r} holds no numbers, give it the type category in spec.schema.features."
+                return number_reader(name, missing, otherwise)
+            case "target":
+                return number_reader(name, missing, "If labels are no numbers, set spec.task to a task of classes.")
+            case "datetime":
+                return time_reader(name, missing)
+            case _:
+                noticed = self.noticed if kind == "text" else None
+                return text_reader(name, missing, self.budget.cell_characters, noticed)
+
+    def add(self, values: Sequence[Any], label: Any, line: int | None = None) -> None:
+        """The next row, with the values of its features and of its label."""
         try:
-            text_text = as_text(text)
-            name = self.columns.label
-            label_text = as_text(label)
-        except NotText as error:
-            self.refuse(f"the column {name!r} holds {error}", line, f"Give {name!r} one text or number in each row.")
-            return
-        most = self.budget.cell_characters
-        if len(text_text or "") > most or len(label_text or "") > most:
-            named = {self.columns.text: len(text_text or ""), self.columns.label: len(label_text or "")}
-            long = max(named, key=named.__getitem__)
-            way_out = f"Cut it, or have an administrator raise the Helm value {helm_value('cell_characters')}."
-            self.refuse(
-                f"the column {long!r} holds {named[long]:,} characters, and {most:,} is the limit", line, way_out
-            )
-            return
-        if text_text is not None and (whole := repaired(text_text)) != text_text:
-            text_text = whole
-            self.noticed["repaired"] += 1
-        if label_text is not None and repaired(label_text) != label_text:
-            way_out = f"Write the values of {name!r} with whole characters."
-            self.refuse(f"the column {name!r} holds half of a surrogate pair, which is no character", line, way_out)
+            read = list(map(call, self._readers, values))
+            read_label = self._label_reader(label)
+        except Unfit as unfit:
+            self.refuse(unfit.cause, line, unfit.way_out)
             return
         self.count += 1
-        self.budget.row(self.uri, self.count, text_text, label_text)
-        self.texts.append(text_text)
-        self.labels.append(label_text)
+        held = TEXT_COPIES * getsizeof(read[0]) if self._texts else self._held(read)
+        self.budget.row(self.uri, self.count, held + getsizeof(read_label))
+        for append, value in zip(self._append, read, strict=True):
+            append(value)
+        self.labels.append(read_label)
         self.numbers.append(self.count)
+
+    def _held(self, read: list[Any]) -> int:
+        """Bytes of memory that a row of a table takes. Categories that are known already are put in their place."""
+        held = VALUE_BYTES * len(read)
+        for at, known in self._known.items():
+            value = read[at]
+            if value is not None:
+                same = known.setdefault(value, value)
+                if same is value:
+                    held += ENTRY_BYTES + getsizeof(value)
+                read[at] = same
+        return held
 
     def refuse(self, cause: str, line: int | None, way_out: str = "") -> None:
         """The next row cannot be read."""
         self.count += 1
-        self.budget.row(self.uri, self.count, None, None)
+        self.budget.row(self.uri, self.count)
         self.unreadable += 1
         if len(self.examples) < EXAMPLES:
             self.examples.append(Unreadable(self.count, line, cause, way_out))

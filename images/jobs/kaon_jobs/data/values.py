@@ -56,13 +56,14 @@ def as_text(value: Any) -> str | None:
         except ValueError as error:
             raise NotText("a number of thousands of digits, expected text") from error
     if not isinstance(value, str):
-        raise NotText(f"{_kind(value)}, expected text")
+        raise NotText(f"{kind_of(value)}, expected text")
     if "\0" in value:
         raise NotText("text with the character U+0000, which no text has")
     return value.strip() or None
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What a value is, for people."""
     kind: type = type(value)
     return _KINDS.get(kind, f"a {kind.__name__}")
 

@@ -17,9 +17,11 @@ from kaon_jobs.budget import MEMORY_FIELD, bounded_memory
 from kaon_jobs.context import Context, now
 from kaon_jobs.data.card import Found, card_json, report_html
 from kaon_jobs.data.causes import check_left, explaining
+from kaon_jobs.data.cells import as_arrow
 from kaon_jobs.data.clean import Cleaned, clean, drop_leaked
 from kaon_jobs.data.divide import Divided, divide
 from kaon_jobs.data.fetch import fetch_sources
+from kaon_jobs.data.profile import Profile, profile
 from kaon_jobs.data.read import ReadSource, read_sources
 from kaon_jobs.data.rows import Table
 from kaon_jobs.data.splits import SPLITS, split_file
@@ -46,7 +48,12 @@ def run(job: JobSpec, work: DatasetWork, context: Context) -> Result:
         check_left(table, cleaned)
         with explaining(table, cleaned):
             divided = _divide(table, cleaned, work)
-            classes = learn_classes(table, divided, work.columns.label.classes)
+            classes: list[str] = []
+            if table.columns.numeric:
+                check_targets(table, divided)
+            else:
+                classes = learn_classes(table, divided, work.columns.label.classes)
+            check_categories(table, divided)
         quality = _quality(table, sources, cleaned, divided, classes)
 
         report.progress("writing", 80, metrics={"rows": len(cleaned.kept)})
@@ -54,7 +61,8 @@ def run(job: JobSpec, work: DatasetWork, context: Context) -> Result:
         out.mkdir()
         for split in SPLITS:
             _write_split(out / split_file(split), table, divided[split], classes)
-        found = Found(work.task, table, sources, cleaned, divided, classes, quality, work.split.seed)
+        profiles, target = _profiles(table, divided)
+        found = Found(work.task, table, sources, cleaned, divided, classes, quality, work.split.seed, profiles, target)
         (out / "card.json").write_bytes(card_json(found))
         (out / "report.html").write_text(report_html(found), encoding="utf-8")
 
@@ -64,7 +72,10 @@ def run(job: JobSpec, work: DatasetWork, context: Context) -> Result:
         start_time=context.start_time,
         completion_time=now(),
         dataset=DatasetResult(
-            rows=Rows(**{split: len(rows) for split, rows in divided.items()}), classes=classes, quality=quality
+            rows=Rows(**{split: len(rows) for split, rows in divided.items()}),
+            classes=classes,
+            features=work.columns.features,
+            quality=quality,
         ),
     )
     return publish(job, out, kind="dataset", attempt=context.attempt, result=result)
@@ -79,10 +90,15 @@ def _out_of_memory(rows: int, limit: int) -> StageFailure:
 
 
 def _divide(table: Table, cleaned: Cleaned, work: DatasetWork) -> Divided:
-    labels = {row: table.labels[row] or "" for row in cleaned.kept}
+    labels: dict[int, str] | dict[int, float] = (
+        {row: table.targets[row] for row in cleaned.kept}
+        if table.columns.numeric
+        else {row: table.labels[row] or "" for row in cleaned.kept}
+    )
     pinned = {row: table.pinned[row] for row in cleaned.kept}
     divided = divide(cleaned.kept, cleaned.keys, labels, pinned, work.split, table.place)
-    # With duplicates allowed, a draw can put one copy of a text into test and leave another in train.
+    # With duplicates allowed, a draw can put one copy of a text into test and leave another in train. A row of a table
+    # has a key of its own then.
     test = set(divided["test"])
     before = len(cleaned.leaked)
     outside = Cleaned(kept=[row for row in cleaned.kept if row not in test], keys=cleaned.keys)
@@ -94,10 +110,11 @@ def _divide(table: Table, cleaned: Cleaned, work: DatasetWork) -> Divided:
     cleaned.kept = [row for row in cleaned.kept if row not in gone]
     divided = {split: [row for row in rows if row not in gone] for split, rows in divided.items()}
     if not divided["train"]:
+        what = table.columns.what
         raise StageFailure(
             "TrainSplitEmpty",
-            "Every training row has the text of a test row, so none is left to train on. Add rows with other texts, "
-            "or set spec.clean.duplicates.method to exact.",
+            f"Every training row has the {what} of a test row, so none is left to train on. Add rows with other "
+            f"{'texts' if table.columns.are_texts else what}, or set spec.clean.duplicates.method to exact.",
         )
     return divided
 
@@ -139,13 +156,49 @@ def learn_classes(table: Table, divided: Divided, given: list[str]) -> list[str]
     return classes
 
 
+def check_targets(table: Table, divided: Divided) -> None:
+    """Refuses numbers to predict that are all the same.
+
+    Raises:
+        StageFailure: TargetConstant.
+    """
+    train = [table.targets[row] for row in divided["train"]]
+    if min(train) == max(train):
+        raise StageFailure(
+            "TargetConstant",
+            f"All training rows ({len(train):,}) have one and the same label, so there is nothing to learn. Is "
+            "spec.schema.label.name really the label?",
+        )
+
+
+def check_categories(table: Table, divided: Divided) -> None:
+    """Refuses columns of too many categories, or too long ones.
+
+    Raises:
+        StageFailure: TooManyCategories.
+    """
+    for feature, values in zip(table.columns.features, table.features, strict=True):
+        if feature.type != "category":
+            continue
+        found = {values[row] for row in divided["train"]} - {None}
+        longest = max((len(str(value)) for value in found), default=0)
+        if len(found) > MAX_CLASSES or longest > MAX_CLASS_LENGTH:
+            raise StageFailure(
+                "TooManyCategories",
+                f"The column {feature.name!r} has {len(found):,} different values in the training rows, the longest of "
+                f"{longest:,} characters. At most {MAX_CLASSES:,} categories of {MAX_CLASS_LENGTH} characters are "
+                "possible. Leave it out of spec.schema.features, give it the type number or datetime if it is one, or "
+                "write rare values as one.",
+            )
+
+
 def _quality(
     table: Table, sources: Sequence[ReadSource], cleaned: Cleaned, divided: Divided, classes: list[str]
 ) -> DataQuality:
     unreadable = sum(source.unreadable for source in sources)
     train_keys = {cleaned.keys[row] for row in divided["train"]}
-    per_class = Counter(table.labels[row] for row in divided["train"])
-    smallest = min(classes, key=lambda label: (per_class[label], label))
+    per_class = Counter(table.labels[row] for row in divided["train"]) if classes else Counter()
+    smallest = min(classes, key=lambda label: (per_class[label], label), default=None)
     return DataQuality(
         rows_read=len(table),
         unreadable=unreadable,
@@ -156,21 +209,40 @@ def _quality(
         duplicate_ratio=round(len(cleaned.duplicates) / len(table), 6),
         leakage=sum(cleaned.keys[row] in train_keys for split in ("validation", "test") for row in divided[split]),
         leakage_removed=len(cleaned.leaked),
-        min_rows_per_class=per_class[smallest],
+        min_rows_per_class=None if smallest is None else per_class[smallest],
         smallest_class=smallest,
     )
 
 
+def _profiles(table: Table, divided: Divided) -> tuple[list[Profile], Profile | None]:
+    """Of the columns of a table, and of labels that are numbers."""
+    rows, train = [row for split in divided.values() for row in split], divided["train"]
+    target = profile(table.columns.label, "number", table.targets, rows, train) if table.columns.numeric else None
+    if table.columns.are_texts:
+        return [], target
+    return [
+        profile(feature.name, feature.type, values, rows, train)
+        for feature, values in zip(table.columns.features, table.features, strict=True)
+    ], target
+
+
 def _write_split(path: Path, table: Table, rows: list[int], classes: list[str]) -> None:
-    ids = {label: index for index, label in enumerate(classes)}
-    labels = [table.labels[row] or "" for row in rows]
-    columns = pa.table(
-        {
-            "text": pa.array([table.texts[row] for row in rows], pa.string()),
-            "label": pa.array(labels, pa.string()),
-            "label_id": pa.array([ids[label] for label in labels], pa.int64()),
-            "row_id": pa.array(rows, pa.int64()),
-            "source": pa.array([table.files[row] for row in rows], pa.string()),
+    columns: dict[str, pa.Array] = {}
+    if table.columns.are_texts:
+        columns["text"] = as_arrow("text", table.texts, rows)
+    else:
+        arrays = {
+            feature.name: as_arrow(feature.type, values, rows)
+            for feature, values in zip(table.columns.features, table.features, strict=True)
         }
-    )
-    pq.write_table(columns, path, compression="zstd")
+        columns["features"] = pa.StructArray.from_arrays(list(arrays.values()), names=list(arrays))
+    if table.columns.numeric:
+        columns["target"] = as_arrow("number", table.targets, rows)
+    else:
+        ids = {label: index for index, label in enumerate(classes)}
+        labels = [table.labels[row] or "" for row in rows]
+        columns["label"] = pa.array(labels, pa.string())
+        columns["label_id"] = pa.array([ids[label] for label in labels], pa.int64())
+    columns["row_id"] = pa.array(rows, pa.int64())
+    columns["source"] = pa.array([table.files[row] for row in rows], pa.string())
+    pq.write_table(pa.table(columns), path, compression="zstd")

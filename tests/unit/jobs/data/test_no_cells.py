@@ -75,6 +75,33 @@ WRONG: dict[str, tuple[str, str, dict[str, Any]]] = {
     "half a pair in a label": ("x.jsonl", lines([*objects(), {"text": "zq", "label": "zq\ud800"}]), {}),
     "an infinite label": ("x.jsonl", lines(objects()) + '{"text": "zq", "label": 1e999}\n', {}),
     "NUL in a text": ("x.jsonl", lines([*objects(), {"text": "zq\0zq", "label": "zq"}]), {}),
+    **{
+        f"{kind} that is none": (
+            "x.csv",
+            table(header="age,label\n"),
+            {
+                "task": "tabular-classification",
+                "schema": {"features": [{"name": "age", "type": kind}], "label": {"name": "label"}},
+            },
+        )
+        for kind in ("number", "datetime")
+    },
+    "a label that is no number": (
+        "x.csv",
+        table(header="town,label\n"),
+        {
+            "task": "tabular-regression",
+            "schema": {"features": [{"name": "town", "type": "category"}], "label": {"name": "label"}},
+        },
+    ),
+    "a category for each row": (
+        "x.csv",
+        table([(f"zqtown {n}", f"zqlabel{n % 2}") for n in range(3000)], header="town,label\n"),
+        {
+            "task": "tabular-classification",
+            "schema": {"features": [{"name": "town", "type": "category"}], "label": {"name": "label"}},
+        },
+    ),
     "another format": ("x.parquet", table(), {}),
     "a web page": ("x.csv", "<!doctype html><p>zqtext", {}),
 }

@@ -183,12 +183,6 @@ def test_a_file_of_any_name_is_read_when_its_format_is_declared(read: Any, tmp_p
     assert read("part-00000", format="csv")[0].texts == ["a", "b"]
 
 
-def test_one_column_for_text_and_label_is_refused(read: Any, tmp_path: Path) -> None:
-    (tmp_path / "x.csv").write_text(CSV)
-    with pytest.raises(StageFailure, match="'text' is both the text and the label"):
-        read("x.csv", schema={"features": [{"name": "text"}], "label": {"name": "text"}})
-
-
 @pytest.mark.parametrize(
     ("labels", "given", "expected"),
     [
