@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kaon_jobs.runtime.classifier import Classifier
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 from kaon_jobs.runtime import v2
-from kaon_jobs.runtime.classifier import Classifier
 
 from . import tiny
 
