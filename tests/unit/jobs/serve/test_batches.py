@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kaon_jobs.runtime.classifier import Classifier
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 from kaon_jobs.runtime import v2
@@ -44,28 +40,21 @@ def folder(tmp_path: Path) -> Path:
     tokenizer["model"]["vocab"]["beyond"] = 1000
     (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
     Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
-    settings = {
-        "labels": tiny.LABELS,
-        "maxSequenceLength": tiny.MAX_LENGTH,
-        "maxBatchSize": 8,
-        "threads": 1,
-        "model": "model.onnx",
-        "tokenizer": "tokenizer.json",
-    }
+    settings = tiny.settings_of(tiny.card(tmp_path, golden=False), max_batch_size=8)
     (tmp_path / "serving.json").write_text(json.dumps(settings))
     return tmp_path
 
 
 @pytest.fixture
-def handler(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The handler as TorchServe loads it: its siblings are modules of their own."""
-    monkeypatch.syspath_prepend(str(Path(v2.__file__).parent))
-    module = importlib.import_module("torchserve_handler")
-    made = module.Handler()
+def handler(folder: Path) -> Any:
+    """The handler as TorchServe loads it."""
+    made = tiny.siblings("torchserve_handler").Handler()
     made.initialize(Asked(folder))
-    yield made
-    for name in ("torchserve_handler", "v2", "classifier"):
-        sys.modules.pop(name, None)
+    return made
+
+
+def predictor(folder: Path) -> Any:
+    return tiny.siblings("predictor").Predictor(folder)
 
 
 def request(text: str) -> bytes:
@@ -74,6 +63,7 @@ def request(text: str) -> bytes:
 
 
 GOOD = request("profit")
+SIGNATURE = v2.Signature(**tiny.SIGNATURE.wire())
 HOSTILE = {
     "nested lists": b"[" * 500_000,
     "nested lists that are closed": b'{"inputs": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
@@ -100,7 +90,7 @@ def test_texts_that_the_model_fails_on_fail_alone(handler: Any, folder: Path) ->
     asked = Asked(folder)
     answers = handler.handle([{"body": GOOD}, {"body": request("beyond")}, {"body": GOOD}], asked)
     assert asked.status == {1: 500}
-    assert json.loads(answers[1]) == {"error": "The model fails on these texts. Send others."}
+    assert json.loads(answers[1]) == {"error": "The model fails on this request. Send another."}
     assert answers[0] == answers[2] and json.loads(answers[0])["outputs"]
 
 
@@ -108,23 +98,23 @@ def test_a_text_on_which_the_tokenizer_panics_fails_alone(folder: Path) -> None:
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"(?:x+x+)+y|\s+"), "removed")
     tokenizer.save(str(folder / "tokenizer.json"))
-    rows = Classifier(folder).each([["profit"], ["x" * 60], ["shares"]])
+    rows = predictor(folder).each([["profit"], ["x" * 60], ["shares"]])
     assert type(rows[1]).__name__ == "PanicException"
     assert not isinstance(rows[0], BaseException) and not isinstance(rows[2], BaseException)
 
 
 def test_answers_of_a_batch_are_each_requests_own(folder: Path) -> None:
-    classifier = Classifier(folder)
-    rows = classifier.each([["profit", "tariff"], ["beyond"], ["shares"]])
+    served = predictor(folder)
+    rows = served.each([["profit", "tariff"], ["beyond"], ["shares"]])
     assert isinstance(rows[1], BaseException)
-    alone = [classifier.probabilities(texts) for texts in (["profit", "tariff"], ["shares"])]
+    alone = [served.answers(texts) for texts in (["profit", "tariff"], ["shares"])]
     assert rows[0].tolist() == alone[0].tolist() and rows[2].tolist() == alone[1].tolist()
 
 
 @pytest.mark.parametrize("depth", [31, 32, 33, 100, 500])
 def test_depth_is_counted_outside_of_strings(depth: int) -> None:
     text = "[" * 10_000 + '"' + "{" * 10_000
-    assert v2.parse(request(text), 1).texts == [text]
+    assert v2.parse(request(text), SIGNATURE, 1).rows == [text]
     body = b"[" * depth + b"]" * depth
     with pytest.raises(v2.Refusal, match="nests deeper than 32" if depth > 32 else "expected an object"):
-        v2.parse(body, 1)
+        v2.parse(body, SIGNATURE, 1)

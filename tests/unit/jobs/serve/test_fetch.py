@@ -49,8 +49,9 @@ def test_the_laid_out_model_answers_as_recorded(
     folder = target / FOLDER[server]
     # In a process of its own and without Kaon, as in a server.
     script = (
-        "import json, sys; from pathlib import Path; from classifier import Classifier; c = Classifier(Path('.'));"
-        "p = c.probabilities(json.loads(sys.argv[1])); print(json.dumps([c.best(p), p.tolist()]))"
+        "import json, sys; from pathlib import Path; from predictor import Predictor; p = Predictor(Path('.'));"
+        "found = p.tensors(p.answers(json.loads(sys.argv[1])));"
+        "print(json.dumps([found['label'].reshape(-1).tolist(), found['probabilities'].tolist()]))"
     )
     command = [sys.executable, "-c", script, json.dumps(tiny.TEXTS * 3)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)

@@ -17,7 +17,8 @@ import pytest
 
 from kaon_jobs.serve import probe
 
-RECORDED = {"text": "profit", "label": "earn", "probabilities": [0.2, 0.7, 0.1]}
+RECORDED = {"text": "profit", "label": "earn", "answer": [0.2, 0.7, 0.1]}
+TEXT = [{"name": "text", "datatype": "BYTES", "shape": [-1, 1]}]
 
 
 class Server(HTTPServer):
@@ -67,7 +68,8 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 @pytest.fixture(autouse=True)
 def files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: Server) -> Path:
     url = f"http://127.0.0.1:{server.server_port}"
-    golden = {"url": url, "tolerance": 0.02, "labels": ["acq", "earn", "trade"], "examples": [RECORDED, RECORDED]}
+    golden = {"url": url, "tolerance": 0.02, "labels": ["acq", "earn", "trade"], "inputs": TEXT}
+    golden["examples"] = [RECORDED, RECORDED]
     (tmp_path / "golden.json").write_text(json.dumps(golden))
     monkeypatch.setattr(probe, "GOLDEN_FILE", tmp_path / "golden.json")
     monkeypatch.setattr(probe, "TERMINATION_LOG", tmp_path / "termination-log")
@@ -106,7 +108,7 @@ def test_another_answer_stops_the_server_and_leaves_the_reason(
 
 
 def test_classes_that_are_tied_may_change_places(server: Server, files: Path, stopped: list[tuple[int, int]]) -> None:
-    tied = {"text": "x", "label": "earn", "probabilities": [0.49, 0.5, 0.01]}
+    tied = {"text": "x", "label": "earn", "answer": [0.49, 0.5, 0.01]}
     golden = json.loads((files / "golden.json").read_text())
     (files / "golden.json").write_text(json.dumps({**golden, "examples": [tied]}))
     server.answer = said("acq", [0.5, 0.49, 0.01])
