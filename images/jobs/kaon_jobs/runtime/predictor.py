@@ -62,7 +62,9 @@ class Predictor:
         scores = np.asarray(self._session.run([self._output], self._feed(rows))[0], dtype=np.float32)
         if not self.labels:
             return scores
-        exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
+        # What is not finite is found in `each`.
+        with np.errstate(invalid="ignore"):
+            exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
         found: np.ndarray = exponentials / exponentials.sum(axis=1, keepdims=True)
         return found
 

@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 from kaon_jobs.runtime import v2
 
-from . import tiny
+from . import tiny, tinytable
 
 
 class Asked:
@@ -109,6 +110,64 @@ def test_answers_of_a_batch_are_each_requests_own(folder: Path) -> None:
     assert isinstance(rows[1], BaseException)
     alone = [served.answers(texts) for texts in (["profit", "tariff"], ["shares"])]
     assert rows[0].tolist() == alone[0].tolist() and rows[2].tolist() == alone[1].tolist()
+
+
+@pytest.fixture(params=tinytable.KINDS)
+def table(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A laid-out model of a table."""
+    write, described = tinytable.KINDS[request.param]
+    write(tmp_path)
+    (tmp_path / "serving.json").write_text(json.dumps(tiny.settings_of(described(tmp_path), max_batch_size=8)))
+    return tmp_path
+
+
+def row(**columns: Any) -> bytes:
+    kinds = {"age": "FP64", "since": "BYTES"}
+    inputs = [
+        {"name": name, "shape": [1, 1], "datatype": kinds[name], "data": [value]} for name, value in columns.items()
+    ]
+    return json.dumps({"inputs": inputs}).encode()
+
+
+def test_a_row_of_one_client_that_is_wrong_fails_alone(table: Path) -> None:
+    handler, asked = tiny.siblings("torchserve_handler").Handler(), Asked(table)
+    handler.initialize(asked)
+    bodies = [row(age=41), row(since="soon"), row(age=None), row(since="2020-01-31", age=41), row(since="")]
+    answers = [json.loads(answer) for answer in handler.handle([{"body": body} for body in bodies], asked)]
+    assert asked.status == {1: 400, 2: 400}
+    assert answers[1]["error"].startswith("inputs[0].data[0] is no point in time. Send 'since' in ISO 8601")
+    wanted = tiny.siblings("predictor").Predictor(table)
+    for index, values in ((0, (41.0, None, None)), (3, (41.0, None, "2020-01-31")), (4, (None, None, None))):
+        tensors = {item["name"]: item["data"] for item in answers[index]["outputs"]}
+        found = wanted.tensors(wanted.answers([values]))
+        assert tensors == {name: array.reshape(-1).tolist() for name, array in found.items()}
+
+
+def test_an_answer_that_json_has_no_word_for_fails_alone(table: Path) -> None:
+    served = predictor(table)
+    served._session = Overflowing(served._session)
+    # Within what a request may hold, and too large once it is multiplied.
+    rows = served.each([[(value, None, None)] for value in (1.0, 3e38, 2.0)])
+    assert isinstance(rows[1], ArithmeticError)
+    assert all(np.isfinite(rows[index]).all() for index in (0, 2))
+
+
+class Overflowing:
+    """A session whose graph multiplies by ten."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def run(self, names: list[str], feed: dict[str, Any]) -> Any:
+        with np.errstate(over="ignore"):
+            return self._session.run(names, {name: values * np.float32(10) for name, values in feed.items()})
+
+
+def test_metadata_tells_the_columns(table: Path) -> None:
+    served = predictor(table)
+    told = tiny.siblings("v2").metadata("m", "p", served.signature)
+    assert told["inputs"][0] == {"name": "age", "datatype": "FP64", "shape": [-1, 1]}
+    assert [item["name"] for item in told["inputs"]] == [column.name for column in tinytable.COLUMNS]
 
 
 @pytest.mark.parametrize("depth", [31, 32, 33, 100, 500])
