@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from kaon.api.base import ApiModel
+from kaon.api.types import LARGEST
 
 MOST_INPUTS = 256
 """A column of a table is an input."""
@@ -18,7 +19,9 @@ class TensorSpec(ApiModel):
 
     name: str = Field(max_length=256)
     datatype: str = Field(max_length=16, description="As the V2 protocol has it: BYTES, FP64 …")
-    shape: list[int] = Field(max_length=8, description="-1: as many as the request has rows.")
+    shape: list[Annotated[int, Field(ge=-1, le=LARGEST)]] = Field(
+        max_length=8, description="-1: as many as the request has rows."
+    )
     optional: bool | None = Field(
         default=None, description="true: an input that may be left out; its values are missing then."
     )

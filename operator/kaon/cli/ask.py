@@ -67,7 +67,7 @@ def ask(cluster: Cluster, namespace: str, name: str, words: Sequence[str], row: 
 
 def signature_of(deployment: Object) -> Signature:
     """What the revision that has the traffic reads and answers; before there is one, a text."""
-    status = pipeline.status_of({**deployment, "kind": "ModelDeployment"})
+    status = pipeline.status_of(deployment)
     assert isinstance(status, ModelDeploymentStatus)
     return (status.stable.signature if status.stable else None) or TEXT_SIGNATURE
 

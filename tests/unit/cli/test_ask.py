@@ -119,13 +119,12 @@ class Cluster:
             since=NOW,
             weight=100,
         )
-        made = {
+        made: dict[str, dict[str, Any]] = {
             "ModelDeployment": deployment(reads=("TrainingRun", "r8"), stable=revision),
             "TrainingRun": run(),
             "Dataset": {**dataset(classes=[] if self.signature else ["acq", "earn"]), "spec": spec},
-        }[kind]
-        # A list's items bear no kind of their own, and neither does an object by name here.
-        return {name: value for name, value in made.items() if name != "kind"}
+        }
+        return made[kind]
 
     def request(self, method: str, path: str, body: Any) -> Answer:
         self.asked.append(body)
