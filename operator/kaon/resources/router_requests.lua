@@ -104,17 +104,24 @@ local function quoted(name)
   return found({ kind = "string", body = name, from = 1, to = #name, escaped = false })
 end
 
-local function check_value(where, name, kind, node, is_table)
+local function fits(kind, node)
+  if kind == "FP64" then
+    if node.kind ~= "number" then return false end
+    local value = tonumber(node.text) or 0
+    return value <= MAX_FLOAT and value >= -MAX_FLOAT
+  end
+  if node.kind ~= "string" then return false end
+  return kind ~= "datetime" or node.to < node.from or is_moment((text_of(node, SHOWN_CHARACTERS)))
+end
+
+-- Says why a value does not fit.
+local function refuse_value(where, name, kind, node, is_table)
   if node.kind ~= (kind == "FP64" and "number" or "string") then
     wrong(where, node, WANTED[kind] .. (node.kind == "null" and is_table and MISSING_VALUE[kind] or ""))
   end
-  if kind == "FP64" then
-    local value = tonumber(node.text) or 0
-    if value > MAX_FLOAT or value < -MAX_FLOAT then wrong(where, node, "a number between -3.4e38 and 3.4e38") end
-  elseif kind == "datetime" and node.to >= node.from and not is_moment((text_of(node, SHOWN_CHARACTERS))) then
-    refuse("%s is no point in time. Send '%s' in ISO 8601, such as 2020-01-31T14:05:00Z, or \"\" where it is missing.",
-      where, shown(name))
-  end
+  if kind == "FP64" then wrong(where, node, "a number between -3.4e38 and 3.4e38") end
+  refuse("%s is no point in time. Send '%s' in ISO 8601, such as 2020-01-31T14:05:00Z, or \"\" where it is missing.",
+    where, shown(name))
 end
 
 -- The number of values, which may lie flat or each in an array.
@@ -125,11 +132,13 @@ local function count_values(where, name, kind, data, is_table)
     local item = data[i]
     if item.kind == "array" then
       for j = 1, item.n do
-        check_value(format("%s[%d][%d]", where, i - 1, j - 1), name, kind, item[j], is_table)
+        if not fits(kind, item[j]) then
+          refuse_value(format("%s[%d][%d]", where, i - 1, j - 1), name, kind, item[j], is_table)
+        end
       end
       count = count + item.n
     else
-      check_value(format("%s[%d]", where, i - 1), name, kind, item, is_table)
+      if not fits(kind, item) then refuse_value(format("%s[%d]", where, i - 1), name, kind, item, is_table) end
       count = count + 1
     end
   end
