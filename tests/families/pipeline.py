@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import os
 import random
+import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from kaon_jobs.learn.export import PARITY_TOLERANCE, answers_of_both
 from kaon_jobs.predict.edges import edge_texts, spread_texts
 from kaon_jobs.predict.onnx_text import OnnxTextModel
 from kaon_jobs.report.reporter import Reporter
+from kaon_jobs.runtime.text import load_tokenizer
 from kaon_jobs.store.trust import TRUST_VARIABLE, write_keys
 
 from .builders import WORDS
@@ -185,22 +186,26 @@ def check_served(folder: Path) -> None:
     golden = json.loads((folder.parents[2] / "golden.json").read_text())
     examples = golden["examples"]
     texts = [example["text"] for example in examples]
-    classifier = _module(folder / "classifier.py").Classifier(folder)
+    classifier = _served(folder)
     assert "" in texts and settings["labels"]
-    assert max(len(classifier._tokenizer.encode(text).ids) for text in texts) == settings["maxSequenceLength"]
-    expected = np.asarray([example["probabilities"] for example in examples])
+    tokenizer = load_tokenizer(folder / settings["tokenizer"], settings["maxSequenceLength"])
+    assert max(len(tokenizer.encode(text).ids) for text in texts) == settings["maxSequenceLength"]
+    expected = np.asarray([example["answer"] for example in examples])
     together = classifier.answers(texts)
     alone = np.concatenate([classifier.answers([text]) for text in texts])
     np.testing.assert_allclose(together, expected, atol=1e-3)
     np.testing.assert_allclose(alone, expected, atol=1e-4)
 
 
-def _module(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"served_{abs(hash(str(path)))}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def _served(folder: Path) -> Any:
+    """The predictor as a server imports it: from beside the model."""
+    sys.path.insert(0, str(folder))
+    try:
+        for name in ("predictor", "v2", "text"):
+            sys.modules.pop(name, None)
+        return importlib.import_module("predictor").Predictor(folder)
+    finally:
+        sys.path.remove(str(folder))
 
 
 def _text(draw: random.Random, kind: str) -> str:

@@ -381,7 +381,7 @@ class TestRecipes:
 
 def test_what_is_cut_on_the_left_in_training_is_cut_on_the_left_when_served(tmp_path: Path) -> None:
     from kaon_jobs.learn.export import write_tokenizer
-    from kaon_jobs.runtime.classifier import encode, load_tokenizer
+    from kaon_jobs.runtime.text import encode, load_tokenizer
 
     made("bert", tmp_path / "base", json_values("tokenizer_config.json", truncation_side="left"))
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
@@ -395,7 +395,7 @@ def test_what_is_cut_on_the_left_in_training_is_cut_on_the_left_when_served(tmp_
 
 
 def test_an_empty_text_is_read_alike_alone_and_beside_others(tmp_path: Path) -> None:
-    from kaon_jobs.runtime.classifier import encode
+    from kaon_jobs.runtime.text import encode
 
     made("gpt2", tmp_path)
     fast = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))

@@ -12,6 +12,7 @@ import yaml
 from knownkeys import TRUST
 
 from kaon.api.modeldeployment import Batching, ModelDeploymentSpec, Revision, ServedModelReference
+from kaon.api.signature import Signature, TensorSpec
 from kaon.controllers.base import Images, Object, Observed, OperatorConfig
 from kaon.controllers.conditions import parse_timestamp
 from kaon.controllers.serving_children import children_of
@@ -37,7 +38,16 @@ PLACED: Object = {
 }
 
 
-def revision(name: str, server: Any = "triton", weight: int = 100) -> Revision:
+TABLE = Signature(
+    inputs=[
+        TensorSpec(name="age", datatype="FP64", shape=[-1, 1], optional=True),
+        TensorSpec(name="since", datatype="BYTES", shape=[-1, 1], optional=True, content="datetime"),
+    ],
+    outputs=[TensorSpec(name="prediction", datatype="FP64", shape=[-1, 1])],
+)
+
+
+def revision(name: str, server: Any = "triton", weight: int = 100, signature: Signature | None = None) -> Revision:
     return Revision(
         revision=name,
         model_ref=ServedModelReference.model_validate(REF),
@@ -48,6 +58,7 @@ def revision(name: str, server: Any = "triton", weight: int = 100) -> Revision:
         artifact_digest="sha256:" + name[0] * 64,
         secret_name="kaon-store",
         latency_p99_ms=25.0,
+        signature=signature,
         since="2026-01-01T00:00:00Z",
         weight=weight,
     )
@@ -55,6 +66,7 @@ def revision(name: str, server: Any = "triton", weight: int = 100) -> Revision:
 
 CASES: dict[str, tuple[Object, Roles, frozenset[str]]] = {
     "triton": ({}, Roles(stable=revision("aaaaaaaa")), frozenset()),
+    "table": ({}, Roles(stable=revision("cccccccc", signature=TABLE)), frozenset()),
     "torchserve": ({"server": "torchserve"}, Roles(stable=revision("bbbbbbbb", "torchserve")), frozenset()),
     "switching-server": (
         {

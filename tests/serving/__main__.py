@@ -36,6 +36,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10_000, help="how many requests (default: 10,000)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="default: any")
     parser.add_argument("--index", type=int, help="this request alone")
+    parser.add_argument("--model", choices=servers.MODELS, default="text", help="what it reads and answers")
     parser.add_argument("--unchecked", action="store_true", help="leave the router's check out: what servers answer")
     options = parser.parse_args()
     # The servers end with this process, however it ends.
@@ -45,8 +46,12 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kaon-serving-")))
         routers, opened = {}, []
+        expected = model.expected(folder / "model", MAX_BATCH_SIZE, options.model)
+        signature = servers.MODELS[options.model][1](folder / "model").served_signature
         for server in ("triton", "torchserve"):
-            port = stack.enter_context(servers.running(server, folder / server, cache_root(), MAX_BATCH_SIZE))
+            port = stack.enter_context(
+                servers.running(server, folder / server, cache_root(), MAX_BATCH_SIZE, options.model)
+            )
             if server == "triton":
                 opened = list(management.left_open("127.0.0.1", port, servers.MODEL))
             route = Route(max_request_bytes=MAX_BYTES)
@@ -57,17 +62,18 @@ def main() -> int:
                     port,
                     max_batch_size=MAX_BATCH_SIZE,
                     route=route,
+                    signature=signature,
                     checked=not options.unchecked,
                 )
             )
         requests = (
-            bodies.make(options.seed, index, max_batch_size=MAX_BATCH_SIZE, max_bytes=MAX_BYTES) for index in indexes
+            bodies.make(options.seed, index, max_batch_size=MAX_BATCH_SIZE, max_bytes=MAX_BYTES, signature=signature)
+            for index in indexes
         )
         targets = {server: run.Target("127.0.0.1", router.port, servers.MODEL) for server, router in routers.items()}
-        predict = model.predictor(folder / "model")
         began = time.monotonic()
         shown = with_progress(requests, len(indexes))
-        report = run.against(targets, shown, run.Expected(predict, MAX_BATCH_SIZE))
+        report = run.against(targets, shown, expected)
         report.wrong += [f"Triton's management is open: {line}" for line in opened]
         for server, router in routers.items():
             counted = router.counters("aaaaaaaa.upstream_rq_5xx", "lua.errors")

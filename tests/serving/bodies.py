@@ -12,7 +12,29 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from kaon.api.signature import TEXT_SIGNATURE, Signature
+
 WORDS = ("profit", "shares", "tariff", "the", "company", "dollar")
+CELLS: dict[str, list[Any]] = {
+    "FP64": [41, -1.5, 0, -0.0, 1e-300, 1e30, 2**40],
+    "BYTES": ["teacher", "baker", "pilot", "", "\0", "汉" * 40],
+    "datetime": ["2020-01-31", "1969-12-31T23:59:30+02:00", "0001-01-01T00:00:00+14:00", "9999-12-31 00:00", ""],
+}
+"""Good values of each kind of column."""
+ODD_CELLS = [
+    "soon",
+    "2020-02-30",
+    "2020-01-31T24:00",
+    "20200131",
+    3.5e38,
+    -1e300,
+    None,
+    "41",
+    True,
+    [],
+    ["", ""],
+    2**70,
+]
 JSON = {"content-type": "application/json"}
 
 
@@ -37,9 +59,13 @@ class Request:
         return self.method == "POST" and self.path.split("?")[0] == "{infer}"
 
 
-def make(seed: int, index: int, *, max_batch_size: int, max_bytes: int) -> Request:
-    """The request of that number."""
+def make(
+    seed: int, index: int, *, max_batch_size: int, max_bytes: int, signature: Signature = TEXT_SIGNATURE
+) -> Request:
+    """The request of that number, to a model of that signature."""
     rng = random.Random(f"{seed}/{index}")
+    if signature.is_table:
+        return of_rows(rng, signature, max_batch_size)
     kind = rng.choices([kind for kind, _ in KINDS], [weight for _, weight in KINDS])[0]
     return kind(rng, max_batch_size, max_bytes)
 
@@ -56,6 +82,58 @@ def good(rng: random.Random, max_batch_size: int) -> dict[str, Any]:
         names = rng.sample(["label", "probabilities"], rng.randint(0, 2))
         request["outputs"] = [{"name": name} for name in names]
     return request
+
+
+def good_rows(rng: random.Random, signature: Signature, max_batch_size: int) -> dict[str, Any]:
+    """A good request of rows: some of the columns, in any order."""
+    count = rng.randint(1, max_batch_size)
+    columns = rng.sample(signature.inputs, rng.randint(1, len(signature.inputs)))
+    tensors = []
+    for column in columns:
+        values = [rng.choice(CELLS[column.kind]) for _ in range(count)]
+        data = [[value] for value in values] if rng.random() < 0.3 else values
+        tensors.append({"name": column.name, "datatype": column.datatype, "shape": [count, 1], "data": data})
+    request: dict[str, Any] = {"inputs": tensors}
+    if rng.random() < 0.5:
+        names = [tensor.name for tensor in signature.outputs]
+        request["outputs"] = [{"name": name} for name in rng.sample(names, rng.randint(0, len(names)))]
+    return request
+
+
+def beside(signature: Signature) -> list[dict[str, Any]]:
+    """Some good requests of one row or text."""
+    if signature.is_table:
+        return [good_rows(random.Random(number), signature, 1) for number in range(8)]
+    texts = ["the company profit", "tariff dollar", "", "shares"]
+    return [{"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1, 1], "data": [text]}]} for text in texts]
+
+
+def of_rows(rng: random.Random, signature: Signature, max_batch_size: int) -> Request:
+    """Good rows, or with one thing wrong: a value, a column that is unknown or there twice, another number of rows."""
+    request = good_rows(rng, signature, max_batch_size)
+    tensors = request["inputs"]
+    what = rng.choice(["good", "value", "cell", "column", "rows", "datatype", "bytes"])
+    if what == "value":
+        holder: Any = request
+        *path, last = rng.choice(list(places(request)))
+        for step in path:
+            holder = holder[step]
+        holder[last] = hostile_value(rng, 3)
+    elif what == "cell":
+        tensor = rng.choice(tensors)
+        tensor["data"][0] = rng.choice([*ODD_CELLS, hostile_value(rng, 1)])
+    elif what == "column":
+        tensors.append({**rng.choice(tensors), "name": rng.choice(["other", "", tensors[0]["name"]])})
+    elif what == "rows":
+        tensor = rng.choice(tensors)
+        count = rng.choice([0, 1, 2, max_batch_size, max_batch_size + 1])
+        tensor |= {"data": (tensor["data"] * count)[:count], "shape": [count, 1]}
+    elif what == "datatype":
+        rng.choice(tensors)["datatype"] = rng.choice(["FP64", "BYTES", "FP32", "INT64", "BOOL", ""])
+    body = bytearray(text_of(rng, request, escapes=rng.random() < 0.2))
+    if what == "bytes":
+        body[rng.randrange(len(body))] = rng.choice(b'"{}[],:\\ u0')
+    return Request(f"rows: {what}", bytes(body))
 
 
 # -- kinds ------------------------------------------------------------------------------------------------------------

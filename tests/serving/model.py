@@ -1,31 +1,28 @@
-"""The tiny model's answers, computed here by the file that the servers run."""
+"""A tiny model's answers, computed here by the file that the servers run."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
-from serving.run import Predict
+from serving import bodies, run, servers
 from tests.unit.jobs.serve import tiny
 
-from kaon_jobs import runtime
+from kaon_jobs.runtime import v2
 
 
-def predictor(folder: Path) -> Predict:
-    """Texts to rows of probabilities, one text at a time."""
-    tiny.write_model(folder)
-    settings = {"labels": tiny.LABELS, "maxSequenceLength": tiny.MAX_LENGTH, "maxBatchSize": 1, "threads": 1}
-    files = {"model": "model.onnx", "tokenizer": "tokenizer.json"}
-    (folder / "serving.json").write_text(json.dumps({**settings, **files}))
-    spec = importlib.util.spec_from_file_location("classifier", Path(runtime.__file__).with_name("classifier.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    classifier = module.Classifier(folder)
+def expected(folder: Path, max_batch_size: int, kind: str = "text") -> run.Expected:
+    """What a model of that kind, one of servers.MODELS, answers; each row is predicted by itself."""
+    write, described = servers.MODELS[kind]
+    write(folder)
+    card = described(folder)
+    (folder / "serving.json").write_text(json.dumps(tiny.settings_of(card, max_batch_size=1)))
+    predictor = tiny.siblings("predictor").Predictor(folder)
 
-    def predict(texts: list[str]) -> list[list[float]]:
-        rows: list[list[float]] = [classifier.probabilities([text])[0].tolist() for text in texts]
-        return rows
+    def predict(rows: list[Any]) -> dict[str, list[Any]]:
+        tensors = predictor.tensors(predictor.answers(rows))
+        return {name: values.reshape(-1).tolist() for name, values in tensors.items()}
 
-    return predict
+    signature = v2.Signature(**card.served_signature.wire())
+    return run.Expected(predict, max_batch_size, signature, bodies.beside(card.served_signature))

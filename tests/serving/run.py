@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,8 +19,8 @@ from kaon_jobs.runtime import v2
 TIMEOUT_SECONDS = 30
 TOLERANCE = 1e-4
 """Largest difference of a probability, where nothing but the order of a sum can differ."""
-Predict = Callable[[list[str]], list[list[float]]]
-"""Texts to rows of probabilities."""
+Predict = Callable[[list[Any]], dict[str, list[Any]]]
+"""Texts, or rows of a table, to the values of each output, one row after the other."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,9 @@ class Expected:
 
     predict: Predict
     max_batch_size: int
+    signature: v2.Signature
+    good: Sequence[dict[str, Any]]
+    """Good requests, to be sent beside."""
     tolerance: float = TOLERANCE
 
 
@@ -181,7 +184,7 @@ def problems(
         yield f"other sentences: {refused}"
     if not request.judged_by_its_body or 413 in statuses.values():
         return
-    parsed = _parsed(request.body or b"", expected.max_batch_size)
+    parsed = _parsed(request.body or b"", expected)
     for name, answer in answers.items():
         if isinstance(parsed, v2.Refusal) != (answer.status == 400):
             yield f"{name} answers {answer.status} {answer.content}, expected {parsed}"
@@ -194,9 +197,9 @@ def _tells(answer: Answer) -> bool:
     return isinstance(content, dict) and set(content) == {"error"} and str(content["error"]).strip("-") != ""
 
 
-def _parsed(body: bytes, max_batch_size: int) -> v2.Inference | v2.Refusal:
+def _parsed(body: bytes, expected: Expected) -> v2.Inference | v2.Refusal:
     try:
-        return v2.parse(body, max_batch_size)
+        return v2.parse(body, expected.signature, expected.max_batch_size)
     except v2.Refusal as refusal:
         return refusal
 
@@ -208,23 +211,27 @@ def differences(content: Any, inference: v2.Inference, expected: Expected) -> It
         yield f"outputs {sorted(outputs)}, asked for {inference.outputs}"
     if content.get("id") != inference.request_id:
         yield f"id {content.get('id')!r}, sent {inference.request_id!r}"
-    if "probabilities" in outputs:
-        wanted = [value for row in expected.predict(inference.texts) for value in row]
-        told = outputs["probabilities"]["data"]
-        if len(told) != len(wanted) or max(map(lambda a, b: abs(a - b), told, wanted)) > expected.tolerance:
-            yield f"probabilities {told}, expected {wanted}"
-    if "label" in outputs and len(outputs["label"]["data"]) != len(inference.texts):
-        yield f"{len(outputs['label']['data'])} labels for {len(inference.texts)} texts"
+    for name, wanted in expected.predict(inference.rows).items():
+        if name not in outputs:
+            continue
+        told = outputs[name]["data"]
+        if len(told) != len(wanted):
+            yield f"{len(told)} values of {name}, expected {len(wanted)}"
+        elif name != "label" and max(map(_distance, told, wanted)) > expected.tolerance:
+            yield f"{name} {told}, expected {wanted}"
+
+
+def _distance(one: float, other: float) -> float:
+    """Absolute, and relative between numbers above 1, of which predictions are."""
+    return abs(one - other) / max(1.0, abs(other))
 
 
 def _good_requests(name: str, client: Client, expected: Expected, end: threading.Event, report: Report) -> None:
-    texts = ["the company profit", "tariff dollar", "", "shares"]
     number = 0
     while not end.is_set():
         number += 1
-        text = texts[number % len(texts)]
-        tensor = {"name": "text", "datatype": "BYTES", "shape": [1, 1], "data": [text]}
-        request = Request("beside", json.dumps({"inputs": [tensor]}).encode())
+        request = Request("beside", json.dumps(expected.good[number % len(expected.good)]).encode())
+        inference = v2.parse(request.body or b"", expected.signature, expected.max_batch_size)
         try:
             answer = client.send(request)
         except (OSError, http.client.HTTPException) as error:
@@ -234,7 +241,7 @@ def _good_requests(name: str, client: Client, expected: Expected, end: threading
         if answer.status != 200:
             report.wrong.append(f"{name} answers a good request with {answer.status} {answer.content}")
         else:
-            told = differences(answer.content, v2.Inference([text], None, v2.OUTPUTS), expected)
+            told = differences(answer.content, inference, expected)
             report.wrong.extend(f"{name}, a good request: {problem}" for problem in told)
         report.good[name] += 1
         time.sleep(0.005)

@@ -18,15 +18,17 @@ import sys
 import sysconfig
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.unit.jobs.serve import tiny
+from tests.unit.jobs.serve import tiny, tinytable
 
 from kaon.api.modeldeployment import Route
+from kaon.api.signature import Signature
 from kaon.contract.jobspec import FetchWork
+from kaon.contract.manifest import ModelCard
 from kaon.resources.router_config import Backend, static_config
 from kaon.resources.router_pressure import DEFAULT_MEMORY_BYTES
 from kaon.resources.serving_ports import ROUTER_ADMIN_PORT, ROUTER_METRICS_PORT, ROUTER_PORT, TRAFFIC_PORT
@@ -35,6 +37,11 @@ from kaon_jobs.serve import layout, probe
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "m"
 START_SECONDS = 60.0
+MODELS: dict[str, tuple[Callable[[Path], None], Callable[[Path], ModelCard]]] = {
+    "text": (tiny.write_model, tiny.card),
+    **tinytable.KINDS,
+}
+"""Name -> what writes a model into a folder, and what makes its card."""
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -80,23 +87,24 @@ def free_ports(count: int) -> list[int]:
         return [int(item.getsockname()[1]) for item in found]
 
 
-def lay_out(folder: Path, server: str, max_batch_size: int) -> Path:
-    """A tiny model, laid out as by the init container. Returns the folder of the models."""
+def lay_out(folder: Path, server: str, max_batch_size: int, kind: str = "text") -> Path:
+    """A tiny model, one of MODELS, laid out as by the init container. Returns the folder of the models."""
     models, files = folder / "models", folder / "files"
     models.mkdir(parents=True)
-    tiny.write_model(files)
+    write, described = MODELS[kind]
+    write(files)
     told = {"stage": "fetch", "kind": "model", "server": server, "modelName": MODEL, "targetDir": str(models)}
     model = {"uri": "file:///mnt/tiny", "digest": "sha256:" + "0" * 64}
     sizes = {"threads": 1, "maxBatchSize": max_batch_size, "maxDelayMs": 0}
     work = FetchWork.model_validate({**told, **sizes, "model": model})
-    layout.lay_out(work, tiny.card(files), files, models)
+    layout.lay_out(work, described(files), files, models)
     return models
 
 
 @contextlib.contextmanager
-def running(server: str, folder: Path, cache: Path, max_batch_size: int) -> Iterator[int]:
-    """A server with the tiny model. Gives its port once the model answers."""
-    models = lay_out(folder, server, max_batch_size)
+def running(server: str, folder: Path, cache: Path, max_batch_size: int, kind: str = "text") -> Iterator[int]:
+    """A server with a tiny model, one of MODELS. Gives its port once the model answers."""
+    models = lay_out(folder, server, max_batch_size, kind)
     ports = Ports(*free_ports(3))
     python = environment(server, cache)
     settings = {
@@ -114,9 +122,8 @@ def running(server: str, folder: Path, cache: Path, max_batch_size: int) -> Iter
     else:
         _move_torchserve(models / "config.properties", ports)
     with process(command, folder / "log", settings):
-        body = json.dumps(request(["shares"])).encode()
         url = f"http://127.0.0.1:{ports.traffic}/v2/models/{MODEL}/infer"
-        wait(url, folder / "log", body)
+        wait(url, folder / "log", json.dumps(first_request(kind)).encode())
         _check_golden(models / layout.GOLDEN, url)
         yield ports.traffic
 
@@ -124,9 +131,10 @@ def running(server: str, folder: Path, cache: Path, max_batch_size: int) -> Iter
 def _check_golden(file: Path, url: str) -> None:
     """The startup probe of the pod: recorded answers, those to an empty text and to one of full length among them."""
     file.write_text(json.dumps({**json.loads(file.read_text()), "url": url}))
+    total = len(json.loads(file.read_text())["examples"])
     agreed = probe.golden(file)
-    if agreed != len(tiny.TEXTS):
-        raise RuntimeError(f"{agreed} of {len(tiny.TEXTS)} recorded answers agree at {url}")
+    if agreed != total:
+        raise RuntimeError(f"{agreed} of {total} recorded answers agree at {url}")
 
 
 def _move_torchserve(file: Path, ports: Ports) -> None:
@@ -162,6 +170,7 @@ def router(
     max_batch_size: int = 8,
     route: Route | None = None,
     checked: bool = True,
+    signature: Signature = tiny.SIGNATURE,
     memory: int = DEFAULT_MEMORY_BYTES,
     workers: int = 1,
 ) -> Iterator[Router]:
@@ -169,10 +178,48 @@ def router(
 
     checked: False leaves the check of requests out, to measure what it costs. memory: the container's limit in bytes.
     """
+    behind = [Behind("aaaaaaaa", upstream, 100, signature)]
+    with router_to(
+        folder,
+        server,
+        behind,
+        max_batch_size=max_batch_size,
+        route=route,
+        checked=checked,
+        memory=memory,
+        workers=workers,
+    ) as found:
+        yield found
+
+
+@dataclass(frozen=True)
+class Behind:
+    """A revision behind a router: its name, the port of its server on 127.0.0.1, its weight and its signature."""
+
+    revision: str
+    port: int
+    weight: int
+    signature: Signature
+
+
+@contextlib.contextmanager
+def router_to(
+    folder: Path,
+    server: str,
+    behind: Sequence[Behind],
+    *,
+    max_batch_size: int = 8,
+    route: Route | None = None,
+    checked: bool = True,
+    memory: int = DEFAULT_MEMORY_BYTES,
+    workers: int = 1,
+) -> Iterator[Router]:
+    """The same in front of several revisions."""
     envoy = shutil.which("envoy", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     if envoy is None:
         raise RuntimeError("envoy is missing: install requirements/router.lock into the environment")
-    backend = Backend("aaaaaaaa", server, "127.0.0.1", 100, max_batch_size)
+    backends = [Backend(one.revision, server, "127.0.0.1", one.weight, max_batch_size, one.signature) for one in behind]
+    upstream = {one.revision: one.port for one in behind}
     traffic, metrics, admin = free_ports(3)
     ports = {
         ROUTER_PORT: traffic,
@@ -180,14 +227,14 @@ def router(
         ROUTER_ADMIN_PORT: admin,
     }
     # TorchServe and the router have the same port; each is in a pod of its own.
-    config = static_config(MODEL, route or Route(), [backend], memory)
+    config = static_config(MODEL, route or Route(), backends, memory)
     listeners, clusters = config["static_resources"]["listeners"], config["static_resources"]["clusters"]
     moved: dict[str, Any] = {
         **_moved({key: value for key, value in config.items() if key != "static_resources"}, ports),
         "static_resources": {
             "listeners": [_moved(item, ports) for item in listeners],
             "clusters": [
-                _moved(item, {TRAFFIC_PORT[server]: upstream} if item["name"] == backend.revision else ports)
+                _moved(item, {TRAFFIC_PORT[server]: upstream[item["name"]]} if item["name"] in upstream else ports)
                 for item in clusters
             ],
         },
@@ -219,8 +266,14 @@ def _leave_out_the_check(config: dict[str, Any]) -> None:
     manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
     manager["http_filters"] = [item for item in manager["http_filters"] if item["name"] != name]
     host = manager["route_config"]["virtual_hosts"][0]
-    for item in [host, *host["routes"]]:
+    weighted = [item for route in host["routes"] for item in _weighted(route)]
+    for item in [host, *weighted]:
         item.get("typed_per_filter_config", {}).pop(name, None)
+
+
+def _weighted(route: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = route.get("route", {}).get("weighted_clusters", {}).get("clusters", [])
+    return found
 
 
 @contextlib.contextmanager
@@ -257,6 +310,13 @@ def wait(url: str, log: Path, body: bytes | None) -> None:
         except OSError:
             time.sleep(0.1)
     raise RuntimeError(f"{url} does not answer within {START_SECONDS:g} s:\n{log.read_text()[-4000:]}")
+
+
+def first_request(kind: str) -> dict[str, Any]:
+    """A good request for a model of that kind."""
+    if kind == "text":
+        return request(["shares"])
+    return {"inputs": [{"name": "age", "datatype": "FP64", "shape": [1, 1], "data": [41]}]}
 
 
 def request(texts: list[str], **fields: Any) -> dict[str, Any]:

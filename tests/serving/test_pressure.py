@@ -26,7 +26,7 @@ MIB = 2**20
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a server that answers."""
-    with upstream(model.predictor(tmp_path_factory.mktemp("pressure") / "model"), 8) as found:
+    with upstream(model.expected(tmp_path_factory.mktemp("pressure") / "model", 8)) as found:
         yield found.server_port
 
 

@@ -26,7 +26,7 @@ class Stand:
 
     routers: dict[str, servers.Router]
     server: Upstream
-    predict: run.Predict
+    expected: run.Expected
 
     def ask(self, request: Request, server: str = "triton") -> run.Answer:
         client = run.Client(run.Target("127.0.0.1", self.routers[server].port, servers.MODEL))
@@ -39,10 +39,10 @@ class Stand:
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     folder = tmp_path_factory.mktemp("stand")
-    predict = model.predictor(folder / "model")
+    expected = model.expected(folder / "model", MAX_BATCH_SIZE)
     route = Route(max_request_bytes=MAX_BYTES, timeout_seconds=60)
     with (
-        upstream(predict, MAX_BATCH_SIZE) as server,
+        upstream(expected) as server,
         servers.router(
             folder / "a", "triton", server.server_port, max_batch_size=MAX_BATCH_SIZE, route=route
         ) as triton,
@@ -50,13 +50,13 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
             folder / "b", "torchserve", server.server_port, max_batch_size=MAX_BATCH_SIZE, route=route
         ) as torchserve,
     ):
-        yield Stand({"triton": triton, "torchserve": torchserve}, server, predict)
+        yield Stand({"triton": triton, "torchserve": torchserve}, server, expected)
 
 
 def test_hostile_requests_never_reach_a_server_and_good_ones_beside_them_are_answered(stand: Stand) -> None:
     requests = [bodies.make(11, index, max_batch_size=MAX_BATCH_SIZE, max_bytes=MAX_BYTES) for index in range(500)]
     targets = {name: run.Target("127.0.0.1", router.port, servers.MODEL) for name, router in stand.routers.items()}
-    report = run.against(targets, requests, run.Expected(stand.predict, MAX_BATCH_SIZE))
+    report = run.against(targets, requests, stand.expected)
     assert report.wrong == [], str(report)
     assert stand.server.refused == []
     assert all(report.good[name] > 50 for name in SERVERS)
@@ -94,7 +94,7 @@ def test_a_body_above_the_limit_gets_413_with_the_limit(stand: Stand, chunked: b
     assert answer.status == 413
     assert answer.content == {
         "error": "The body is larger than 65536 bytes, the limit of spec.route.maxRequestBytes. "
-        "Send fewer or shorter texts in one request."
+        "Send less in one request."
     }
 
 
@@ -127,7 +127,7 @@ def test_another_method_or_path_is_told_what_works(
             "12",
             400,
             "The header Inference-Header-Content-Length is not supported by this model. "
-            "Send the texts as JSON in inputs[0].data.",
+            "Send the data as JSON in inputs.",
         ),
         (
             "content-encoding",
@@ -177,3 +177,48 @@ def test_a_router_without_a_server_says_so(tmp_path: Path) -> None:
         client.close()
     assert answer.status == 503
     assert answer.content == {"error": "The connection to the model's server failed. Try again."}
+
+
+@pytest.mark.parametrize("kind", ["classes", "number"])
+def test_of_rows_too_only_good_requests_reach_a_server(kind: str, tmp_path: Path) -> None:
+    expected = model.expected(tmp_path / "model", MAX_BATCH_SIZE, kind)
+    signature = servers.MODELS[kind][1](tmp_path / "model").served_signature
+    requests = [
+        bodies.make(11, index, max_batch_size=MAX_BATCH_SIZE, max_bytes=MAX_BYTES, signature=signature)
+        for index in range(300)
+    ]
+    with (
+        upstream(expected) as server,
+        servers.router(
+            tmp_path / "router", "triton", server.server_port, max_batch_size=MAX_BATCH_SIZE, signature=signature
+        ) as router,
+    ):
+        report = run.against({"triton": run.Target("127.0.0.1", router.port, servers.MODEL)}, requests, expected)
+        counted = router.counters("upstream_rq_4xx", "upstream_rq_5xx", "lua.errors")
+    assert report.wrong == [], str(report)
+    assert (server.refused, set(counted.values())) == ([], {0})
+    assert report.statuses[200] > 50 and report.statuses[400] > 100
+
+
+def test_each_revision_of_a_route_has_the_check_of_its_own_signature(tmp_path: Path) -> None:
+    """Half of the requests are not for the revision that is chosen, and none of these reaches a server."""
+    text, table = (
+        model.expected(tmp_path / "a", MAX_BATCH_SIZE),
+        model.expected(tmp_path / "b", MAX_BATCH_SIZE, "number"),
+    )
+    signature = servers.MODELS["number"][1](tmp_path / "b").served_signature
+    with upstream(text) as one, upstream(table) as other:
+        backends = [
+            servers.Behind("aaaaaaaa", one.server_port, 50, servers.tiny.SIGNATURE),
+            servers.Behind("bbbbbbbb", other.server_port, 50, signature),
+        ]
+        with servers.router_to(tmp_path / "router", "triton", backends, max_batch_size=MAX_BATCH_SIZE) as router:
+            client = run.Client(run.Target("127.0.0.1", router.port, servers.MODEL))
+            requests = [
+                Request(name, json.dumps(expected.good[0]).encode())
+                for name, expected in (("text", text), ("table", table))
+            ] * 40
+            statuses = [client.send(request).status for request in requests]
+            client.close()
+    assert one.refused == other.refused == []
+    assert set(statuses) == {200, 400} and 20 < statuses.count(200) < 60

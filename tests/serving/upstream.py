@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from serving.run import Predict
-from tests.unit.jobs.serve import tiny
+from serving.run import Expected
 
 from kaon_jobs.runtime import v2
 
@@ -23,10 +22,9 @@ class Upstream(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, predict: Predict, max_batch_size: int) -> None:
+    def __init__(self, expected: Expected) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.predict = predict
-        self.max_batch_size = max_batch_size
+        self.expected = expected
         self.asked: list[tuple[str, str]] = []
         """Method and path of each request."""
         self.refused: list[tuple[str, bytes]] = []
@@ -42,19 +40,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.server.asked.append(("POST", self.path))
-        body = self.rfile.read(int(self.headers["content-length"]))
+        body, expected = self.rfile.read(int(self.headers["content-length"])), self.server.expected
         try:
-            inference = v2.parse(body, self.server.max_batch_size)
+            inference = v2.parse(body, expected.signature, expected.max_batch_size)
         except v2.Refusal as refusal:
             self.server.refused.append((str(refusal), body))
             # As Triton does.
             self._answer(500, json.dumps({"error": str(refusal)}).encode())
             return
-        if LATE in inference.texts:
+        if LATE in inference.rows:
             time.sleep(1)
-        rows = self.server.predict(inference.texts)
-        labels = [tiny.LABELS[row.index(max(row))] for row in rows]
-        self._answer(200, json.dumps(v2.answer("m", inference, labels, rows)).encode())
+        values = expected.predict(inference.rows)
+        self._answer(200, json.dumps(v2.answer("m", inference, expected.signature, values)).encode())
 
     def _answer(self, status: int, body: bytes) -> None:
         # The router has closed the connection when an answer comes too late.
@@ -70,9 +67,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def upstream(predict: Predict, max_batch_size: int) -> Iterator[Upstream]:
+def upstream(expected: Expected) -> Iterator[Upstream]:
     """The server, while the block runs."""
-    with Upstream(predict, max_batch_size) as found:
+    with Upstream(expected) as found:
         thread = threading.Thread(target=found.serve_forever)
         thread.start()
         try:

@@ -11,6 +11,7 @@ from kaon.api.base import ApiModel, Rule, Rules
 from kaon.api.common import StageSpec, StageStatus
 from kaon.api.evaluation import Display, Evaluation, Latency
 from kaon.api.metrics import MOST_METRICS, MetricBounds, MetricName, loss_rules
+from kaon.api.signature import Signature
 from kaon.api.types import Count, Figure, Name, Ratio, Seconds
 from kaon.tasks.registry import COMPARED
 
@@ -399,5 +400,6 @@ class CompressionJobStatus(StageStatus):
     candidates: list[Candidate] = Field(
         default_factory=list, max_length=10, json_schema_extra={"x-kubernetes-list-type": "atomic"}
     )
+    signature: Signature | None = Field(default=None, description="What a request to the model and an answer hold.")
     source_digest: str | None = Field(default=None, max_length=71)
     display: Display | None = None

@@ -10,6 +10,7 @@ from kaon.api.base import ApiModel, Rules
 from kaon.api.common import StageSpec, StageStatus
 from kaon.api.metrics import MOST_METRICS, MetricBounds, gate_rules
 from kaon.api.podtemplate import PodTemplate
+from kaon.api.signature import Signature
 from kaon.api.types import Count, Digest, Figure, Message, Name
 
 KIND = "ModelDeployment"
@@ -100,6 +101,9 @@ class Revision(ApiModel):
     evaluation_digest: Digest | None = Field(default=None, description="Of the evaluation that the gates judged.")
     secret_name: str | None = Field(default=None, max_length=253, description="Secret that opens the artifact's store.")
     latency_p99_ms: Figure | None = Field(default=None, description="The evaluation's, for the latency alert.")
+    signature: Signature | None = Field(
+        default=None, description="What a request and an answer hold. Absent: a text, and its classes."
+    )
     since: str = Field(json_schema_extra={"format": "date-time"})
     weight: int = Field(ge=0, le=100, description="Percent of the traffic.")
 

@@ -11,6 +11,7 @@ from kaon.api.common import ArtifactStatus, Checkpoint, Cost, Progress
 from kaon.api.compressionjob import Candidate, Interval, MetricDrops, Undecided, Verdict
 from kaon.api.dataset import MOST_FEATURES, ClassName, DataQuality, Feature, Rows, listed
 from kaon.api.evaluation import Evaluation
+from kaon.api.signature import Signature
 from kaon.api.types import REASON_LENGTH, Count, Digest, Figure, Message
 
 KIND = "Report"
@@ -88,6 +89,7 @@ class Result(ApiModel):
     cost: Cost = Field(default_factory=Cost)
     start_time: str = Field(json_schema_extra={"format": "date-time"})
     completion_time: str = Field(json_schema_extra={"format": "date-time"})
+    signature: Signature | None = Field(default=None, description="Of a model: what a request and an answer hold.")
     dataset: DatasetResult | None = None
     training: TrainingResult | None = None
     compression: CompressionResult | None = None

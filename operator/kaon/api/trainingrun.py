@@ -10,6 +10,7 @@ from kaon.api.base import ApiModel, Rule, Rules
 from kaon.api.common import Checkpoint, StageSpec, StageStatus
 from kaon.api.evaluation import Display, Evaluation
 from kaon.api.metrics import MetricBounds, gate_rules
+from kaon.api.signature import Signature
 from kaon.api.types import BUILTIN, LARGEST, MODEL_URI, Count, Digest, LocalReference, bare_uri
 from kaon.tasks.registry import BUILTINS, METRICS
 
@@ -157,4 +158,5 @@ class TrainingRunStatus(StageStatus):
     task: str | None = Field(default=None, max_length=64, description="Of the Dataset.")
     dataset: DatasetVersion | None = None
     evaluation: Evaluation | None = None
+    signature: Signature | None = Field(default=None, description="What a request to the model and an answer hold.")
     display: Display | None = None

@@ -1,4 +1,4 @@
-"""`kaon ask`: one raw sentence to a served model, through the API server's proxy to the model's router.
+"""`kaon ask`: one text or row to a served model, through the API server's proxy to the model's router.
 
 Nothing but a kubeconfig is needed: no port is forwarded and no address of the cluster has to be reachable from here.
 """
@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kaon.api.modeldeployment import ModelDeploymentStatus
+from kaon.api.signature import TEXT_SIGNATURE, Signature
 from kaon.cli import cluster as api
 from kaon.cli import pipeline
 from kaon.cli.cluster import Answer, Cluster
 from kaon.cli.errors import CliError
+from kaon.cli.question import request_of
 
 Object = dict[str, Any]
 UPSTREAM_TIME = "x-envoy-upstream-service-time"
@@ -21,24 +25,27 @@ UPSTREAM_TIME = "x-envoy-upstream-service-time"
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model said and how long it took."""
+    """What the model said and how long it took: a class with the probabilities of all, or a number."""
 
-    label: str
+    label: str | None
     probabilities: list[tuple[str, float]]
+    number: float | None
+    target: str | None
+    """Name of the predicted column, where it is known."""
     round_trip_ms: float
     server_ms: float | None
 
 
-def ask(cluster: Cluster, namespace: str, name: str, text: str) -> Prediction:
-    """Sends one sentence to a ModelDeployment.
+def ask(cluster: Cluster, namespace: str, name: str, words: Sequence[str], row: str | None = None) -> Prediction:
+    """Sends one text, or one row of a table, to a ModelDeployment.
 
     Raises:
-        CliError: no such deployment, or it does not answer; the message says why.
+        CliError: no such deployment, it reads something else, or does not answer; the message says why.
     """
     deployment = cluster.get("ModelDeployment", namespace, name)
+    body = request_of(name, signature_of(deployment), words, row)
     # The path names the Service's port, so that no route has to be known from here.
     path = f"/api/v1/namespaces/{namespace}/services/{name}:80/proxy/v2/models/{name}/infer"
-    body = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1, 1], "data": [text]}]}
     began = time.perf_counter()
     answer = cluster.request("POST", path, body=body)
     seconds = time.perf_counter() - began
@@ -46,37 +53,51 @@ def ask(cluster: Cluster, namespace: str, name: str, text: str) -> Prediction:
         raise _refused(answer, deployment, namespace)
     server_ms = answer.headers.get(UPSTREAM_TIME)
     label, values = parse(answer.body)
-    names = labels(cluster, deployment, namespace) if values else []
-    if len(names) != len(values):
-        names = [f"class {index}" for index in range(len(values))]
-    ranked = sorted(zip(names, values, strict=True), key=lambda pair: -pair[1])
-    return Prediction(label, ranked, seconds * 1000, float(server_ms) if server_ms else None)
+    dataset = dataset_of(cluster, deployment, namespace)
+    if label is None:
+        ranked, number = [], values[0]
+    else:
+        names = class_names(dataset.get("status") or {})
+        if len(names) != len(values):
+            names = [f"class {index}" for index in range(len(values))]
+        ranked, number = sorted(zip(names, values, strict=True), key=lambda pair: -pair[1]), None
+    target = dataset.get("spec", {}).get("schema", {}).get("label", {}).get("name")
+    return Prediction(label, ranked, number, target, seconds * 1000, float(server_ms) if server_ms else None)
 
 
-def parse(body: bytes) -> tuple[str, list[float]]:
-    """The label and the probabilities of a V2 answer."""
+def signature_of(deployment: Object) -> Signature:
+    """What the revision that has the traffic reads and answers; before there is one, a text."""
+    status = pipeline.status_of(deployment)
+    assert isinstance(status, ModelDeploymentStatus)
+    return (status.stable.signature if status.stable else None) or TEXT_SIGNATURE
+
+
+def parse(body: bytes) -> tuple[str | None, list[float]]:
+    """The label and the probabilities of a V2 answer; of one without classes None and the predicted number."""
     try:
         outputs = {output["name"]: output["data"] for output in json.loads(body)["outputs"]}
+        if "prediction" in outputs:
+            return None, [float(outputs["prediction"][0])]
         return str(outputs["label"][0]), [float(value) for value in outputs.get("probabilities", [])]
     except (ValueError, KeyError, TypeError, IndexError) as error:
         start = body[:200].decode(errors="replace")
         raise CliError(f"the model's answer is not of the V2 protocol: {start}") from error
 
 
-def labels(cluster: Cluster, deployment: Object, namespace: str) -> list[str]:
-    """The names of the classes, in order: followed from the deployment to its Dataset. Empty when a link is gone."""
+def dataset_of(cluster: Cluster, deployment: Object, namespace: str) -> Object:
+    """The Dataset that a deployment's model was trained on, which knows names. Empty when a link is gone."""
     obj = deployment
     while True:
         if obj["kind"] == "Dataset":
-            return class_names(obj.get("status") or {})
+            return obj
         source = pipeline.reference(obj)
         if source is None or source[0] not in pipeline.KINDS:
-            return []
+            return {}
         try:
             obj = {**cluster.get(source[0], namespace, source[1]), "kind": source[0]}
         except CliError:
             # The names are a courtesy: the answer itself has come, and is shown without them.
-            return []
+            return {}
 
 
 def class_names(status: Object) -> list[str]:

@@ -114,11 +114,9 @@ def _told(status: CompressionJobStatus, before: Evaluation) -> list[Metric]:
 def _metric(
     metric: Metric, before: Evaluation, after: Evaluation | None, status: CompressionJobStatus
 ) -> tuple[str, str, str, str]:
-    values = _both(lambda evaluation: figures.ratio(evaluation.value(metric.name)), before, after)
+    values = _both(lambda evaluation: figures.metric(metric, evaluation.value(metric.name)), before, after)
     lost = status.drops.get(metric.name)
-    if lost is None or metric.is_share:
-        return (metric.title, *values, _points(lost))
-    return (metric.title, *values, f"{lost if metric.better == 'lower' else -lost:+.4g}")
+    return (metric.title, *values, "" if lost is None else figures.change(metric, lost))
 
 
 def _size(evaluation: Evaluation) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kaon.tasks.base import Metric
+
 
 def size(count: int) -> str:
     """Bytes in decimal units, as in the tables of papers: 22.9 MB."""
@@ -29,9 +31,24 @@ def points(difference: float) -> str:
     return f"{round(difference * 100, 2) + 0.0:+.2f} pt"
 
 
-def ratio(value: float | None) -> str:
-    """A quality figure between 0 and 1; a dash when it was not measured."""
-    return "–" if value is None else f"{value:.4f}"
+def metric(known: Metric | None, value: float | None) -> str:
+    """A figure of quality: four decimals between 0 and 1, else four digits; a dash when it was not measured."""
+    if value is None:
+        return "–"
+    if known is None or known.is_share:
+        return f"{value:.4f}"
+    return digits(value)
+
+
+def digits(value: float, sign: str = "") -> str:
+    """A number in a unit of its own: four digits, and all of those before the point."""
+    return f"{value:{sign},.0f}" if 1000 <= abs(value) < 1e15 else f"{value:{sign}.4g}"
+
+
+def change(known: Metric, lost: float) -> str:
+    """What was lost of a metric, as the change of the figure: +3.2 where RMSE, of which lower is better, rose by it."""
+    moved = -lost if known.better == "higher" else lost
+    return points(moved) if known.is_share else digits(moved, "+")
 
 
 def milliseconds(value: float | None) -> str:

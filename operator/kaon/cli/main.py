@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -72,26 +72,28 @@ def compare(
 @app.command()
 def ask(
     modeldeployment: Annotated[str, typer.Argument(help="Name of the ModelDeployment.")],
-    text: Annotated[str, typer.Argument(help="A raw sentence.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TEXT | COLUMN=VALUE…", help="A raw sentence, or the columns of a row that are known."),
+    ] = None,
+    row: Annotated[
+        str | None, typer.Option(help="""A row as JSON, such as {"age": 41}; - reads it from standard input.""")
+    ] = None,
     namespace: Namespace = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
 ) -> None:
-    """Ask a served model about a sentence, through its router."""
+    """Ask a served model about a sentence or a row, through its router. A column that is left out is missing."""
     cluster, chosen = _open(kubeconfig, context, namespace)
-    prediction = asking.ask(cluster, chosen, modeldeployment, text)
+    given = sys.stdin.read() if row == "-" else row
+    prediction = asking.ask(cluster, chosen, modeldeployment, words or [], given)
     if as_json:
-        print(
-            json.dumps(
-                {
-                    "label": prediction.label,
-                    "probabilities": dict(prediction.probabilities),
-                    "roundTripMs": round(prediction.round_trip_ms, 2),
-                    "serverMs": prediction.server_ms,
-                }
-            )
-        )
+        answer: dict[str, Any] = {"prediction": prediction.number}
+        if prediction.label is not None:
+            answer = {"label": prediction.label, "probabilities": dict(prediction.probabilities)}
+        times = {"roundTripMs": round(prediction.round_trip_ms, 2), "serverMs": prediction.server_ms}
+        print(json.dumps({**answer, **times}))
         return
     show_prediction(Console(), prediction)
 
@@ -115,8 +117,12 @@ def show_comparison(console: Console, comparison: comparing.Comparison) -> None:
 
 
 def show_prediction(console: Console, prediction: asking.Prediction) -> None:
-    """The answer with its five likeliest classes, as `kaon ask` prints it."""
-    console.print(Text(prediction.label, style="bold green"))
+    """The number, or the class with the five likeliest ones, as `kaon ask` prints it."""
+    if prediction.number is not None:
+        said = " ".join(filter(None, (prediction.target, f"{prediction.number:.7g}")))
+        console.print(Text(said, style="bold green"), soft_wrap=True)
+    else:
+        console.print(Text(prediction.label or "", style="bold green"))
     for label, probability in prediction.probabilities[:5]:
         console.print(Text(f"  {probability:7.2%}  {label}"))
     server = "" if prediction.server_ms is None else f"{prediction.server_ms:.0f} ms in the cluster, "

@@ -197,7 +197,7 @@ def _quality(status: TrainingRunStatus) -> str:
     task, found = TASKS.get(status.task or ""), status.evaluation
     names = task.headline if task else tuple(found.metrics if found else ())[:2]
     return ", ".join(
-        f"{METRICS[name].title if name in METRICS else name} {figures.ratio(found.value(name))}"
+        f"{METRICS[name].title if name in METRICS else name} {figures.metric(METRICS.get(name), found.value(name))}"
         for name in names
         if found is not None
     )
@@ -210,8 +210,8 @@ def _compression_metric(status: CompressionJobStatus) -> str:
     if status.speedup is not None:
         said.append(f"{status.speedup.value:.1f}x {'faster' if status.speedup.value >= 1 else 'as fast'}")
     metric = next((METRICS[name] for name in status.drops if name in METRICS), None)
-    if metric is not None and metric.is_share:
-        said.append(f"{metric.title} {figures.points(-status.drops[metric.name])}")
+    if metric is not None:
+        said.append(f"{metric.title} {figures.change(metric, status.drops[metric.name])}")
     return ", ".join(said) or (status.verdict or "")
 
 

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from kaon.api.base import ApiModel
 from kaon.api.report import Result
+from kaon.api.signature import Signature, TensorSpec
 from kaon.contract.jobspec import Provenance
 
 MANIFEST_NAME = "kaon.json"
@@ -26,21 +27,6 @@ class ArtifactFile(ApiModel):
     path: str
     sha256: str
     size_bytes: int
-
-
-class TensorSpec(ApiModel):
-    """One input or output of a model, as a client sees it."""
-
-    name: str
-    datatype: str
-    shape: list[int]
-
-
-class Signature(ApiModel):
-    """What goes in and what comes out."""
-
-    inputs: list[TensorSpec]
-    outputs: list[TensorSpec]
 
 
 class GoldenExample(ApiModel):
@@ -85,6 +71,23 @@ class ModelCard(ApiModel):
         if self.max_sequence_length is not None:
             return "text"
         return "array" if self.columns is None else "table"
+
+    @property
+    def served_signature(self) -> Signature:
+        """What a server takes and gives: of a table an input a column, each of which may be left out."""
+        if self.columns is None:
+            return self.signature
+        inputs = [
+            TensorSpec(
+                name=column.name,
+                datatype="FP64" if column.type == "number" else "BYTES",
+                shape=[-1, 1],
+                optional=True,
+                content="datetime" if column.type == "datetime" else None,
+            )
+            for column in self.columns
+        ]
+        return self.signature.model_copy(update={"inputs": inputs})
 
 
 class Manifest(ApiModel):

@@ -22,7 +22,7 @@ from kaon.controllers.stage import (
     waiting,
 )
 from kaon.controllers.stage_plan import plan_stage
-from kaon.controllers.upstream import artifact_of, secret_of
+from kaon.controllers.upstream import artifact_of, secret_of, signature_field
 from kaon.resources.access import SHARED
 from kaon.tasks.base import Task
 from kaon.tasks.registry import METRICS, TASKS
@@ -87,7 +87,8 @@ def judge(spec: CompressionJobSpec, work: CompressWork, result: Result) -> Verdi
     if found is None:
         return Verdict(failed("ResultIncomplete", "The Report has no compression result."), {}, artifact=False)
     task, told = TASKS.get(work.task), found.wire()
-    fields = {name: told[name] for name in REPORTED if name in told} | {"display": display.of_compression(task, found)}
+    fields = {name: told[name] for name in REPORTED if name in told} | signature_field(result)
+    fields["display"] = display.of_compression(task, found)
     reason = REASONS.get(found.verdict, "ResultIncomplete")
     tolerated = found.verdict == "Inconclusive" and spec.budget.on_inconclusive == "Accept"
     if result.artifact is not None and (found.verdict == "Accepted" or tolerated):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kaon.api.modeldeployment import ModelDeploymentSpec, Revision
+from kaon.api.signature import TEXT_SIGNATURE
 from kaon.controllers.base import Child, Key, Object, Observed
 from kaon.controllers.serving_rollout import Roles, listed
 from kaon.resources import router_deployment
@@ -84,6 +85,7 @@ def _routes(observed: Observed, spec: ModelDeploymentSpec, roles: Roles, digest:
             server_host(obj, revision, domain),
             revision.weight,
             revision.batching.max_batch_size,
+            revision.signature or TEXT_SIGNATURE,
         )
         for revision in roles
     ]

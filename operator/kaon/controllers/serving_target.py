@@ -13,13 +13,14 @@ from kaon.api import conditions as c
 from kaon.api.common import ArtifactStatus
 from kaon.api.evaluation import Evaluation
 from kaon.api.modeldeployment import GateResult, ModelDeploymentSpec, Revision
+from kaon.api.signature import Signature
 from kaon.contract.digest import digest_of, short
 from kaon.controllers.base import Key, Object, Observed
 from kaon.controllers.conditions import Claim, State, is_true, timestamp
 from kaon.controllers.gates import Gate, failures
 from kaon.controllers.metrics import foreign_metrics, metric_gates
 from kaon.controllers.stage import INPUTS_KNOWN, await_reference, waiting
-from kaon.controllers.upstream import artifact_of, secret_of
+from kaon.controllers.upstream import artifact_of, secret_of, signature_of
 from kaon.tasks.base import Task
 from kaon.tasks.registry import TASKS
 
@@ -75,7 +76,8 @@ def resolve(observed: Observed, spec: ModelDeploymentSpec, stable: Revision | No
     secret = _secret(spec) or secret_of(found, observed.config)
     latency = evaluation.latency_ms.p99 if evaluation.latency_ms else None
     judged = digest_of(evaluation.wire())
-    revision, digest = _revision(observed, spec, artifact.uri, artifact.digest, judged, secret, latency)
+    signature = signature_of(found)
+    revision, digest = _revision(observed, spec, artifact.uri, artifact.digest, judged, secret, latency, signature)
     return Target(revision, digest, artifact, results)
 
 
@@ -90,6 +92,7 @@ def _pinned(observed: Observed, spec: ModelDeploymentSpec, stable: Revision) -> 
         stable.evaluation_digest,
         secret,
         stable.latency_p99_ms,
+        stable.signature,
     )
     previous = observed.obj.get("status", {}).get("gates", [])
     return Target(revision, digest, None, tuple(GateResult.model_validate(item) for item in previous))
@@ -107,6 +110,7 @@ def _revision(
     evaluation_digest: str | None,
     secret: str | None,
     latency_p99_ms: float | None,
+    signature: Signature | None,
 ) -> tuple[Revision, str]:
     """A revision and the digest that names it. Replicas, limits and pod templates change in place and are not in it."""
     declared = {
@@ -129,6 +133,7 @@ def _revision(
         evaluation_digest=evaluation_digest,
         secret_name=secret,
         latency_p99_ms=latency_p99_ms,
+        signature=signature,
         since=timestamp(observed.now),
         weight=0,
     )

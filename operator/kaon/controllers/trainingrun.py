@@ -27,7 +27,7 @@ from kaon.controllers.stage import (
     succeeded,
 )
 from kaon.controllers.stage_plan import plan_stage
-from kaon.controllers.upstream import artifact_of, secret_of
+from kaon.controllers.upstream import artifact_of, secret_of, signature_field
 from kaon.resources.access import SHARED
 from kaon.tasks.base import Task
 from kaon.tasks.registry import TASKS
@@ -105,7 +105,7 @@ def judge(spec: TrainingRunSpec, work: TrainWork, result: Result) -> Verdict:
     if result.training is None or result.artifact is None:
         return Verdict(failed("ResultIncomplete", "The Report has no training result."), {}, artifact=False)
     task, found = TASKS.get(work.task), result.training.evaluation
-    fields = {"evaluation": found.wire(), "display": display.of_training(task, found)}
+    fields = {"evaluation": found.wire(), "display": display.of_training(task, found), **signature_field(result)}
     broken = failures(metric_gates(task, found, spec.evaluation.minimum, spec.evaluation.maximum))
     if broken:
         message = (

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kaon.api.modeldeployment import Route
+from kaon.api.signature import Signature
 from kaon.contract.digest import digest_of, short
 from kaon.resources.base import Object
 from kaon.resources.router_pressure import (
@@ -53,7 +54,9 @@ class Backend:
     weight: int
     """Percent of the traffic; 0: known, and sent nothing."""
     max_batch_size: int
-    """Texts that one request may hold."""
+    """Texts or rows that one request may hold."""
+    signature: Signature
+    """What else a request holds."""
 
 
 def router_files(
@@ -301,8 +304,15 @@ def _wrong_method(path: str, method: str) -> Object:
 def _infer(path: str, route: Route, backends: Sequence[Backend]) -> Object:
     # TorchServe reads a body of any other type as a form; Triton does not look.
     typed = {"request_headers_to_add": [_set("content-type", "application/json")]}
+    # The smallest bound of those that have traffic, so that an answer does not hang on which one is chosen.
+    most = min(backend.max_batch_size for backend in backends if backend.weight)
     weighted = [
-        {"name": backend.revision, "weight": backend.weight, **(typed if _is_torchserve(backend) else {})}
+        {
+            "name": backend.revision,
+            "weight": backend.weight,
+            "typed_per_filter_config": checked(backend.signature, most),
+            **(typed if _is_torchserve(backend) else {}),
+        }
         for backend in backends
         if backend.weight
     ]
@@ -310,8 +320,6 @@ def _infer(path: str, route: Route, backends: Sequence[Backend]) -> Object:
         "match": {"path": path, "headers": [_method("POST")]},
         "request_headers_to_remove": [PURPOSE_HEADER],
         "metadata": limits(route),
-        # The smallest bound of those that have traffic, so that an answer does not hang on which one is chosen.
-        "typed_per_filter_config": checked(min(backend.max_batch_size for backend in backends if backend.weight)),
         "route": {
             "weighted_clusters": {"clusters": weighted},
             "timeout": _seconds(route.timeout_seconds),

@@ -216,7 +216,7 @@ function read_value(reader, at, depth)
   local body = reader.body
   reader.values = reader.values + 1
   if reader.values > MAX_VALUES then
-    refuse("The body holds more than %d values. Send fewer texts in one request.", MAX_VALUES)
+    refuse("The body holds more than %d values. Send fewer rows in one request.", MAX_VALUES)
   end
   local b = byte(body, at)
   if b == 34 then return read_string(body, at + 1) end

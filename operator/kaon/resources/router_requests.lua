@@ -58,21 +58,87 @@ local function check_parameters(where, node)
   end
 end
 
--- The number of texts, which may lie flat or each in an array.
-local function count_texts(data)
-  if data == nil or data.kind ~= "array" then wrong("inputs[0].data", data, "an array of strings") end
+-- Model -> what its requests hold, as the route's filter_context tells it: `inputs` and `outputs` are names, `datatypes`
+-- and `kinds` those of each input, `isTable` whether an input is a column that may be left out. A kind is FP64, BYTES, or
+-- datetime: a string that is a point in time.
+
+local MAX_FLOAT = 3.4e38 -- models read numbers of 32 bits
+local SHOWN_NAMES = 32
+local WANTED = { FP64 = "a number", BYTES = "a string", datetime = "a string" }
+local MISSING_STRING = '. Send "" where it is missing'
+local MISSING_VALUE = {
+  FP64 = ". Where it is missing, send its row in a request without this input",
+  BYTES = MISSING_STRING, datetime = MISSING_STRING,
+}
+local MONTHS = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 }
+
+local function is_hours(hours, minutes)
+  return tonumber(hours) <= 23 and tonumber(minutes) <= 59
+end
+
+-- Whether a text is a point in time in ISO 8601: a date that there is, and a time if any.
+local function is_moment(text)
+  local year, month, day, rest = text:match("^(%d%d%d%d)-(%d%d)-(%d%d)(.*)$")
+  if not year then return false end
+  year, month, day = tonumber(year), tonumber(month), tonumber(day)
+  local most = MONTHS[month]
+  if month == 2 and year % 4 == 0 and (year % 100 ~= 0 or year % 400 == 0) then most = 29 end
+  if year < 1 or not most or day < 1 or day > most then return false end
+  if rest == "" then return true end
+  local hours, minutes, more = rest:match("^[T ](%d%d):(%d%d)(.*)$")
+  if not hours or not is_hours(hours, minutes) then return false end
+  local seconds, after = more:match("^:(%d%d)(.*)$")
+  if seconds then
+    if tonumber(seconds) > 59 then return false end
+    local fraction, zone = after:match("^%.(%d+)(.*)$")
+    if fraction and #fraction > 9 then return false end
+    more = fraction and zone or after
+  end
+  if more == "" or more == "Z" then return true end
+  hours, minutes = more:match("^[+-](%d%d):(%d%d)$")
+  return hours ~= nil and is_hours(hours, minutes)
+end
+
+-- A name from the route as a sentence quotes it.
+local function quoted(name)
+  return found({ kind = "string", body = name, from = 1, to = #name, escaped = false })
+end
+
+local function fits(kind, node)
+  if kind == "FP64" then
+    if node.kind ~= "number" then return false end
+    local value = tonumber(node.text) or 0
+    return value <= MAX_FLOAT and value >= -MAX_FLOAT
+  end
+  if node.kind ~= "string" then return false end
+  return kind ~= "datetime" or node.to < node.from or is_moment((text_of(node, SHOWN_CHARACTERS)))
+end
+
+-- Says why a value does not fit.
+local function refuse_value(where, name, kind, node, is_table)
+  if node.kind ~= (kind == "FP64" and "number" or "string") then
+    wrong(where, node, WANTED[kind] .. (node.kind == "null" and is_table and MISSING_VALUE[kind] or ""))
+  end
+  if kind == "FP64" then wrong(where, node, "a number between -3.4e38 and 3.4e38") end
+  refuse("%s is no point in time. Send '%s' in ISO 8601, such as 2020-01-31T14:05:00Z, or \"\" where it is missing.",
+    where, shown(name))
+end
+
+-- The number of values, which may lie flat or each in an array.
+local function count_values(where, name, kind, data, is_table)
+  if data == nil or data.kind ~= "array" then wrong(where, data, format("an array of %ss", sub(WANTED[kind], 3))) end
   local count = 0
   for i = 1, data.n do
     local item = data[i]
     if item.kind == "array" then
       for j = 1, item.n do
-        if item[j].kind ~= "string" then
-          wrong(format("inputs[0].data[%d][%d]", i - 1, j - 1), item[j], "a string")
+        if not fits(kind, item[j]) then
+          refuse_value(format("%s[%d][%d]", where, i - 1, j - 1), name, kind, item[j], is_table)
         end
       end
       count = count + item.n
     else
-      if item.kind ~= "string" then wrong(format("inputs[0].data[%d]", i - 1), item, "a string") end
+      if not fits(kind, item) then refuse_value(format("%s[%d]", where, i - 1), name, kind, item, is_table) end
       count = count + 1
     end
   end
@@ -91,40 +157,82 @@ local function shape_of(node)
   return "[" .. concat(parts, ",") .. "]"
 end
 
-local function check_input(tensor, max_batch_size)
-  if tensor.kind ~= "object" then wrong("inputs[0]", tensor, "an object") end
-  local fields = tensor.fields
-  if not is(fields.name, "text") then wrong("inputs[0].name", fields.name, "'text'") end
-  if not is(fields.datatype, "BYTES") then wrong("inputs[0].datatype", fields.datatype, "'BYTES'") end
-  check_parameters("inputs[0].parameters", fields.parameters)
-  local count = count_texts(fields.data)
-  if count < 1 or count > max_batch_size then
-    refuse("inputs[0].data has %d texts, expected 1 to %d in one request.", count, max_batch_size)
+local function one_of(names)
+  if #names == 1 then return quoted(names[1]) end
+  local told = {}
+  for i = 1, math.min(#names, SHOWN_NAMES) do told[i] = quoted(names[i]) end
+  local more = #names > SHOWN_NAMES and format(" and %d more", #names - SHOWN_NAMES) or ""
+  return "one of " .. concat(told, ", ") .. more
+end
+
+-- The name of a tensor where it is one of `places`, else nil.
+local function name_in(node, places)
+  if node == nil or node.kind ~= "string" then return nil end
+  local name, whole = text_of(node, MAX_NAME)
+  return whole and places[name] and name or nil
+end
+
+local function places_of(names)
+  local places = {}
+  for i, name in ipairs(names) do places[name] = i end
+  return places
+end
+
+local function check_inputs(inputs, model)
+  local names, is_table = model.inputs, model.isTable
+  if inputs == nil or inputs.kind ~= "array" then
+    wrong("inputs", inputs, "an array of " .. (is_table and "tensors, one a column" or
+      format("one tensor named '%s'", shown(names[1]))))
   end
-  local wanted = format("[%d,1]", count)
-  local shape = shape_of(fields.shape)
-  if shape ~= wanted then
-    refuse("inputs[0].shape is %s, expected %s for %d %s.", shape, wanted, count, count == 1 and "text" or "texts")
+  if inputs.n < 1 or inputs.n > #names then
+    local most = #names == 1 and "1" or format("1 to %d", #names)
+    refuse("inputs has %d tensors, expected %s, %s.", inputs.n, most,
+      is_table and "one a column" or format("named '%s'", shown(names[1])))
+  end
+  local places, seen, first = places_of(names), {}, nil
+  for i = 1, inputs.n do
+    local where, tensor = format("inputs[%d]", i - 1), inputs[i]
+    if tensor.kind ~= "object" then wrong(where, tensor, "an object") end
+    local fields = tensor.fields
+    local name = name_in(fields.name, places)
+    if not name then wrong(where .. ".name", fields.name, one_of(names)) end
+    if seen[name] then refuse("%s.name is %s once more. Send each input once.", where, quoted(name)) end
+    seen[name] = true
+    local datatype = model.datatypes[places[name]]
+    if not is(fields.datatype, datatype) then wrong(where .. ".datatype", fields.datatype, "'" .. datatype .. "'") end
+    check_parameters(where .. ".parameters", fields.parameters)
+    local count = count_values(where .. ".data", name, model.kinds[places[name]], fields.data, is_table)
+    local noun = (is_table and "row" or "text") .. (count == 1 and "" or "s")
+    if count < 1 or count > model.maxBatchSize then
+      refuse("%s.data has %d %s, expected 1 to %d in one request.", where, count, noun, model.maxBatchSize)
+    end
+    local wanted, shape = format("[%d,1]", count), shape_of(fields.shape)
+    if shape ~= wanted then
+      refuse("%s.shape is %s, expected %s for %d %s.", where, shape, wanted, count, noun)
+    end
+    first = first or count
+    if count ~= first then
+      refuse("%s.data has %d %s and inputs[0].data %d. Send all rows in each.", where, count, noun, first)
+    end
   end
 end
 
-local function check_outputs(outputs)
+local function check_outputs(outputs, names)
   if outputs == nil then return end
   if outputs.kind ~= "array" then wrong("outputs", outputs, "an array") end
-  local seen = {}
+  local places, seen = places_of(names), {}
   for i = 1, outputs.n do
     local where, output = format("outputs[%d]", i - 1), outputs[i]
     if output.kind ~= "object" then wrong(where, output, "an object") end
-    local name = is(output.fields.name, "label") and "label"
-      or is(output.fields.name, "probabilities") and "probabilities"
-    if not name then wrong(where .. ".name", output.fields.name, "'label' or 'probabilities'") end
+    local name = name_in(output.fields.name, places)
+    if not name then wrong(where .. ".name", output.fields.name, "'" .. concat(names, "' or '") .. "'") end
     if seen[name] then refuse("%s.name is '%s' once more. Ask for each output once.", where, name) end
     seen[name] = true
     check_parameters(where .. ".parameters", output.fields.parameters)
   end
 end
 
-local function check(body, max_batch_size)
+local function check(body, model)
   local request = decode(body)
   if request.kind ~= "object" then
     refuse("The body is %s, expected an object with the field inputs.", found(request))
@@ -137,16 +245,13 @@ local function check(body, max_batch_size)
     if find(id, "%z") then refuse("id holds the character U+0000. Leave it out.") end
   end
   check_parameters("parameters", fields.parameters)
-  local inputs = fields.inputs
-  if inputs == nil or inputs.kind ~= "array" then wrong("inputs", inputs, "an array of one tensor named 'text'") end
-  if inputs.n ~= 1 then refuse("inputs has %d tensors, expected 1, named 'text'.", inputs.n) end
-  check_input(inputs[1], max_batch_size)
-  check_outputs(fields.outputs)
+  check_inputs(fields.inputs, model)
+  check_outputs(fields.outputs, model.outputs)
 end
 
 -- nil for a good request, else the sentence that says what is wrong with it.
-function refusal(body, max_batch_size)
-  local good, told = pcall(check, body, max_batch_size)
+function refusal(body, model)
+  local good, told = pcall(check, body, model)
   if good then return nil end
   if type(told) ~= "table" then error(told, 0) end
   return told.sentence
@@ -164,7 +269,7 @@ function envoy_on_request(handle)
   local headers = handle:headers()
   if headers:get("inference-header-content-length") then
     local told = "The header Inference-Header-Content-Length is not supported by this model. "
-    return refused(handle, "400", told .. "Send the texts as JSON in inputs[0].data.")
+    return refused(handle, "400", told .. "Send the data as JSON in inputs.")
   end
   local encoding = headers:get("content-encoding")
   if encoding and encoding ~= "" and encoding:lower() ~= "identity" then
@@ -177,7 +282,7 @@ function envoy_on_request(handle)
   if query then headers:replace(":path", sub(path, 1, query - 1)) end
   local buffer = handle:body()
   local size = buffer and buffer:length() or 0
-  local sentence = refusal(size > 0 and buffer:getBytes(0, size) or "", handle:filterContext():get("maxBatchSize"))
+  local sentence = refusal(size > 0 and buffer:getBytes(0, size) or "", handle:filterContext():get("model"))
   -- Lua would keep the copy of a large body until as much was allocated again.
   if size > LARGE_BYTES then collectgarbage() end
   if sentence then refused(handle, "400", sentence) end

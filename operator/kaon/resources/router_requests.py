@@ -9,6 +9,7 @@ from importlib import resources
 from typing import Final
 
 from kaon.api.modeldeployment import Route
+from kaon.api.signature import Signature
 from kaon.resources.base import Object
 
 _FOLDER: Final = resources.files("kaon.resources")
@@ -35,10 +36,21 @@ def unchecked() -> dict[str, Object]:
     return {_LUA: {"@type": f"{_TYPE}.LuaPerRoute", "disabled": True}}
 
 
-def checked(max_batch_size: int) -> dict[str, Object]:
-    """Per-filter configuration of a route whose bodies are inference requests."""
-    context = {"maxBatchSize": max_batch_size}
-    return {_LUA: {"@type": f"{_TYPE}.LuaPerRoute", "filter_context": context}}
+def checked(signature: Signature, max_batch_size: int) -> dict[str, Object]:
+    """Per-filter configuration of what gets inference requests for a model of this signature."""
+    return {_LUA: {"@type": f"{_TYPE}.LuaPerRoute", "filter_context": {"model": asked(signature, max_batch_size)}}}
+
+
+def asked(signature: Signature, max_batch_size: int) -> Object:
+    """What the check is told of a model."""
+    return {
+        "maxBatchSize": max_batch_size,
+        "isTable": signature.is_table,
+        "inputs": [tensor.name for tensor in signature.inputs],
+        "datatypes": [tensor.datatype for tensor in signature.inputs],
+        "kinds": [tensor.kind for tensor in signature.inputs],
+        "outputs": [tensor.name for tensor in signature.outputs],
+    }
 
 
 def limits(route: Route) -> Object:
@@ -57,7 +69,7 @@ def local_replies() -> Object:
             _reply(
                 _status("EQ", 413),
                 f"The body is larger than %METADATA(ROUTE:{METADATA}:maxRequestBytes)% bytes, the limit of "
-                "spec.route.maxRequestBytes. Send fewer or shorter texts in one request.",
+                "spec.route.maxRequestBytes. Send less in one request.",
             ),
             _reply(
                 _flags("UT"),

@@ -29,6 +29,23 @@ def test_every_figure_stands_beside_its_change() -> None:
     assert (found.verdict, found.message) == ("Accepted", "fusion+int8-dynamic keeps every budget")
 
 
+def test_figures_in_a_unit_of_their_own_are_no_percentages_and_a_lost_one_has_risen() -> None:
+    before, after = metrics(rmse=53.21, mae=1234.5, r2=0.875), metrics(rmse=54.71, mae=1233.0, r2=-0.5)
+    regression = job(
+        task="tabular-regression",
+        baseline=evaluation(metrics=before),
+        evaluation=evaluation(metrics=after, size_bytes=22_900_000),
+        drops={"rmse": 1.5, "mae": -1.5},
+        flip_rate=None,
+    )
+    assert [row for row in compare(run(), regression).rows if "latency" not in row[0]] == [
+        ("RMSE", "53.21", "54.71", "+1.5"),
+        ("MAE", "1,234", "1,233", "-1.5"),
+        ("R²", "0.875", "-0.5", ""),
+        ("size", "91.0 MB", "22.9 MB", "3.97x smaller"),
+    ]
+
+
 def test_slower_is_not_called_faster() -> None:
     found = compare(run(), job(speedup=Interval(value=0.59, low=0.55, high=0.62)))
     assert ("latency p50", "9.12 ms", "4.57 ms", "0.59x as fast (95 %: 0.55 to 0.62)") in found.rows

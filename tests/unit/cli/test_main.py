@@ -42,6 +42,10 @@ def test_a_v2_answer_gives_label_and_probabilities() -> None:
     assert parse(json.dumps({"outputs": outputs}).encode()) == ("earn", [0.1, 0.9])
 
 
+def test_a_v2_answer_without_classes_gives_the_number() -> None:
+    assert parse(b'{"outputs": [{"name": "prediction", "data": [53.2]}]}') == (None, [53.2])
+
+
 @pytest.mark.parametrize(
     "body", [b"<html>", b"[]", b'{"outputs": []}', b'{"outputs": [{"name": "label", "data": []}]}']
 )

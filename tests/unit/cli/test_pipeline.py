@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from cli_objects import conditions, dataset, deployment, evaluation, job, obj, run
+from metricvalues import metrics
 
 from kaon.api.common import Progress
 from kaon.api.compressionjob import Interval
@@ -64,6 +65,26 @@ def test_a_finished_dataset_shows_rows_and_classes() -> None:
 
 def test_a_compression_shows_what_was_won_and_lost() -> None:
     assert pipeline.row(job()).metric == "4.0x smaller, 2.0x faster, accuracy -0.05 pt"
+
+
+def test_of_a_regression_no_figure_is_a_percentage_and_no_class_is_counted() -> None:
+    shown = pipeline.rows(
+        [
+            dataset(classes=[]),
+            run(
+                phase="Succeeded",
+                conditions=conditions("True"),
+                task="tabular-regression",
+                evaluation=evaluation(metrics=metrics(rmse=53210.6, r2=0.875)),
+            ),
+            job(task="tabular-regression", drops={"rmse": 1.25}),
+        ]
+    )
+    assert [row.metric for row in shown] == [
+        "4,936/549/2,189 rows",
+        "RMSE 53,211, R² 0.875",
+        "4.0x smaller, 2.0x faster, RMSE +1.25",
+    ]
 
 
 def test_a_ready_deployment_shows_where_it_answers() -> None:

@@ -55,13 +55,16 @@ class ServingWorld(World):
         """Apply the ModelDeployment."""
         self.apply("ModelDeployment", NAME, {**SPEC, **spec})
 
-    def compressed(self, character: str, name: str = "small", **evaluation: Any) -> None:
+    def compressed(
+        self, character: str, name: str = "small", signature: Object | None = None, **evaluation: Any
+    ) -> None:
         """A CompressionJob is Accepted with the artifact made of `character`."""
         obj = self.apply("CompressionJob", name, {"modelRef": {"kind": "TrainingRun", "name": "run"}})
         obj["status"] = {
             "artifact": artifact(character),
             "evaluation": {**EVALUATION, "latencyMs": {"p50": 2.0, "p99": 20.0}, **evaluation},
             "conditions": [_condition("Ready", True, "Succeeded"), _condition("Accepted", True, "BudgetMet")],
+            **({"signature": signature} if signature else {}),
         }
 
     def compressing(self, name: str = "small") -> None:
@@ -139,6 +142,14 @@ class ServingWorld(World):
         assert [item["weight"] for item in weighted] == [100]
         name: str = weighted[0]["name"]
         return name
+
+    def asked(self) -> list[str]:
+        """The inputs that the router's check allows in a request."""
+        routes = json.loads(self.objects[ROUTER]["data"]["rds.json"])["resources"][0]["virtual_hosts"][0]["routes"]
+        weighted = next(item["route"]["weighted_clusters"]["clusters"] for item in routes if "weighted" in str(item))
+        (check,) = weighted[0]["typed_per_filter_config"].values()
+        found: list[str] = check["filter_context"]["model"]["inputs"]
+        return found
 
     def clusters(self) -> set[str]:
         """The revisions that the router knows."""

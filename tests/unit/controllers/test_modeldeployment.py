@@ -5,11 +5,20 @@ from __future__ import annotations
 import pytest
 from metricvalues import wire
 
+from kaon.api.signature import Signature, TensorSpec
 from kaon.controllers import modeldeployment
 from kaon.controllers.base import Key, Object
 
 from .serving_world import CORRUPTED, KEY, LONG, NAME, ROUTER, ServingWorld, served, stands
 from .world import NAMESPACE, digest
+
+TABLE = Signature(
+    inputs=[
+        TensorSpec(name="age", datatype="FP64", shape=[-1, 1], optional=True),
+        TensorSpec(name="job", datatype="BYTES", shape=[-1, 1], optional=True),
+    ],
+    outputs=[TensorSpec(name="prediction", datatype="FP64", shape=[-1, 1])],
+)
 
 
 @pytest.fixture
@@ -292,6 +301,44 @@ def test_a_model_that_is_being_made_again_leaves_the_served_one_alone(world: Ser
 
 
 # -- suspended -------------------------------------------------------------------------------------------------------
+
+
+def test_a_status_that_tells_no_signature_is_of_a_model_of_texts(world: ServingWorld) -> None:
+    served(world)
+    assert world.asked() == ["text"] and "signature" not in world.status["stable"]
+
+
+def test_a_model_of_another_signature_brings_its_check_when_it_gets_the_traffic(world: ServingWorld) -> None:
+    first = served(world, "a")
+    world.compressed("b", signature=TABLE.wire())
+    world.look()
+    seen = [(world.routed() == first, world.asked())]
+    for _ in range(round(LONG / 10)):
+        world.live(10)
+        seen.append((world.routed() == first, world.asked()))
+    assert {(True, "text"), (False, "age")} == {(still, names[0]) for still, names in seen}
+    assert world.asked() == ["age", "job"] and world.status["stable"]["signature"] == TABLE.wire()
+
+
+def test_a_pinned_model_keeps_its_check_and_a_lost_status_gets_it_back(world: ServingWorld) -> None:
+    world.compressed("a", signature=TABLE.wire())
+    world.deploy(follow="Pinned")
+    world.look()
+    world.live(LONG)
+    world.compressed("b")
+    world.live(LONG)
+    assert world.asked() == ["age", "job"]
+    del world.objects[KEY]["status"]
+    world.look()
+    assert world.asked() == ["age", "job"] and world.status["stable"]["signature"] == TABLE.wire()
+
+
+def test_a_signature_that_cannot_be_read_is_none(world: ServingWorld) -> None:
+    world.compressed("a", signature={"inputs": 7})
+    world.deploy()
+    world.look()
+    world.live(LONG)
+    assert world.asked() == ["text"]
 
 
 def test_suspended_from_the_start_nothing_starts(world: ServingWorld) -> None:

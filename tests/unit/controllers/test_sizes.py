@@ -11,13 +11,21 @@ from rule_samples import Object
 from kaon.api.compressionjob import CompressionJobSpec
 from kaon.api.dataset import CLASS_NAMES_LENGTH, DatasetSpec, DatasetStatus, listed
 from kaon.api.report import JOB_LENGTH, DatasetResult, ReportSpec
+from kaon.api.signature import MOST_INPUTS, TEXT_SIGNATURE, Signature, TensorSpec
 from kaon.api.trainingrun import TrainingRunSpec
 from kaon.contract.jobspec import CompressWork, DatasetWork
 from kaon.controllers.base import Key
 from kaon.engine.slim import slim
 
+from .serving_world import LONG, ServingWorld, served
 from .stage_steps import finish_dataset, finish_training, ready
 from .world import NAMESPACE, World, compression_result, dataset_result, training_result
+
+COLUMN_NAMES_LENGTH = 32_768
+"""Characters of the names of all columns of a table."""
+ANNOTATIONS_BYTES = 2**18
+CONFIG_MAP_BYTES = 2**20
+"""What Kubernetes takes for all annotations of an object, and for the data of a ConfigMap."""
 
 each_character = pytest.mark.parametrize("character", CHARACTERS.values(), ids=CHARACTERS)
 
@@ -77,6 +85,34 @@ def test_other_stages_are_told_whole(world: World, character: str) -> None:
     report = report_of(world, "CompressionJob", "small")
     ReportSpec.model_validate(report["spec"])
     assert stored_bytes(report) < ETCD_BYTES / 2
+
+
+@each_character
+def test_the_signature_of_the_widest_table_fits_wherever_it_is_told(character: str) -> None:
+    """In the status of three revisions, in the annotation of a Deployment, and in the router's ConfigMap."""
+    columns = [character * (COLUMN_NAMES_LENGTH // MOST_INPUTS)] * MOST_INPUTS
+    signature = Signature(
+        inputs=[
+            TensorSpec(name=name, datatype="BYTES", shape=[-1, 1], optional=True, content="datetime")
+            for name in columns
+        ],
+        outputs=TEXT_SIGNATURE.outputs,
+    )
+    world = ServingWorld()
+    served(world, "a", replicas=1)
+    world.compressed("a", signature=signature.wire())
+    world.live(10)
+    world.compressed("b", signature=signature.wire())
+    world.live(LONG / 4)
+    status = world.status
+    assert "signature" in status["stable"] and ("candidate" in status or "retiring" in status)
+    assert (
+        stored_bytes({"status": {**status, **dict.fromkeys(("candidate", "retiring"), status["stable"])}}) < ETCD_BYTES
+    )
+    for found in world.objects.values():
+        annotations = found["metadata"].get("annotations", {})
+        assert sum(len(text.encode()) for text in annotations.values()) < ANNOTATIONS_BYTES
+        assert sum(len(text.encode()) for text in found.get("data", {}).values()) < CONFIG_MAP_BYTES
 
 
 def test_a_result_that_an_older_pod_has_told_whole_is_cut_in_the_status(world: World) -> None:

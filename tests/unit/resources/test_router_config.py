@@ -14,18 +14,23 @@ import pytest
 from pydantic import ValidationError
 
 from kaon.api.modeldeployment import Route
+from kaon.api.signature import TEXT_SIGNATURE, Signature, TensorSpec
 from kaon.resources.router_config import Backend, router_files, static_config
 
-STABLE = Backend("aaaaaaaa", "triton", "reuters-aaaaaaaa.ml.svc.cluster.local.", 100, 8)
-CANDIDATE = Backend("12345678", "torchserve", "reuters-12345678.ml.svc.cluster.local.", 0, 8)
+TABLE = Signature(
+    inputs=[TensorSpec(name="age", datatype="FP64", shape=[-1, 1], optional=True)],
+    outputs=[TensorSpec(name="prediction", datatype="FP64", shape=[-1, 1])],
+)
+STABLE = Backend("aaaaaaaa", "triton", "reuters-aaaaaaaa.ml.svc.cluster.local.", 100, 8, TEXT_SIGNATURE)
+CANDIDATE = Backend("12345678", "torchserve", "reuters-12345678.ml.svc.cluster.local.", 0, 8, TEXT_SIGNATURE)
 BACKENDS = {
     "one": [STABLE],
     "with a candidate": [STABLE, CANDIDATE],
     "canary": [
-        Backend("aaaaaaaa", "triton", STABLE.host, 90, 8),
-        Backend("12345678", "torchserve", CANDIDATE.host, 10, 8),
+        Backend("aaaaaaaa", "triton", STABLE.host, 90, 8, TEXT_SIGNATURE),
+        Backend("12345678", "torchserve", CANDIDATE.host, 10, 8, TEXT_SIGNATURE),
     ],
-    "torchserve": [Backend("12345678", "torchserve", CANDIDATE.host, 100, 8)],
+    "torchserve": [Backend("12345678", "torchserve", CANDIDATE.host, 100, 8, TEXT_SIGNATURE)],
 }
 
 
@@ -131,21 +136,24 @@ def test_no_timeout_is_so_short_that_envoy_reads_it_as_none() -> None:
     assert "0s" not in timeouts
 
 
-def test_only_inference_requests_are_checked_against_the_smallest_batch_of_those_that_have_traffic() -> None:
+def test_each_revision_with_traffic_gets_its_own_check_with_the_smallest_batch_of_them_all() -> None:
     lua = "envoy.filters.http.lua"
     backends = [
-        Backend("aaaaaaaa", "triton", STABLE.host, 90, 8),
-        Backend("12345678", "torchserve", CANDIDATE.host, 10, 4),
-        Backend("87654321", "triton", STABLE.host, 0, 1),
+        Backend("aaaaaaaa", "triton", STABLE.host, 90, 8, TEXT_SIGNATURE),
+        Backend("12345678", "torchserve", CANDIDATE.host, 10, 4, TABLE),
+        Backend("87654321", "triton", STABLE.host, 0, 1, TEXT_SIGNATURE),
     ]
     content = router_files("reuters", Route(), backends)["rds.json"]["resources"][0]
     assert content["virtual_hosts"][0]["typed_per_filter_config"][lua]["disabled"] is True
-    checked = {
-        path: item["typed_per_filter_config"][lua] for path, item in routes(backends).items() if lua in str(item)
+    (infer,) = [item for item in routes(backends).values() if lua in str(item)]
+    checks = {
+        cluster["name"]: cluster["typed_per_filter_config"][lua]["filter_context"]["model"]
+        for cluster in infer["route"]["weighted_clusters"]["clusters"]
     }
-    assert {path: item["filter_context"] for path, item in checked.items()} == {
-        "/v2/models/reuters/infer": {"maxBatchSize": 4}
-    }
+    text, table = checks["aaaaaaaa"], checks["12345678"]
+    assert set(checks) == {"aaaaaaaa", "12345678"} and {item["maxBatchSize"] for item in checks.values()} == {4}
+    assert (text["isTable"], text["inputs"], text["outputs"]) == (False, ["text"], ["label", "probabilities"])
+    assert (table["isTable"], table["kinds"], table["outputs"]) == (True, ["FP64"], ["prediction"])
 
 
 def test_the_limit_on_the_body_comes_before_the_check_that_reads_it() -> None:

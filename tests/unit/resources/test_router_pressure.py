@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kaon.api.modeldeployment import ModelDeploymentSpec, Route
+from kaon.api.signature import TEXT_SIGNATURE
 from kaon.resources import router_pressure as pressure
 from kaon.resources.base import Images
 from kaon.resources.router_config import Backend, router_files
@@ -16,7 +17,7 @@ MIB = 2**20
 OWNER = {"apiVersion": "kaon.dev/v1alpha1", "kind": "ModelDeployment",
          "metadata": {"name": "m", "namespace": "ml", "uid": "u"}}  # fmt: skip
 IMAGES = Images(jobs="j", triton="t", torchserve="s", router="r")
-BACKEND = Backend("aaaaaaaa", "triton", "m-aaaaaaaa.ml.svc.cluster.local.", 100, 8)
+BACKEND = Backend("aaaaaaaa", "triton", "m-aaaaaaaa.ml.svc.cluster.local.", 100, 8, TEXT_SIGNATURE)
 
 
 def monitors(files: dict[str, Any]) -> dict[str, Any]:

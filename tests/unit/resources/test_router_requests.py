@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
+import math
+from typing import Any, Literal
 
 import lupa.luajit21
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kaon.resources.router_requests import CHECK
+from kaon.api.signature import TEXT_SIGNATURE, Signature, TensorSpec
+from kaon.resources.router_requests import CHECK, asked
 from kaon_jobs.runtime import v2
+from kaon_jobs.runtime.table import moments
 
 MAX_BATCH_SIZE = 2
 TENSOR = {"name": "text", "shape": [2, 1], "datatype": "BYTES", "data": ["one", "two"]}
@@ -20,27 +22,35 @@ SYNTAX = ("The body is not JSON", "The body is not UTF-8", "The body is not Unic
 """Python's reader words these in its own way."""
 
 
-def lua() -> Callable[[bytes, int], bytes | None]:
+def lua() -> Any:
     # Envoy's own Lua is LuaJIT 2.1 too.
     runtime = lupa.luajit21.LuaRuntime(encoding=None)
     runtime.execute(CHECK.encode())
-    check: Callable[[bytes, int], bytes | None] = runtime.globals()[b"refusal"]
-    return check
+    return runtime
 
 
-CHECK_IN_LUA = lua()
+LUA = lua()
 
 
-def router(body: bytes) -> str | None:
+def table_of(value: Any) -> Any:
+    """JSON as Envoy gives it to the program."""
+    if isinstance(value, list):
+        return LUA.table(*map(table_of, value))
+    if isinstance(value, dict):
+        return LUA.table_from({name.encode(): table_of(item) for name, item in value.items()})
+    return value.encode() if isinstance(value, str) else value
+
+
+def router(body: bytes, signature: Signature = TEXT_SIGNATURE) -> str | None:
     """What the router says; None: it sends the request on."""
-    told = CHECK_IN_LUA(body, MAX_BATCH_SIZE)
+    told = LUA.globals()[b"refusal"](body, table_of(asked(signature, MAX_BATCH_SIZE)))
     return None if told is None else told.decode()
 
 
-def handler(body: bytes) -> str | None:
+def handler(body: bytes, signature: Signature = TEXT_SIGNATURE) -> str | None:
     """What TorchServe's handler says."""
     try:
-        v2.parse(body, MAX_BATCH_SIZE)
+        v2.parse(body, v2.Signature(**signature.wire()), MAX_BATCH_SIZE)
     except v2.Refusal as refusal:
         return str(refusal)
     return None
@@ -138,7 +148,7 @@ REFUSED: list[tuple[bytes, str]] = [
     (b"[" * 33 + b"]" * 33, "The body nests deeper than 32 levels. Send it flat."),
     (b'{"a":' * 33 + b"1" + b"}" * 33, "The body nests deeper than 32 levels. Send it flat."),
     (with_value("[" * 40 + "]" * 40), "The body nests deeper than 32 levels. Send it flat."),
-    (with_value("[" + "1," * 20_000 + "1]"), "The body holds more than 16384 values. Send fewer texts in one request."),
+    (with_value("[" + "1," * 20_000 + "1]"), "The body holds more than 16384 values. Send fewer rows in one request."),
     (with_value("1e308"), "A number in the body is too large. Send numbers below 1e308."),
     (with_value("1e2000000"), "A number in the body is too large. Send numbers below 1e308."),
     (with_value("0e308"), "A number in the body is too large. Send numbers below 1e308."),
@@ -239,6 +249,149 @@ def test_the_nesting_of_a_hostile_body_ends_no_stack() -> None:
         assert handler(opening * 1_000_000) is not None
 
 
+# -- tables -----------------------------------------------------------------------------------------------------------
+
+FORBIDDEN = "汉" * 70
+
+
+def column(name: str, datatype: str, content: Literal["datetime"] | None = None) -> TensorSpec:
+    return TensorSpec(name=name, datatype=datatype, shape=[-1, 1], optional=True, content=content)
+
+
+TABLE = Signature(
+    inputs=[column("age", "FP64"), column("job", "BYTES"), column("since", "BYTES", "datetime")],
+    outputs=[TensorSpec(name="prediction", datatype="FP64", shape=[-1, 1])],
+)
+WIDE = Signature(
+    inputs=[column(f"c{number}", "FP64") for number in range(255)] + [column(FORBIDDEN, "BYTES")],
+    outputs=TEXT_SIGNATURE.outputs,
+)
+NARROW = Signature(inputs=[column("text", "BYTES")], outputs=TABLE.outputs)
+
+
+def values(name: str, /, *data: Any, **fields: Any) -> dict[str, Any]:
+    datatype = next((item.datatype for item in TABLE.inputs if item.name == name), "BYTES")
+    return {"name": name, "shape": [len(data), 1], "datatype": datatype, "data": list(data), **fields}
+
+
+def row(*tensors: dict[str, Any], **fields: Any) -> bytes:
+    return json.dumps({"inputs": list(tensors), **fields}).encode()
+
+
+NO_MOMENT = "is no point in time. Send 'since' in ISO 8601, such as 2020-01-31T14:05:00Z, or \"\" where it is missing."
+NO_NUMBER = "Where it is missing, send its row in a request without this input."
+REFUSED_ROWS: list[tuple[Signature, bytes, str]] = [
+    (TABLE, b"{}", "inputs is missing, expected an array of tensors, one a column."),
+    (TABLE, row(), "inputs has 0 tensors, expected 1 to 3, one a column."),
+    (TABLE, row(*[values("age", 1)] * 4), "inputs has 4 tensors, expected 1 to 3, one a column."),
+    (NARROW, row(), "inputs has 0 tensors, expected 1, one a column."),
+    (TABLE, row(values("agee", 1)), "inputs[0].name is 'agee', expected one of 'age', 'job', 'since'."),
+    (TABLE, row(values("age", 1, name=7)), "inputs[0].name is the number 7, expected one of 'age', 'job', 'since'."),
+    (NARROW, row(values("job", "x")), "inputs[0].name is 'job', expected 'text'."),
+    (
+        WIDE,
+        row(values("x" * 70, 1)),
+        f"inputs[0].name is '{'x' * 64}' and more, expected one of "
+        f"{', '.join(repr(f'c{number}') for number in range(32))} and 224 more.",
+    ),
+    (
+        WIDE,
+        row(*[values(FORBIDDEN, "x")] * 2),
+        f"inputs[1].name is '{FORBIDDEN[:64]}' and more once more. Send each input once.",
+    ),
+    (TABLE, row(values("age", 1), values("age", 1)), "inputs[1].name is 'age' once more. Send each input once."),
+    (TABLE, row(values("age", 1, datatype="INT64")), "inputs[0].datatype is 'INT64', expected 'FP64'."),
+    (TABLE, row(values("job", "x", datatype="FP64")), "inputs[0].datatype is 'FP64', expected 'BYTES'."),
+    (TABLE, row(values("age", 1, data={})), "inputs[0].data is an object, expected an array of numbers."),
+    (TABLE, row(values("age", "41")), "inputs[0].data[0] is '41', expected a number."),
+    (TABLE, row(values("age", 1, True)), "inputs[0].data[1] is true, expected a number."),
+    (TABLE, row(values("age", 1, None)), f"inputs[0].data[1] is null, expected a number. {NO_NUMBER}"),
+    (TABLE, row(values("age", [None])), f"inputs[0].data[0][0] is null, expected a number. {NO_NUMBER}"),
+    (TABLE, row(values("job", None)), 'inputs[0].data[0] is null, expected a string. Send "" where it is missing.'),
+    (TABLE, row(values("since", None)), 'inputs[0].data[0] is null, expected a string. Send "" where it is missing.'),
+    (TABLE, row(values("job", 7)), "inputs[0].data[0] is the number 7, expected a string."),
+    (
+        TABLE,
+        row(values("age", -1e39)),
+        "inputs[0].data[0] is the number -1e+39, expected a number between -3.4e38 and 3.4e38.",
+    ),
+    (TABLE, row(values("job", "a"), values("since", "", "soon")), f"inputs[1].data[1] {NO_MOMENT}"),
+    (TABLE, row(values("age")), "inputs[0].data has 0 rows, expected 1 to 2 in one request."),
+    (TABLE, row(values("age", 1, 2, 3)), "inputs[0].data has 3 rows, expected 1 to 2 in one request."),
+    (TABLE, row(values("age", 1, shape=[1])), "inputs[0].shape is [1], expected [1,1] for 1 row."),
+    (TABLE, row(values("age", 1, 2, shape=[1, 2])), "inputs[0].shape is [1,2], expected [2,1] for 2 rows."),
+    (
+        TABLE,
+        row(values("age", 1, 2), values("job", "x")),
+        "inputs[1].data has 1 row and inputs[0].data 2. Send all rows in each.",
+    ),
+    (
+        TABLE,
+        row(values("age", 1), outputs=[{"name": "label"}]),
+        "outputs[0].name is 'label', expected 'prediction'.",
+    ),
+]
+GOOD_ROWS: list[tuple[Signature, bytes]] = [
+    (TABLE, row(values("age", 41))),
+    (TABLE, row(values("since", "2020-01-31", ""), values("age", 1.5, -3.4e38), values("job", "", "teacher"))),
+    (TABLE, row(values("job", [""]), outputs=[{"name": "prediction"}])),
+    (TABLE, row(values("age", [1], [2]))),
+    (WIDE, row(values(FORBIDDEN, "x"), values("c254", 1, datatype="FP64"))),
+    (NARROW, row(values("text", ""))),
+]
+MOMENTS = {
+    "2020-01-31": True,
+    "2020-02-29T23:59": True,
+    "2000-02-29 00:00:59": True,
+    "0001-01-01T00:00:00+23:59": True,
+    "9999-12-31T23:59:59.123456789-12:00": True,
+    "2020-01-31T14:05:00Z": True,
+    "1900-02-29": False,
+    "2021-02-29": False,
+    "2020-13-01": False,
+    "2020-04-31": False,
+    "0000-01-01": False,
+    "20200131": False,
+    "2020-01-31T24:00": False,
+    "2020-01-31T14:60": False,
+    "2020-01-31T14:05:60": False,
+    "2020-01-31T14": False,
+    "2020-01-31T14:05:00.": False,
+    "2020-01-31T14:05:00.1234567890": False,
+    "2020-01-31T14:05.5": False,
+    "2020-01-31T14:05:00+24:00": False,
+    "2020-01-31T14:05:00+0100": False,
+    "2020-01-31T14:05:00z": False,
+    "2020-01-31Z": False,
+    "2020-01-31 ": False,
+    "31.01.2020": False,
+    "٢٠٢٠-01-31": False,
+    "2020-01-31T14:05:00Z" + "0" * 60: False,
+}
+
+
+@pytest.mark.parametrize(("signature", "body", "sentence"), REFUSED_ROWS, ids=range(len(REFUSED_ROWS)))
+def test_wrong_rows_are_refused_with_the_same_sentence_by_router_and_handler(
+    signature: Signature, body: bytes, sentence: str
+) -> None:
+    assert router(body, signature) == sentence
+    assert handler(body, signature) == sentence
+
+
+@pytest.mark.parametrize(("signature", "body"), GOOD_ROWS, ids=range(len(GOOD_ROWS)))
+def test_good_rows_pass_both(signature: Signature, body: bytes) -> None:
+    assert (router(body, signature), handler(body, signature)) == (None, None)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_point_in_time_is_one_to_router_and_handler_and_the_model_can_read_it(moment: str) -> None:
+    body = row(values("since", moment))
+    told = None if MOMENTS[moment] else f"inputs[0].data[0] {NO_MOMENT}"
+    assert (router(body, TABLE), handler(body, TABLE)) == (told, told)
+    if told is None:
+        assert all(map(math.isfinite, moments(moment)))
+
+
 # -- agreement --------------------------------------------------------------------------------------------------------
 
 CHARACTERS = st.characters(codec=None, categories=None)
@@ -287,10 +440,27 @@ REQUESTS = st.fixed_dictionaries(
 )
 
 
+WRITTEN_MOMENTS = st.from_regex(
+    r"[0129][09]\d\d-[01]\d-[0-3]\d([T ][0-2]\d:[0-6]\d(:[0-6]\d(\.\d{1,10})?)?(Z|[+-][0-2]\d:[0-6]\d)?)?",
+    fullmatch=True,
+)
+COLUMNS = st.fixed_dictionaries(
+    {
+        "name": maybe(st.sampled_from(["age", "job", "since"])),
+        "datatype": maybe(st.sampled_from(["FP64", "BYTES"])),
+        "shape": maybe(st.sampled_from([[1, 1], [2, 1]])),
+        "data": maybe(
+            st.lists(maybe(st.one_of(st.floats(-1e39, 1e39), st.text(), WRITTEN_MOMENTS)), min_size=1, max_size=2)
+        ),
+    }
+)
+ROWS = st.fixed_dictionaries({"inputs": maybe(st.lists(COLUMNS, min_size=1, max_size=3))})
+
+
 @st.composite
-def bodies(draw: st.DrawFn) -> bytes:
+def bodies(draw: st.DrawFn, requests: st.SearchStrategy[Any]) -> bytes:
     """A request as JSON, sometimes with bytes changed."""
-    text = json.dumps(draw(REQUESTS), ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 1])))
+    text = json.dumps(draw(requests), ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 1])))
     body = bytearray(text.encode("utf-8", "surrogatepass"))
     for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
         at = draw(st.integers(0, len(body)))
@@ -301,9 +471,29 @@ def bodies(draw: st.DrawFn) -> bytes:
 
 
 @settings(max_examples=500, deadline=None)
-@given(bodies())
-def test_router_and_handler_agree_on_every_request(body: bytes) -> None:
-    told, expected = router(body), handler(body)
+@given(bodies(REQUESTS), st.just(TEXT_SIGNATURE))
+def test_router_and_handler_agree_on_every_request(body: bytes, signature: Signature) -> None:
+    check_agreement(body, signature)
+
+
+@settings(max_examples=500, deadline=None)
+@given(bodies(ROWS), st.just(TABLE))
+def test_router_and_handler_agree_on_every_request_of_rows(body: bytes, signature: Signature) -> None:
+    check_agreement(body, signature)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(WRITTEN_MOMENTS)
+def test_router_and_handler_agree_on_every_point_in_time(moment: str) -> None:
+    body = row(values("since", moment))
+    told = router(body, TABLE)
+    assert told == handler(body, TABLE)
+    if told is None:
+        assert all(map(math.isfinite, moments(moment)))
+
+
+def check_agreement(body: bytes, signature: Signature) -> None:
+    told, expected = router(body, signature), handler(body, signature)
     assert (told is None) == (expected is None), (told, expected)
     if told != expected:
         # A body that breaks several rules at once: a reader that stops at the first byte names another one.

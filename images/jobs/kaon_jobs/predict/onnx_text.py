@@ -11,8 +11,8 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from kaon_jobs.predict.onnx_model import MODEL_FILE, Inputs, OnnxModel, read_card
-from kaon_jobs.runtime.classifier import encode
-from kaon_jobs.runtime.classifier import load_tokenizer as load_served_tokenizer
+from kaon_jobs.runtime.text import encode
+from kaon_jobs.runtime.text import load_tokenizer as load_served_tokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
 BLOCK = 256

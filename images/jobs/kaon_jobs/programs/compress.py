@@ -120,6 +120,7 @@ def run(job: JobSpec, work: CompressWork, context: Context) -> Result:
         cost=context.cost(),
         start_time=context.start_time,
         completion_time=now(),
+        signature=card.served_signature if card else None,
         compression=_result(outcome, evidence, work),
     )
     published = publish(

@@ -63,9 +63,9 @@ def _card(manifest: Manifest) -> ModelCard:
     card = manifest.model
     if card is None:
         raise StageFailure("ArtifactNotServable", f"the artifact is a {manifest.kind}, not a model")
-    if card.reads != "text":
+    if card.reads == "array":
         raise StageFailure(
-            "ArtifactNotServable", f"the model is made for {card.task}; the servers here take text classifiers"
+            "ArtifactNotServable", f"the model of {card.task} reads arrays; the servers here take texts and tables"
         )
     if not card.golden:
         raise StageFailure(

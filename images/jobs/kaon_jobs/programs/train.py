@@ -93,6 +93,7 @@ def run(job: JobSpec, work: TrainWork, context: Context) -> Result:
         cost=context.cost(),
         start_time=context.start_time,
         completion_time=now(),
+        signature=card.served_signature,
         training=TrainingResult(evaluation=evaluation, dataset_digest=work.dataset.digest),
     )
     published = publish(

@@ -57,6 +57,10 @@ def moments(text: str) -> "tuple[float, float, float, float]":
         ValueError: it is not written so.
     """
     moment = datetime.fromisoformat(text)
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        # On the first or the last day that there is an offset may lead out of time.
+        moment = moment.replace(tzinfo=UTC)
     days = moment.timestamp() / 86_400
     return days, float(moment.month), float(moment.weekday()), moment.hour + moment.minute / 60

@@ -1,6 +1,6 @@
 """TorchServe's handler: speaks the V2 protocol, so that TorchServe and Triton answer alike. Laid out by fetch.
 
-TorchServe batches and schedules; this file turns a batch of requests into one call of the classifier.
+TorchServe batches and schedules; this file turns a batch of requests into one call of the predictor.
 """
 
 import json
@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import v2
-from classifier import Classifier
+from predictor import FAILED, Predictor
 
 PURPOSE_HEADER = "x-kaon-request"
 """Set by the router, never by a client: `ready` and `metadata` are answered here, TorchServe has no such paths."""
 PLATFORM = "onnxruntime_onnx"
-FAILED = "The model fails on these texts. Send others."
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +22,8 @@ class Handler:
     """The one class of this module, which is how TorchServe finds it."""
 
     def initialize(self, context: Any) -> None:
-        """Load the classifier from the unpacked archive."""
-        self._classifier = Classifier(Path(context.system_properties["model_dir"]))
+        """Load the predictor from the unpacked archive."""
+        self._predictor = Predictor(Path(context.system_properties["model_dir"]))
 
     def handle(self, data: list[Any], context: Any) -> list[Any]:
         """One answer for each request of the batch. A request that cannot be read gets status 400 and says why, and one
@@ -38,25 +37,26 @@ class Handler:
                 continue
             try:
                 # Bytes, as long as config.properties says decode_input_request=false.
-                inference = v2.parse(item.get("body") or item.get("data") or b"", self._classifier.max_batch_size)
+                body = item.get("body") or item.get("data") or b""
+                inference = v2.parse(body, self._predictor.signature, self._predictor.max_batch_size)
             except v2.Refusal as refusal:
                 context.set_response_status(code=400, phrase="Bad Request", idx=index)
                 answers[index] = json.dumps({"error": str(refusal)})
                 continue
             accepted.append((index, inference))
-        found = self._classifier.each([inference.texts for _, inference in accepted]) if accepted else []
+        found = self._predictor.each([inference.rows for _, inference in accepted]) if accepted else []
         for (index, inference), rows in zip(accepted, found, strict=True):
             if isinstance(rows, BaseException):
                 log.error("the model fails on a request: %s", type(rows).__name__)
                 context.set_response_status(code=500, phrase="Internal Server Error", idx=index)
                 answers[index] = json.dumps({"error": FAILED})
                 continue
-            body = v2.answer(context.model_name, inference, self._classifier.best(rows), rows.tolist())
-            answers[index] = json.dumps(body)
+            values = {name: array.reshape(-1).tolist() for name, array in self._predictor.tensors(rows).items()}
+            answers[index] = json.dumps(v2.answer(context.model_name, inference, self._predictor.signature, values))
         for index in range(len(data)):
             context.set_response_content_type(index, "application/json")
         return answers
 
     def _about(self, purpose: str, model: str) -> str:
         # To answer at all proves that a worker is ready.
-        return json.dumps(v2.metadata(model, PLATFORM, len(self._classifier.labels))) if purpose == "metadata" else ""
+        return json.dumps(v2.metadata(model, PLATFORM, self._predictor.signature)) if purpose == "metadata" else ""

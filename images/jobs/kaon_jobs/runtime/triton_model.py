@@ -1,6 +1,6 @@
-"""Triton's python backend: `text` in, `label` and `probabilities` out. Laid out as <model>/1/model.py by fetch.
+"""Triton's python backend: the signature's inputs in, its outputs out. Laid out as <model>/1/model.py by fetch.
 
-Triton batches and schedules; this file only turns requests into one call of the classifier and its rows into responses.
+Triton batches and schedules; this file only turns requests into one call of the predictor and its rows into responses.
 """
 
 import logging
@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb
-from classifier import Classifier
-
-FAILED = "The model fails on these texts. Send others."
+from predictor import FAILED, Predictor
+from v2 import Number, Refusal, value_of
 
 log = logging.getLogger(__name__)
 
@@ -20,39 +19,60 @@ class TritonPythonModel:
     """The class that the python backend looks for."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the classifier from this version's folder."""
-        self._classifier = Classifier(Path(args["model_repository"]) / args["model_version"])
+        """Load the predictor from this version's folder."""
+        self._predictor = Predictor(Path(args["model_repository"]) / args["model_version"])
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer the requests of one dynamic batch; a request that cannot be read, or that the model fails on, gets its
         own error."""
         answers: list[Any] = [None] * len(requests)
-        texts: list[list[str]] = []
+        accepted: list[list[Any]] = []
         places: list[int] = []
         for index, request in enumerate(requests):
             try:
-                own = [_text(value) for value in pb.get_input_tensor_by_name(request, "text").as_numpy().reshape(-1)]
-            except UnicodeDecodeError as error:
-                message = f"input 'text' is not UTF-8: byte {error.start + 1} of a text. Send it in UTF-8."
-                answers[index] = _error(message, pb.TritonError.INVALID_ARG)
+                rows = self._rows(request)
+            except Refusal as refusal:
+                answers[index] = _error(str(refusal), pb.TritonError.INVALID_ARG)
                 continue
             places.append(index)
-            texts.append(own)
-        found = self._classifier.each(texts) if texts else []
+            accepted.append(rows)
+        found = self._predictor.each(accepted) if accepted else []
         for index, rows in zip(places, found, strict=True):
             if isinstance(rows, BaseException):
                 log.error("the model fails on a request: %s", type(rows).__name__)
                 answers[index] = _error(FAILED, pb.TritonError.INTERNAL)
                 continue
-            labels = np.array(self._classifier.best(rows), dtype=np.object_).reshape(-1, 1)
-            answers[index] = pb.InferenceResponse(
-                output_tensors=[pb.Tensor("label", labels), pb.Tensor("probabilities", rows)]
-            )
+            tensors = [pb.Tensor(name, values) for name, values in self._predictor.tensors(rows).items()]
+            answers[index] = pb.InferenceResponse(output_tensors=tensors)
         return answers
 
+    def _rows(self, request: Any) -> list[Any]:
+        """The request's texts or rows. The router has checked it, unless somebody has gone around it."""
+        signature = self._predictor.signature
+        columns: dict[str, list[Any]] = {}
+        for name, kind in signature.kinds.items():
+            # None where an optional input was left out.
+            tensor = pb.get_input_tensor_by_name(request, name)
+            if tensor is not None:
+                values = tensor.as_numpy().reshape(-1)
+                columns[name] = [_value(name, kind, number, value) for number, value in enumerate(values)]
+        if not columns:
+            raise Refusal("The request has no input. Send one at least.")
+        rows: list[Any] = signature.rows(columns)
+        return rows
 
-def _text(value: "bytes | str") -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+def _value(name: str, kind: str, number: int, value: "bytes | str | np.floating") -> float | str:
+    if isinstance(value, bytes):
+        try:
+            text = value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            message = f"input '{name}' is not UTF-8: byte {error.start + 1} of value {number}. Send it in UTF-8."
+            raise Refusal(message) from error
+    else:
+        text = value if isinstance(value, str) else Number(value)
+    found: float | str = value_of(f"value {number} of input '{name}'", name, kind, text)
+    return found
 
 
 def _error(message: str, code: int) -> "pb.InferenceResponse":

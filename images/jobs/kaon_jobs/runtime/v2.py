@@ -1,22 +1,26 @@
 """The V2 inference protocol (Open Inference Protocol) as JSON, for a server that does not speak it itself.
 
-Pure: bytes and dicts in and out, standard library only. The router checks requests with the same rules before a server
-sees them (router_json.lua, router_requests.lua); a test holds both to the same sentences. Answers look like Triton's.
+Pure: bytes and dicts in and out, standard library only. What a request holds follows from the model's signature: one
+text tensor, or of a table a tensor for each column. The router checks requests with the same rules before a server sees
+them (router_json.lua, router_requests.lua); a test holds both to the same sentences. Answers look like Triton's.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, NoReturn
 
-OUTPUTS = ("label", "probabilities")
 MAX_DEPTH = 32
 MAX_VALUES = 16384
 MAX_NUMBER = 1e308
 MAX_EXPONENT = 307
 MAX_NAME = 1024
 SHOWN_CHARACTERS = 64
+SHOWN_NAMES = 32
+MAX_FLOAT = 3.4e38
+"""Models read numbers of 32 bits."""
 UNSUPPORTED = {
     "binary_data_size",
     "classification",
@@ -36,6 +40,18 @@ BINARY = {"binary_data", "binary_data_output"}
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)', re.DOTALL)
 """A string of JSON, or the beginning of one at the end of the text."""
 _NO_BRACKET = re.compile(r"[^\[\]{}]+")
+_MOMENT = re.compile(
+    r"(\d{4}-(?:0[1-9]|1[0-2])-\d\d)"
+    r"(?:[T ](?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,9})?)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)?)?",
+    re.ASCII,
+)
+"""A point in time as ISO 8601 writes it in full: a date, and after T or a space a time with or without an offset."""
+_WANTED = {"FP64": "a number", "BYTES": "a string", "datetime": "a string"}
+_MISSING_VALUE = {
+    "FP64": ". Where it is missing, send its row in a request without this input",
+    "BYTES": '. Send "" where it is missing',
+    "datetime": '. Send "" where it is missing',
+}
 
 
 class Refusal(Exception):
@@ -53,20 +69,42 @@ class Missing:
 MISSING = Missing()
 
 
+class Signature:
+    """What a request to a model holds and what it is answered with: the tensors of serving.json."""
+
+    def __init__(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self.datatypes: dict[str, str] = {tensor["name"]: tensor["datatype"] for tensor in inputs}
+        self.kinds: dict[str, str] = {tensor["name"]: tensor.get("content") or tensor["datatype"] for tensor in inputs}
+        """Name of an input -> what its values are: BYTES, FP64, or datetime."""
+        self.is_table = all(tensor.get("optional") for tensor in inputs)
+        self.noun = "row" if self.is_table else "text"
+
+    def rows(self, columns: Mapping[str, Sequence[Any]]) -> list[Any]:
+        """Texts, or rows of a table: a value for each input, None where it is left out or an empty string."""
+        if not self.is_table:
+            return list(columns[self.inputs[0]["name"]])
+        count = len(next(iter(columns.values())))
+        nothing = [None] * count
+        found = [columns.get(tensor["name"], nothing) for tensor in self.inputs]
+        return [tuple(None if value == "" else value for value in row) for row in zip(*found, strict=True)]
+
+
 @dataclass(frozen=True)
 class Inference:
-    """One request: its texts, its id if the client gave one, and the outputs it asks for."""
+    """One request: its texts or rows, its id if the client gave one, and the outputs it asks for."""
 
-    texts: list[str]
+    rows: list[Any]
     request_id: str | None
     outputs: tuple[str, ...]
 
 
-def parse(body: bytes | bytearray, max_batch_size: int) -> Inference:
+def parse(body: bytes | bytearray, signature: Signature, max_batch_size: int) -> Inference:
     """Read a request body.
 
     Raises:
-        Refusal: the body is no V2 request for one input `text` of datatype BYTES and shape [n, 1].
+        Refusal: the body is no V2 request for a model of this signature.
     """
     if not isinstance(body, bytes | bytearray | memoryview):
         raise Refusal("The body is not sent as JSON. Send a JSON object as application/json.")
@@ -81,26 +119,22 @@ def parse(body: bytes | bytearray, max_batch_size: int) -> Inference:
     if "\0" in request_id:
         raise Refusal("id holds the character U+0000. Leave it out.")
     _check_parameters("parameters", request)
-    inputs = request.get("inputs", MISSING)
-    if not isinstance(inputs, list):
-        _wrong("inputs", inputs, "an array of one tensor named 'text'")
-    if len(inputs) != 1:
-        raise Refusal(f"inputs has {len(inputs)} tensors, expected 1, named 'text'.")
-    texts = _texts(inputs[0], max_batch_size)
-    return Inference(texts, request_id or None, _outputs(request.get("outputs", [])))
+    columns = _columns(request.get("inputs", MISSING), signature, max_batch_size)
+    outputs = _outputs(request.get("outputs", []), tuple(tensor["name"] for tensor in signature.outputs))
+    return Inference(signature.rows(columns), request_id or None, outputs)
 
 
-def answer(model: str, inference: Inference, labels: list[str], probabilities: list[list[float]]) -> dict[str, Any]:
-    """The response body to `inference`."""
-    count = len(inference.texts)
+def answer(model: str, inference: Inference, signature: Signature, values: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """The response body to `inference`. values: those of each output, one row after the other."""
+    count = len(inference.rows)
     tensors = {
-        "label": {"name": "label", "datatype": "BYTES", "shape": [count, 1], "data": labels},
-        "probabilities": {
-            "name": "probabilities",
-            "datatype": "FP32",
-            "shape": [count, len(probabilities[0])],
-            "data": [value for row in probabilities for value in row],
-        },
+        tensor["name"]: {
+            "name": tensor["name"],
+            "datatype": tensor["datatype"],
+            "shape": [count, *tensor["shape"][1:]],
+            "data": values[tensor["name"]],
+        }
+        for tensor in signature.outputs
     }
     response: dict[str, Any] = {"model_name": model, "model_version": "1"}
     if inference.request_id is not None:
@@ -108,18 +142,53 @@ def answer(model: str, inference: Inference, labels: list[str], probabilities: l
     return response | {"outputs": [tensors[name] for name in inference.outputs]}
 
 
-def metadata(model: str, platform: str, classes: int) -> dict[str, Any]:
+def metadata(model: str, platform: str, signature: Signature) -> dict[str, Any]:
     """The model metadata that the protocol asks for; -1 is the batch."""
+
+    def told(tensors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        return [{name: tensor[name] for name in ("name", "datatype", "shape")} for tensor in tensors]
+
     return {
         "name": model,
         "versions": ["1"],
         "platform": platform,
-        "inputs": [{"name": "text", "datatype": "BYTES", "shape": [-1, 1]}],
-        "outputs": [
-            {"name": "label", "datatype": "BYTES", "shape": [-1, 1]},
-            {"name": "probabilities", "datatype": "FP32", "shape": [-1, classes]},
-        ],
+        "inputs": told(signature.inputs),
+        "outputs": told(signature.outputs),
     }
+
+
+def value_of(where: str, name: str, kind: str, value: str) -> float | str:
+    """A value of the input `name` as the model reads it: a number as a float, a string as it is.
+
+    Args:
+        where: how a sentence names the value.
+        value: a string, or a Number.
+
+    Raises:
+        Refusal: no model reads such a number, or the string is no point in time where one is wanted.
+    """
+    if kind == "datetime" and value and not is_moment(value):
+        raise Refusal(
+            f"{where} is no point in time. Send '{_shown(name)[0]}' in ISO 8601, such as 2020-01-31T14:05:00Z, or \"\" "
+            "where it is missing."
+        )
+    if kind != "FP64":
+        return value
+    if not abs(float(value)) <= MAX_FLOAT:
+        _wrong(where, value, "a number between -3.4e38 and 3.4e38")
+    return float(value)
+
+
+def is_moment(text: str) -> bool:
+    """Whether a text is a point in time in ISO 8601: a date that there is, and a time if any."""
+    found = _MOMENT.fullmatch(text)
+    if found is None:
+        return False
+    try:
+        date.fromisoformat(found[1])
+    except ValueError:
+        return False
+    return True
 
 
 def decode(body: bytes) -> Any:
@@ -157,7 +226,7 @@ def _check_size(text: str) -> None:
     opened = outside.count("[") + outside.count("{")
     # Each value that is no first one has a comma before it, and each that has values a bracket.
     if opened + outside.count(",") > 2 * MAX_VALUES:
-        raise Refusal(f"The body holds more than {MAX_VALUES} values. Send fewer texts in one request.")
+        raise Refusal(f"The body holds more than {MAX_VALUES} values. Send fewer rows in one request.")
     if opened <= MAX_DEPTH:
         return
     depth = 0
@@ -195,7 +264,7 @@ def _constant(name: str) -> NoReturn:
 def _check_bounds(value: Any) -> None:
     for count, (item, depth) in enumerate(_values(value), start=1):
         if count > MAX_VALUES:
-            raise Refusal(f"The body holds more than {MAX_VALUES} values. Send fewer texts in one request.")
+            raise Refusal(f"The body holds more than {MAX_VALUES} values. Send fewer rows in one request.")
         if depth > MAX_DEPTH:
             raise Refusal(f"The body nests deeper than {MAX_DEPTH} levels. Send it flat.")
         for text in item if isinstance(item, dict) else [item]:
@@ -253,40 +322,71 @@ def _check_parameters(where: str, owner: dict[str, Any]) -> None:
             _wrong(f"The value of '{_shown(name)[0]}' in {where}", value, "a string, a number, true or false")
 
 
-def _texts(tensor: Any, max_batch_size: int) -> list[str]:
-    if not isinstance(tensor, dict):
-        _wrong("inputs[0]", tensor, "an object")
-    for field, wanted in (("name", "text"), ("datatype", "BYTES")):
-        value = tensor.get(field, MISSING)
-        if not (_is_text(value) and value == wanted):
-            _wrong(f"inputs[0].{field}", value, f"'{wanted}'")
-    _check_parameters("inputs[0].parameters", tensor)
-    texts = _flat(tensor.get("data", MISSING))
-    if not 1 <= len(texts) <= max_batch_size:
-        raise Refusal(f"inputs[0].data has {len(texts)} texts, expected 1 to {max_batch_size} in one request.")
-    wanted, shape = f"[{len(texts)},1]", _shape(tensor.get("shape", MISSING))
-    if shape != wanted:
-        noun = "text" if len(texts) == 1 else "texts"
-        raise Refusal(f"inputs[0].shape is {shape}, expected {wanted} for {len(texts)} {noun}.")
-    return texts
+def _columns(inputs: Any, signature: Signature, max_batch_size: int) -> dict[str, list[Any]]:
+    """The values of each input that was sent."""
+    names = list(signature.kinds)
+    if not isinstance(inputs, list):
+        wanted = "of tensors, one a column" if signature.is_table else f"of one tensor named '{names[0]}'"
+        _wrong("inputs", inputs, f"an array {wanted}")
+    if not 1 <= len(inputs) <= len(names):
+        most = "1" if len(names) == 1 else f"1 to {len(names)}"
+        named = "one a column" if signature.is_table else f"named '{names[0]}'"
+        raise Refusal(f"inputs has {len(inputs)} tensors, expected {most}, {named}.")
+    found: dict[str, list[Any]] = {}
+    first: int | None = None
+    for index, tensor in enumerate(inputs):
+        where = f"inputs[{index}]"
+        if not isinstance(tensor, dict):
+            _wrong(where, tensor, "an object")
+        name = tensor.get("name", MISSING)
+        if not _is_text(name) or name not in signature.kinds:
+            _wrong(f"{where}.name", name, _one_of(names))
+        if name in found:
+            raise Refusal(f"{where}.name is {_found(name)} once more. Send each input once.")
+        found[name] = values = _values_of(where, name, tensor, signature)
+        noun = signature.noun if len(values) == 1 else f"{signature.noun}s"
+        if not 1 <= len(values) <= max_batch_size:
+            raise Refusal(f"{where}.data has {len(values)} {noun}, expected 1 to {max_batch_size} in one request.")
+        wanted, shape = f"[{len(values)},1]", _shape(tensor.get("shape", MISSING))
+        if shape != wanted:
+            raise Refusal(f"{where}.shape is {shape}, expected {wanted} for {len(values)} {noun}.")
+        first = len(values) if first is None else first
+        if len(values) != first:
+            raise Refusal(f"{where}.data has {len(values)} {noun} and inputs[0].data {first}. Send all rows in each.")
+    return found
 
 
-def _flat(data: Any) -> list[str]:
+def _one_of(names: Sequence[str]) -> str:
+    quoted = [_found(name) for name in names[:SHOWN_NAMES]]
+    if len(names) == 1:
+        return quoted[0]
+    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    return f"one of {', '.join(quoted)}{more}"
+
+
+def _values_of(where: str, name: str, tensor: dict[str, Any], signature: Signature) -> list[Any]:
+    datatype, kind = signature.datatypes[name], signature.kinds[name]
+    value = tensor.get("datatype", MISSING)
+    if not (_is_text(value) and value == datatype):
+        _wrong(f"{where}.datatype", value, f"'{datatype}'")
+    _check_parameters(f"{where}.parameters", tensor)
+    data, wanted = tensor.get("data", MISSING), _WANTED[kind]
     if not isinstance(data, list):
-        _wrong("inputs[0].data", data, "an array of strings")
-    texts: list[str] = []
+        _wrong(f"{where}.data", data, f"an array of {wanted[2:]}s")
+    values: list[Any] = []
     for index, item in enumerate(data):
-        where = f"inputs[0].data[{index}]"
+        place = f"{where}.data[{index}]"
         named = (
-            [(f"{where}[{inner}]", text) for inner, text in enumerate(item)]
+            [(f"{place}[{inner}]", value) for inner, value in enumerate(item)]
             if isinstance(item, list)
-            else [(where, item)]
+            else [(place, item)]
         )
-        for name, text in named:
-            if not _is_text(text):
-                _wrong(name, text, "a string")
-            texts.append(text)
-    return texts
+        for at, value in named:
+            if not (isinstance(value, Number) if kind == "FP64" else _is_text(value)):
+                missing = _MISSING_VALUE[kind] if value is None and signature.is_table else ""
+                _wrong(at, value, wanted + missing)
+            values.append(value_of(at, name, kind, value))
+    return values
 
 
 def _shape(value: Any) -> str:
@@ -299,7 +399,7 @@ def _shape(value: Any) -> str:
     return "[" + ",".join(value) + "]"
 
 
-def _outputs(asked: Any) -> tuple[str, ...]:
+def _outputs(asked: Any, known: tuple[str, ...]) -> tuple[str, ...]:
     if not isinstance(asked, list):
         _wrong("outputs", asked, "an array")
     names: list[str] = []
@@ -308,10 +408,10 @@ def _outputs(asked: Any) -> tuple[str, ...]:
         if not isinstance(output, dict):
             _wrong(where, output, "an object")
         name = output.get("name", MISSING)
-        if not _is_text(name) or name not in OUTPUTS:
-            _wrong(f"{where}.name", name, "'label' or 'probabilities'")
+        if not _is_text(name) or name not in known:
+            _wrong(f"{where}.name", name, " or ".join(f"'{output}'" for output in known))
         if name in names:
             raise Refusal(f"{where}.name is '{name}' once more. Ask for each output once.")
         names.append(name)
         _check_parameters(f"{where}.parameters", output)
-    return tuple(names) or OUTPUTS
+    return tuple(names) or known

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from kaon.api.signature import TensorSpec
 from kaon.contract.jobspec import FetchWork
 from kaon.contract.manifest import ModelCard
 from kaon_jobs.errors import StageFailure
@@ -19,6 +19,7 @@ from kaon_jobs.predict.onnx_external import check_external_data
 
 GOLDEN = "golden.json"
 VERSION = "1"
+TRITON_TYPES = {"BYTES": "TYPE_STRING", "FP32": "TYPE_FP32", "FP64": "TYPE_FP64"}
 RESPONSE_TIMEOUT_SECONDS = 600
 """The router's timeout is the one that users set; a server never gives up before it."""
 
@@ -35,23 +36,21 @@ def _triton(work: FetchWork, card: ModelCard, files: Path, target: Path) -> None
     model = target / "repository" / work.model_name
     version = model / VERSION
     version.mkdir(parents=True)
-    _runtime(version, {"classifier.py": "classifier.py", "triton_model.py": "model.py"})
+    _runtime(version, card, {"triton_model.py": "model.py"})
     _weights(work, card, files, version)
     (model / "config.pbtxt").write_text(_triton_config(work, card), encoding="utf-8")
     _golden(card, target, f"http://127.0.0.1:8000/v2/models/{work.model_name}/infer")
 
 
 def _triton_config(work: FetchWork, card: ModelCard) -> str:
-    # JSON strings are valid text-format strings.
-    quoted: Callable[[str], str] = json.dumps
+    signature = card.served_signature
     return "\n".join(
         [
-            f"name: {quoted(work.model_name)}",
+            f"name: {_quoted(work.model_name)}",
             'backend: "python"',
             f"max_batch_size: {work.max_batch_size}",
-            'input [ { name: "text" data_type: TYPE_STRING dims: [ 1 ] } ]',
-            'output [ { name: "label" data_type: TYPE_STRING dims: [ 1 ] },',
-            f'         {{ name: "probabilities" data_type: TYPE_FP32 dims: [ {len(card.labels)} ] }} ]',
+            *(f"input {_triton_tensor(tensor)}" for tensor in signature.inputs),
+            *(f"output {_triton_tensor(tensor)}" for tensor in signature.outputs),
             # One instance with `threads` threads: two would only take the processor from each other.
             "instance_group [ { count: 1 kind: KIND_CPU } ]",
             f"dynamic_batching {{ max_queue_delay_microseconds: {round(work.max_delay_ms * 1000)} }}",
@@ -60,12 +59,24 @@ def _triton_config(work: FetchWork, card: ModelCard) -> str:
     )
 
 
+def _triton_tensor(tensor: TensorSpec) -> str:
+    # The batch, the first of the shape, is Triton's own.
+    dims = ", ".join(map(str, tensor.shape[1:]))
+    optional = " optional: true" if tensor.optional else ""
+    return f"{{ name: {_quoted(tensor.name)} data_type: {TRITON_TYPES[tensor.datatype]} dims: [ {dims} ]{optional} }}"
+
+
+def _quoted(text: str) -> str:
+    """A string of protobuf's text format. A string of JSON is one, unless it has escapes of surrogates."""
+    return json.dumps(text, ensure_ascii=False)
+
+
 def _torchserve(work: FetchWork, card: ModelCard, files: Path, target: Path) -> None:
     # TorchServe serves an unpacked archive as it is; zipping it would only make the server unzip it again.
     store = target / "store"
     archive = store / work.model_name
     (archive / "MAR-INF").mkdir(parents=True)
-    _runtime(archive, {name: name for name in ("classifier.py", "v2.py", "torchserve_handler.py")})
+    _runtime(archive, card, {"torchserve_handler.py": "torchserve_handler.py"})
     _weights(work, card, files, archive)
     model = {"modelName": work.model_name, "modelVersion": "1.0", "handler": "torchserve_handler.py"}
     manifest = {"createdOn": "", "runtime": "python", "archiverVersion": "1", "model": model}
@@ -113,9 +124,10 @@ def _torchserve_config(work: FetchWork, store: Path) -> str:
     return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 
-def _runtime(folder: Path, names: dict[str, str]) -> None:
+def _runtime(folder: Path, card: ModelCard, names: dict[str, str]) -> None:
     runtime = resources.files("kaon_jobs.runtime")
-    for source, name in names.items():
+    reader = f"{card.reads}.py"
+    for source, name in {"predictor.py": "predictor.py", "v2.py": "v2.py", reader: reader, **names}.items():
         (folder / name).write_bytes(runtime.joinpath(source).read_bytes())
 
 
@@ -126,14 +138,22 @@ def _weights(work: FetchWork, card: ModelCard, files: Path, folder: Path) -> Non
     model = _one(card, ".onnx")
     check_external_data(folder / model)
     settings = {
+        "reads": card.reads,
         "labels": card.labels,
-        "maxSequenceLength": card.max_sequence_length,
+        **card.served_signature.wire(),
         "maxBatchSize": work.max_batch_size,
         "threads": work.threads,
         "model": model,
-        "tokenizer": _one(card, "tokenizer.json"),
+        **_reading(card),
     }
     (folder / "serving.json").write_text(json.dumps(settings), encoding="utf-8")
+
+
+def _reading(card: ModelCard) -> dict[str, Any]:
+    """What the reader of texts or of tables is told."""
+    if card.columns is not None:
+        return {"columns": [column.wire() for column in card.columns]}
+    return {"maxSequenceLength": card.max_sequence_length, "tokenizer": _one(card, "tokenizer.json")}
 
 
 def _one(card: ModelCard, ending: str) -> str:
@@ -151,6 +171,7 @@ def _golden(card: ModelCard, target: Path, url: str) -> None:
         "url": url,
         "tolerance": card.golden_tolerance,
         "labels": card.labels,
+        "inputs": card.served_signature.wire()["inputs"],
         "examples": [example.wire() for example in card.golden],
     }
     (target / GOLDEN).write_text(json.dumps(golden), encoding="utf-8")

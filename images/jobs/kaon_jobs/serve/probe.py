@@ -27,7 +27,7 @@ class NotYet(Exception):
 
 
 class Refused(NotYet):
-    """The server answers with an error: it is not ready, or cannot take this text."""
+    """The server answers with an error: it is not ready, or cannot take this input."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -44,8 +44,8 @@ def golden(file: Path) -> int:
     Returns: how many agree.
 
     Raises:
-        Mismatch: an answer differs in its label or, beyond the tolerance, in a probability; or the server answers some
-            of the texts and refuses another.
+        Mismatch: an answer differs in its label or, beyond the tolerance, in a number; or the server answers some of
+            the inputs and refuses another.
         NotYet: the server does not answer.
     """
     recorded = json.loads(file.read_text(encoding="utf-8"))
@@ -59,36 +59,52 @@ def golden(file: Path) -> int:
             refused.append((which, example, reason))
     if len(refused) == total:
         raise refused[0][2]
-    # The server is there now: it answered another text.
+    # The server is there now: it answered another one.
     for which, example, _ in refused:
         try:
             _compare(which, example, recorded)
         except Refused as reason:
-            length = len(example["text"])
-            # What the server says may repeat the text, which is somebody's data.
+            # What the server says may repeat the input, which is somebody's data.
             print(reason, file=sys.stderr)
             raise Mismatch(
-                f"{which}, a text of {length} characters, gets status {reason.status} while others are answered. The "
+                f"{which}, {_described(example)}, gets status {reason.status} while others are answered. The "
                 "server's log says why"
             ) from reason
     return total
 
 
-def _predict(url: str, text: str) -> tuple[str, list[float]]:
-    body = {"inputs": [{"name": "text", "shape": [1, 1], "datatype": "BYTES", "data": [text]}]}
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
-    outputs = {item["name"]: item["data"] for item in _fetch(request)["outputs"]}
-    return outputs["label"][0], outputs["probabilities"]
+def _described(example: dict[str, Any]) -> str:
+    text = example.get("text")
+    return f"a row of {len(example['row'])} values" if text is None else f"a text of {len(text)} characters"
+
+
+def _predict(example: dict[str, Any], recorded: dict[str, Any]) -> dict[str, list[Any]]:
+    """The outputs of the server, by name."""
+    values = example["row"] if example.get("text") is None else [example["text"]]
+    tensors = [
+        # A missing number is left out; a missing string is an empty one, so that some input is always there.
+        {"name": item["name"], "shape": [1, 1], "datatype": item["datatype"], "data": ["" if value is None else value]}
+        for item, value in zip(recorded["inputs"], values, strict=True)
+        if value is not None or item["datatype"] == "BYTES"
+    ]
+    body = json.dumps({"inputs": tensors}).encode()
+    request = urllib.request.Request(recorded["url"], body, {"content-type": "application/json"})
+    return {item["name"]: item["data"] for item in _fetch(request)["outputs"]}
 
 
 def _compare(which: str, example: dict[str, Any], recorded: dict[str, Any]) -> None:
-    label, probabilities = _predict(recorded["url"], example["text"])
+    outputs = _predict(example, recorded)
+    what = "probability" if recorded["labels"] else "prediction"
+    answer = outputs["probabilities" if recorded["labels"] else "prediction"]
     expected, tolerance = example["answer"], recorded["tolerance"]
-    if len(probabilities) != len(expected):
-        raise Mismatch(f"{which} has {len(expected)} classes, the server answers with {len(probabilities)}")
-    distance = max(abs(ours - theirs) for ours, theirs in zip(probabilities, expected, strict=True))
+    if len(answer) != len(expected):
+        raise Mismatch(f"{which} has {len(expected)} classes, the server answers with {len(answer)}")
+    distance = max(abs(ours - theirs) for ours, theirs in zip(answer, expected, strict=True))
     if not distance <= tolerance:
-        raise Mismatch(f"{which} differs by {distance:.3g} in a probability, more than the tolerance of {tolerance}")
+        raise Mismatch(f"{which} differs by {distance:.3g} in a {what}, more than the tolerance of {tolerance}")
+    if not recorded["labels"]:
+        return
+    label = outputs["label"][0]
     if label != example["label"] and not _tied(example, label, recorded):
         raise Mismatch(f"{which} is {example['label']!r}, the server says {label!r}")
 

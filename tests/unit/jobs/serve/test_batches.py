@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 from kaon_jobs.runtime import v2
-from kaon_jobs.runtime.classifier import Classifier
 
-from . import tiny
+from . import tiny, tinytable
 
 
 class Asked:
@@ -44,28 +41,21 @@ def folder(tmp_path: Path) -> Path:
     tokenizer["model"]["vocab"]["beyond"] = 1000
     (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
     Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
-    settings = {
-        "labels": tiny.LABELS,
-        "maxSequenceLength": tiny.MAX_LENGTH,
-        "maxBatchSize": 8,
-        "threads": 1,
-        "model": "model.onnx",
-        "tokenizer": "tokenizer.json",
-    }
+    settings = tiny.settings_of(tiny.card(tmp_path, golden=False), max_batch_size=8)
     (tmp_path / "serving.json").write_text(json.dumps(settings))
     return tmp_path
 
 
 @pytest.fixture
-def handler(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The handler as TorchServe loads it: its siblings are modules of their own."""
-    monkeypatch.syspath_prepend(str(Path(v2.__file__).parent))
-    module = importlib.import_module("torchserve_handler")
-    made = module.Handler()
+def handler(folder: Path) -> Any:
+    """The handler as TorchServe loads it."""
+    made = tiny.siblings("torchserve_handler").Handler()
     made.initialize(Asked(folder))
-    yield made
-    for name in ("torchserve_handler", "v2", "classifier"):
-        sys.modules.pop(name, None)
+    return made
+
+
+def predictor(folder: Path) -> Any:
+    return tiny.siblings("predictor").Predictor(folder)
 
 
 def request(text: str) -> bytes:
@@ -74,6 +64,7 @@ def request(text: str) -> bytes:
 
 
 GOOD = request("profit")
+SIGNATURE = v2.Signature(**tiny.SIGNATURE.wire())
 HOSTILE = {
     "nested lists": b"[" * 500_000,
     "nested lists that are closed": b'{"inputs": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
@@ -100,7 +91,7 @@ def test_texts_that_the_model_fails_on_fail_alone(handler: Any, folder: Path) ->
     asked = Asked(folder)
     answers = handler.handle([{"body": GOOD}, {"body": request("beyond")}, {"body": GOOD}], asked)
     assert asked.status == {1: 500}
-    assert json.loads(answers[1]) == {"error": "The model fails on these texts. Send others."}
+    assert json.loads(answers[1]) == {"error": "The model fails on this request. Send another."}
     assert answers[0] == answers[2] and json.loads(answers[0])["outputs"]
 
 
@@ -108,23 +99,81 @@ def test_a_text_on_which_the_tokenizer_panics_fails_alone(folder: Path) -> None:
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"(?:x+x+)+y|\s+"), "removed")
     tokenizer.save(str(folder / "tokenizer.json"))
-    rows = Classifier(folder).each([["profit"], ["x" * 60], ["shares"]])
+    rows = predictor(folder).each([["profit"], ["x" * 60], ["shares"]])
     assert type(rows[1]).__name__ == "PanicException"
     assert not isinstance(rows[0], BaseException) and not isinstance(rows[2], BaseException)
 
 
 def test_answers_of_a_batch_are_each_requests_own(folder: Path) -> None:
-    classifier = Classifier(folder)
-    rows = classifier.each([["profit", "tariff"], ["beyond"], ["shares"]])
+    served = predictor(folder)
+    rows = served.each([["profit", "tariff"], ["beyond"], ["shares"]])
     assert isinstance(rows[1], BaseException)
-    alone = [classifier.probabilities(texts) for texts in (["profit", "tariff"], ["shares"])]
+    alone = [served.answers(texts) for texts in (["profit", "tariff"], ["shares"])]
     assert rows[0].tolist() == alone[0].tolist() and rows[2].tolist() == alone[1].tolist()
+
+
+@pytest.fixture(params=tinytable.KINDS)
+def table(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A laid-out model of a table."""
+    write, described = tinytable.KINDS[request.param]
+    write(tmp_path)
+    (tmp_path / "serving.json").write_text(json.dumps(tiny.settings_of(described(tmp_path), max_batch_size=8)))
+    return tmp_path
+
+
+def row(**columns: Any) -> bytes:
+    kinds = {"age": "FP64", "since": "BYTES"}
+    inputs = [
+        {"name": name, "shape": [1, 1], "datatype": kinds[name], "data": [value]} for name, value in columns.items()
+    ]
+    return json.dumps({"inputs": inputs}).encode()
+
+
+def test_a_row_of_one_client_that_is_wrong_fails_alone(table: Path) -> None:
+    handler, asked = tiny.siblings("torchserve_handler").Handler(), Asked(table)
+    handler.initialize(asked)
+    bodies = [row(age=41), row(since="soon"), row(age=None), row(since="2020-01-31", age=41), row(since="")]
+    answers = [json.loads(answer) for answer in handler.handle([{"body": body} for body in bodies], asked)]
+    assert asked.status == {1: 400, 2: 400}
+    assert answers[1]["error"].startswith("inputs[0].data[0] is no point in time. Send 'since' in ISO 8601")
+    wanted = tiny.siblings("predictor").Predictor(table)
+    for index, values in ((0, (41.0, None, None)), (3, (41.0, None, "2020-01-31")), (4, (None, None, None))):
+        tensors = {item["name"]: item["data"] for item in answers[index]["outputs"]}
+        found = wanted.tensors(wanted.answers([values]))
+        assert tensors == {name: array.reshape(-1).tolist() for name, array in found.items()}
+
+
+def test_an_answer_that_json_has_no_word_for_fails_alone(table: Path) -> None:
+    served = predictor(table)
+    served._session = Overflowing(served._session)
+    # Within what a request may hold, and too large once it is multiplied.
+    rows = served.each([[(value, None, None)] for value in (1.0, 3e38, 2.0)])
+    assert isinstance(rows[1], ArithmeticError)
+    assert all(np.isfinite(rows[index]).all() for index in (0, 2))
+
+
+class Overflowing:
+    """A session whose graph multiplies by ten."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def run(self, names: list[str], feed: dict[str, Any]) -> Any:
+        with np.errstate(over="ignore"):
+            return self._session.run(names, {name: values * np.float32(10) for name, values in feed.items()})
+
+
+def test_metadata_tells_the_columns(table: Path) -> None:
+    served = predictor(table)
+    told = tiny.siblings("v2").metadata("m", "p", served.signature)
+    assert told["inputs"][0] == {"name": "age", "datatype": "FP64", "shape": [-1, 1]}
+    assert [item["name"] for item in told["inputs"]] == [column.name for column in tinytable.COLUMNS]
 
 
 @pytest.mark.parametrize("depth", [31, 32, 33, 100, 500])
 def test_depth_is_counted_outside_of_strings(depth: int) -> None:
     text = "[" * 10_000 + '"' + "{" * 10_000
-    assert v2.parse(request(text), 1).texts == [text]
+    assert v2.parse(request(text), SIGNATURE, 1).rows == [text]
     body = b"[" * depth + b"]" * depth
     with pytest.raises(v2.Refusal, match="nests deeper than 32" if depth > 32 else "expected an object"):
-        v2.parse(body, 1)
+        v2.parse(body, SIGNATURE, 1)

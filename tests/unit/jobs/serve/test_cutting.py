@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from kaon_jobs.runtime import classifier
-from kaon_jobs.runtime.classifier import cut, encode, reads_words_alone
+from kaon_jobs.runtime import text as reader
+from kaon_jobs.runtime.text import cut, encode, reads_words_alone
 
 MAX_LENGTH = 12
 WORDS = "the quick brown fox jumps over a lazy dog's back 1234 times, don't naïve Straße 电池 很好 tis' x" * 3
-QWEN, LLAMA = sorted((one for one in classifier._KNOWN_PATTERNS if "(?i:" in one), key=len)
+QWEN, LLAMA = sorted((one for one in reader._KNOWN_PATTERNS if "(?i:" in one), key=len)
 
 
 def trained(tokenizer: Tokenizer, trainer: trainers.Trainer) -> Tokenizer:

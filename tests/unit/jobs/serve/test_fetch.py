@@ -12,10 +12,11 @@ import onnx
 import pytest
 
 from kaon.contract.jobspec import SPEC_VARIABLE
+from kaon.contract.manifest import ModelCard
 from kaon_jobs import main
 from kaon_jobs.report.told import Source
 
-from . import tiny
+from . import tiny, tinytable
 
 SERVERS = ("triton", "torchserve")
 FOLDER = {"triton": "repository/m/1", "torchserve": "store/m"}
@@ -49,8 +50,9 @@ def test_the_laid_out_model_answers_as_recorded(
     folder = target / FOLDER[server]
     # In a process of its own and without Kaon, as in a server.
     script = (
-        "import json, sys; from pathlib import Path; from classifier import Classifier; c = Classifier(Path('.'));"
-        "p = c.probabilities(json.loads(sys.argv[1])); print(json.dumps([c.best(p), p.tolist()]))"
+        "import json, sys; from pathlib import Path; from predictor import Predictor; p = Predictor(Path('.'));"
+        "found = p.tensors(p.answers(json.loads(sys.argv[1])));"
+        "print(json.dumps([found['label'].reshape(-1).tolist(), found['probabilities'].tolist()]))"
     )
     command = [sys.executable, "-c", script, json.dumps(tiny.TEXTS * 3)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
@@ -58,6 +60,53 @@ def test_the_laid_out_model_answers_as_recorded(
     recorded = tiny.expected(folder) * 3
     assert labels == [example.label for example in recorded]
     assert probabilities == [pytest.approx(example.answer, abs=1e-5) for example in recorded]
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("kind", tinytable.KINDS)
+def test_a_laid_out_model_of_a_table_answers_as_recorded_without_what_reads_texts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Path, server: str, kind: str
+) -> None:
+    write, described = tinytable.KINDS[kind]
+    source = tiny.publish(tmp_path / "artifact", write=write, described=described)
+    assert fetch(monkeypatch, source, target, server) == 0
+    folder = target / FOLDER[server]
+    script = (
+        "import json, sys; from pathlib import Path; from predictor import Predictor; p = Predictor(Path('.'));"
+        "found = p.answers([tuple(row) for row in json.loads(sys.argv[1])]).tolist();"
+        "print(json.dumps([found, 'tokenizers' in sys.modules]))"
+    )
+    command = [sys.executable, "-c", script, json.dumps(tinytable.ROWS)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    answers, reads_texts = json.loads(done.stdout)
+    assert answers == [pytest.approx(example.answer, rel=1e-5, abs=1e-5) for example in described(folder).golden]
+    assert not reads_texts and not (folder / "text.py").exists()
+    assert [example["row"] for example in tiny.golden_of(target)["examples"]] == [list(row) for row in tinytable.ROWS]
+
+
+def test_triton_is_told_of_a_column_as_an_input_that_may_be_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Path
+) -> None:
+    write, described = tinytable.KINDS["number"]
+    fetch(monkeypatch, tiny.publish(tmp_path / "artifact", write=write, described=described), target, "triton")
+    config = (target / "repository/m/config.pbtxt").read_text().splitlines()
+    assert [line for line in config if line.startswith(("input", "output"))] == [
+        'input { name: "age" data_type: TYPE_FP64 dims: [ 1 ] optional: true }',
+        'input { name: "the job, \\"held\\" 汉 \U0001f600" data_type: TYPE_STRING dims: [ 1 ] optional: true }',
+        'input { name: "since" data_type: TYPE_STRING dims: [ 1 ] optional: true }',
+        'output { name: "prediction" data_type: TYPE_FP64 dims: [ 1 ] }',
+    ]
+
+
+def test_a_model_that_reads_arrays_is_not_served(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Path, said: list[str]
+) -> None:
+    def described(folder: Path, *, golden: bool) -> ModelCard:
+        return tiny.card(folder, golden=golden).model_copy(update={"max_sequence_length": None})
+
+    source = tiny.publish(tmp_path / "artifact", described=described)
+    assert fetch(monkeypatch, source, target, "triton") == 64
+    assert said[0].startswith("ArtifactNotServable: ") and "reads arrays" in said[0]
 
 
 @pytest.mark.parametrize("server", SERVERS)

@@ -17,11 +17,14 @@ import pytest
 
 from kaon_jobs.serve import probe
 
-RECORDED = {"text": "profit", "label": "earn", "probabilities": [0.2, 0.7, 0.1]}
+RECORDED = {"text": "profit", "label": "earn", "answer": [0.2, 0.7, 0.1]}
+TEXT = [{"name": "text", "datatype": "BYTES", "shape": [-1, 1]}]
 
 
 class Server(HTTPServer):
     answer: tuple[int, Any] = (200, {})
+    asked: list[Any]
+    """The requests."""
     by_text: ClassVar[dict[str, list[tuple[int, Any]]]] = {}
     """Answers to some texts, one after the other; the last one stays."""
 
@@ -31,6 +34,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.asked.append(request)
         answers = self.server.by_text.get(request["inputs"][0]["data"][0], [self.server.answer])
         self._answer(*(answers.pop(0) if len(answers) > 1 else answers[0]))
 
@@ -49,6 +53,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[Server]:
     with Server(("127.0.0.1", 0), Handler) as found:
+        found.asked = []
         thread = threading.Thread(target=found.serve_forever)
         thread.start()
         yield found
@@ -67,7 +72,8 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 @pytest.fixture(autouse=True)
 def files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: Server) -> Path:
     url = f"http://127.0.0.1:{server.server_port}"
-    golden = {"url": url, "tolerance": 0.02, "labels": ["acq", "earn", "trade"], "examples": [RECORDED, RECORDED]}
+    golden = {"url": url, "tolerance": 0.02, "labels": ["acq", "earn", "trade"], "inputs": TEXT}
+    golden["examples"] = [RECORDED, RECORDED]
     (tmp_path / "golden.json").write_text(json.dumps(golden))
     monkeypatch.setattr(probe, "GOLDEN_FILE", tmp_path / "golden.json")
     monkeypatch.setattr(probe, "TERMINATION_LOG", tmp_path / "termination-log")
@@ -106,7 +112,7 @@ def test_another_answer_stops_the_server_and_leaves_the_reason(
 
 
 def test_classes_that_are_tied_may_change_places(server: Server, files: Path, stopped: list[tuple[int, int]]) -> None:
-    tied = {"text": "x", "label": "earn", "probabilities": [0.49, 0.5, 0.01]}
+    tied = {"text": "x", "label": "earn", "answer": [0.49, 0.5, 0.01]}
     golden = json.loads((files / "golden.json").read_text())
     (files / "golden.json").write_text(json.dumps({**golden, "examples": [tied]}))
     server.answer = said("acq", [0.5, 0.49, 0.01])
@@ -161,6 +167,54 @@ def test_a_server_that_gets_ready_between_two_texts_is_not_stopped(
     server.answer = good
     monkeypatch.setattr(server, "by_text", {"first": [(400, {"error": "loading"}), good]}, raising=False)
     assert probe.main(["golden"]) == 0 and stopped == []
+
+
+COLUMNS = [
+    {"name": "age", "datatype": "FP64", "shape": [-1, 1], "optional": True},
+    {"name": "job", "datatype": "BYTES", "shape": [-1, 1], "optional": True},
+    {"name": "since", "datatype": "BYTES", "shape": [-1, 1], "optional": True, "content": "datetime"},
+]
+
+
+def recorded_rows(files: Path, rows: list[list[Any]]) -> None:
+    golden = json.loads((files / "golden.json").read_text())
+    examples = [{"row": row, "answer": [53.2]} for row in rows]
+    golden |= {"labels": [], "inputs": COLUMNS, "examples": examples, "tolerance": 0.5}
+    (files / "golden.json").write_text(json.dumps(golden))
+
+
+def predicted(value: float) -> tuple[int, Any]:
+    return 200, {"outputs": [{"name": "prediction", "data": [value]}]}
+
+
+def test_a_row_is_asked_column_by_column_and_a_missing_number_is_left_out(
+    server: Server, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded_rows(files, [[41.0, "teacher", "2020-01-31"], [None, None, None]])
+    server.answer = predicted(53.6)
+    assert probe.main(["golden"]) == 0
+    assert capsys.readouterr().out == "2 recorded answers agree\n"
+    asked = [{item["name"]: item["data"] for item in request["inputs"]} for request in server.asked]
+    assert asked == [{"age": [41.0], "job": ["teacher"], "since": ["2020-01-31"]}, {"job": [""], "since": [""]}]
+
+
+def test_another_prediction_stops_the_server(server: Server, files: Path, stopped: list[tuple[int, int]]) -> None:
+    recorded_rows(files, [[41.0, "teacher", None]])
+    server.answer = predicted(54.0)
+    assert probe.main(["golden"]) == 1
+    told = "recorded answer 1 of 1 differs by 0.8 in a prediction, more than the tolerance of 0.5"
+    assert told in (files / "termination-log").read_text() and stopped == [(1, signal.SIGTERM)]
+
+
+def test_a_row_that_alone_gets_an_error_is_told_without_its_values(
+    server: Server, files: Path, stopped: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded_rows(files, [[None, "secret", None], [None, "other", None]])
+    server.answer = predicted(53.2)
+    monkeypatch.setattr(server, "by_text", {"secret": [(500, {"error": "no such category: secret"})]}, raising=False)
+    assert probe.main(["golden"]) == 1
+    message = (files / "termination-log").read_text()
+    assert "recorded answer 1 of 2, a row of 3 values, gets status 500" in message and "secret" not in message
 
 
 @pytest.mark.parametrize(

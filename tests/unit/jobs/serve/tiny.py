@@ -1,9 +1,11 @@
-"""A classifier of a few numbers as an artifact in a file store, and servers of it, for the tests of serving."""
+"""A text classifier of a few numbers as an artifact in a file store, and servers of it, for the tests of serving."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,11 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from kaon.api.report import Result
+from kaon.api.signature import TEXT_SIGNATURE, Signature, TensorSpec
 from kaon.contract.digest import canonical_json
 from kaon.contract.jobspec import FetchWork, InputArtifact, JobSpec, Provenance
-from kaon.contract.manifest import ArtifactFile, GoldenExample, Manifest, ModelCard, Signature
+from kaon.contract.manifest import ArtifactFile, GoldenExample, Manifest, ModelCard
+from kaon_jobs import runtime
 from kaon_jobs.store.modelsigning import sign
 from kaon_jobs.store.trust import signing_key
 
@@ -25,6 +29,13 @@ WORDS = ["[PAD]", "[UNK]", "profit", "shares", "tariff", "the", "company", "doll
 MAX_LENGTH = 16
 TEXTS = ["the company profit", "tariff dollar", "shares", "", " ".join(["dollar", "the"] * (MAX_LENGTH // 2))]
 """An empty one and one of full length among them."""
+SIGNATURE = Signature(
+    inputs=TEXT_SIGNATURE.inputs,
+    outputs=[
+        TensorSpec(name="label", datatype="BYTES", shape=[-1, 1]),
+        TensorSpec(name="probabilities", datatype="FP32", shape=[-1, len(LABELS)]),
+    ],
+)
 PROVENANCE = Provenance(kind="TrainingRun", namespace="t", name="t", uid="u", generation=1, kaon_version="0", image="i")
 MOMENT = "2026-01-01T00:00:00Z"
 
@@ -68,7 +79,7 @@ def expected(folder: Path) -> list[GoldenExample]:
         logits = table[[WORDS.index(word) for word in text.split() or ["[PAD]"]]].sum(axis=0)
         probabilities = np.exp(logits) / np.exp(logits).sum()
         label = LABELS[int(probabilities.argmax())]
-        found.append(GoldenExample(text=text, label=label, probabilities=probabilities.tolist()))
+        found.append(GoldenExample(text=text, label=label, answer=probabilities.tolist()))
     return found
 
 
@@ -78,19 +89,50 @@ def card(folder: Path, *, golden: bool = True) -> ModelCard:
         task="text-classification",
         labels=LABELS,
         max_sequence_length=MAX_LENGTH,
-        signature=Signature(inputs=[], outputs=[]),
+        signature=SIGNATURE,
         serving_files=["model.onnx", "tokenizer.json"],
         golden=expected(folder) if golden else [],
     )
 
 
+def settings_of(found: ModelCard, max_batch_size: int) -> dict[str, Any]:
+    """serving.json of a model, as the layout writes it."""
+    return {
+        "reads": found.reads,
+        "labels": found.labels,
+        **found.served_signature.wire(),
+        "maxBatchSize": max_batch_size,
+        "threads": 1,
+        "model": "model.onnx",
+        "tokenizer": "tokenizer.json",
+        "maxSequenceLength": found.max_sequence_length,
+        "columns": [column.wire() for column in found.columns or []],
+    }
+
+
+def siblings(name: str) -> Any:
+    """A module that is copied beside a model, as a server imports it: its siblings are modules of their own."""
+    folder = str(Path(runtime.__path__[0]))
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return importlib.import_module(name)
+
+
 def publish(
-    root: Path, *, golden: bool = True, change: Callable[[onnx.ModelProto], None] | None = None
+    root: Path,
+    *,
+    golden: bool = True,
+    change: Callable[[onnx.ModelProto], None] | None = None,
+    write: Callable[[Path], None] = write_model,
+    described: Callable[..., ModelCard] = card,
 ) -> InputArtifact:
-    """An artifact as a training run leaves it; `change` makes another model of its own."""
+    """An artifact as a training run leaves it; `change` makes another model of its own.
+
+    write, described: what puts a model into a folder, and what makes its card.
+    """
     store = root / ("1" * 64)
-    write_model(store / "attempt-1")
-    own = card(store / "attempt-1", golden=golden)
+    write(store / "attempt-1")
+    own = described(store / "attempt-1", golden=golden)
     if change is not None:
         model = onnx.load(store / "attempt-1" / "model.onnx")
         change(model)

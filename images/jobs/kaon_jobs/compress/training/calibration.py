@@ -11,7 +11,7 @@ from onnxruntime.quantization import CalibrationDataReader
 
 from kaon_jobs.predict.onnx_model import Inputs
 from kaon_jobs.predict.onnx_text import load_tokenizer
-from kaon_jobs.runtime.classifier import encode
+from kaon_jobs.runtime.text import encode
 
 BATCH_ROWS = 16
 

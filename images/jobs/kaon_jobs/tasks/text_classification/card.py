@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from kaon.api.signature import Signature, TensorSpec
 from kaon.contract.jobspec import TrainWork
-from kaon.contract.manifest import ModelCard, Signature, TensorSpec
+from kaon.contract.manifest import ModelCard
 from kaon_jobs.predict.onnx_model import CARD_FILE, MODEL_FILE
 from kaon_jobs.predict.onnx_text import TOKENIZER_FILE
 

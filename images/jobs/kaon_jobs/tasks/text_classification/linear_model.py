@@ -24,7 +24,7 @@ from kaon_jobs.learn.linear import (
 from kaon_jobs.predict.edges import edge_texts
 from kaon_jobs.predict.onnx_model import MODEL_FILE, write_card
 from kaon_jobs.predict.onnx_text import TOKENIZER_FILE, OnnxTextModel
-from kaon_jobs.runtime.classifier import load_tokenizer
+from kaon_jobs.runtime.text import load_tokenizer
 from kaon_jobs.tasks.base import Learned, Lesson
 from kaon_jobs.tasks.text_classification.card import card_of
 

@@ -1,6 +1,6 @@
-"""Text in, probabilities out: tokenizers + onnxruntime. Copied beside the model, which needs no Kaon then.
+"""Texts as the tokens that a model reads. Copied beside the model, which needs no Kaon then.
 
-Imports only what a serving image has: numpy, onnxruntime, tokenizers. Reads its own folder, writes nothing.
+Imports only what a serving image has: numpy, tokenizers.
 """
 
 import json
@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from tokenizers import Tokenizer
 
-SETTINGS = "serving.json"
 LONG = 16
 """Characters for each token that is kept, above which a text is cut before it is read."""
 
@@ -33,51 +31,6 @@ _KNOWN_PATTERNS = {
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
     r"|\s+(?!\S)|\s+",
 }
-
-
-class Classifier:
-    """A text classifier from a folder that holds model.onnx, tokenizer.json and serving.json."""
-
-    def __init__(self, folder: Path) -> None:
-        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        self.labels: list[str] = settings["labels"]
-        self.max_batch_size: int = settings["maxBatchSize"]
-        self._tokenizer = load_tokenizer(folder / settings["tokenizer"], settings["maxSequenceLength"])
-        # Once, and not in the first long request.
-        reads_words_alone(self._tokenizer)
-        self._session = _session(folder / settings["model"], settings["threads"])
-        self._inputs = {node.name for node in self._session.get_inputs()}
-        self._output = self._session.get_outputs()[0].name
-
-    def probabilities(self, texts: list[str]) -> "np.ndarray":
-        """One row of class probabilities for each text (float32, in the order of `labels`)."""
-        chunks = [texts[i : i + self.max_batch_size] for i in range(0, len(texts), self.max_batch_size)]
-        return np.concatenate([self._run(chunk) for chunk in chunks])
-
-    def each(self, requests: "list[list[str]]") -> "list[np.ndarray | BaseException]":
-        """Of each request the rows of its texts, or what its texts alone raise: a batch is of different clients."""
-        try:
-            rows = self.probabilities([text for texts in requests for text in texts])
-        except BaseException as error:
-            # A panic of the tokenizer's Rust code is no Exception.
-            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-                raise
-            if len(requests) == 1:
-                return [error]
-            return [answer for texts in requests for answer in self.each([texts])]
-        ends = np.cumsum([len(texts) for texts in requests])
-        return [rows[end - len(texts) : end] for texts, end in zip(requests, ends, strict=True)]
-
-    def best(self, probabilities: "np.ndarray") -> list[str]:
-        """The label of the largest probability in each row."""
-        return [self.labels[index] for index in probabilities.argmax(axis=1)]
-
-    def _run(self, texts: list[str]) -> "np.ndarray":
-        feed = encode(self._tokenizer, texts, self._inputs)
-        logits = np.asarray(self._session.run([self._output], feed)[0], dtype=np.float32)
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        found: np.ndarray = exponentials / exponentials.sum(axis=1, keepdims=True)
-        return found
 
 
 def load_tokenizer(path: Path, max_length: int) -> Tokenizer:
@@ -179,13 +132,3 @@ def encode(tokenizer: Tokenizer, texts: list[str], names: Iterable[str]) -> "dic
     # A text without tokens is read as one padding token, alone or beside others.
     tensors["attention_mask"][tensors["attention_mask"].sum(axis=1) == 0, 0] = 1
     return {name: tensor for name, tensor in tensors.items() if name in names}
-
-
-def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    onnxruntime.disable_telemetry_events()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Spinning threads take the processor from the server's own threads between two requests.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,94 @@
+"""Texts or rows in, answers out, of a model in a folder. Copied beside the model, which needs no Kaon then.
+
+Imports only what a serving image has: numpy and onnxruntime, and what the model's reader needs (text.py or table.py).
+Reads its own folder, writes nothing.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from v2 import Signature
+
+SETTINGS = "serving.json"
+FAILED = "The model fails on this request. Send another."
+
+
+class Predictor:
+    """A model from a folder that holds serving.json and the files that it names."""
+
+    def __init__(self, folder: Path) -> None:
+        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        self.labels: list[str] = settings["labels"]
+        self.max_batch_size: int = settings["maxBatchSize"]
+        self.signature = Signature(settings["inputs"], settings["outputs"])
+        self._session = _session(folder / settings["model"], settings["threads"])
+        self._feed = _feed(settings, folder, [node.name for node in self._session.get_inputs()])
+        self._output = self._session.get_outputs()[0].name
+
+    def answers(self, rows: list[Any]) -> "np.ndarray":
+        """One answer for each text or row, float32: class probabilities in the order of `labels` [rows, classes], or
+        without classes the predicted number [rows, 1]."""
+        chunks = [rows[i : i + self.max_batch_size] for i in range(0, len(rows), self.max_batch_size)]
+        return np.concatenate([self._run(chunk) for chunk in chunks])
+
+    def each(self, requests: "list[list[Any]]") -> "list[np.ndarray | BaseException]":
+        """Of each request the answers to its rows, or what its rows alone raise: a batch is of different clients."""
+        try:
+            rows = self.answers([row for request in requests for row in request])
+        except BaseException as error:
+            # A panic of the tokenizer's Rust code is no Exception.
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            if len(requests) == 1:
+                return [error]
+            return [answer for request in requests for answer in self.each([request])]
+        ends = np.cumsum([len(request) for request in requests])
+        found = [rows[end - len(request) : end] for request, end in zip(requests, ends, strict=True)]
+        # JSON has no other numbers.
+        return [one if np.isfinite(one).all() else ArithmeticError("an answer is not finite") for one in found]
+
+    def tensors(self, answers: "np.ndarray") -> "dict[str, np.ndarray]":
+        """The outputs of the V2 protocol, by name, rows first."""
+        if not self.labels:
+            return {"prediction": answers.astype(np.float64)}
+        best = [self.labels[index] for index in answers.argmax(axis=1)]
+        return {"label": np.array(best, dtype=np.object_).reshape(-1, 1), "probabilities": answers}
+
+    def _run(self, rows: list[Any]) -> "np.ndarray":
+        scores = np.asarray(self._session.run([self._output], self._feed(rows))[0], dtype=np.float32)
+        if not self.labels:
+            return scores
+        # What is not finite is found in `each`.
+        with np.errstate(invalid="ignore"):
+            exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
+        found: np.ndarray = exponentials / exponentials.sum(axis=1, keepdims=True)
+        return found
+
+
+def _feed(settings: dict[str, Any], folder: Path, names: list[str]) -> "Callable[[list[Any]], dict[str, np.ndarray]]":
+    """What makes the graph's inputs `names` of rows. The reader of the other kind does not lie beside the model."""
+    if settings["reads"] == "table":
+        from table import TableReader
+
+        table, (name,) = TableReader(settings["columns"]), names
+        return lambda rows: {name: table.numbers(rows)}
+    from text import encode, load_tokenizer, reads_words_alone
+
+    tokenizer = load_tokenizer(folder / settings["tokenizer"], settings["maxSequenceLength"])
+    # Once, and not in the first long request.
+    reads_words_alone(tokenizer)
+    return lambda rows: encode(tokenizer, rows, names)
+
+
+def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads take the processor from the server's own threads between two requests.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
