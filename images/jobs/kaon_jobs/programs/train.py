@@ -13,7 +13,7 @@ from kaon.api.report import Result, TrainingResult
 from kaon.contract.jobspec import JobSpec, TrainWork
 from kaon.tasks.registry import TASKS
 from kaon_jobs.context import Context, now
-from kaon_jobs.data.splits import classes_of, fetch_dataset, read_split
+from kaon_jobs.data.splits import classes_of, features_of, fetch_dataset, read_split
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.learn.checkpoints import Checkpoints
 from kaon_jobs.machine import cpu_limit
@@ -53,6 +53,7 @@ def run(job: JobSpec, work: TrainWork, context: Context) -> Result:
     lesson = Lesson(
         work=work,
         labels=classes_of(dataset.manifest),
+        features=features_of(dataset.manifest),
         train=train,
         validation=validation,
         test=test,

@@ -21,6 +21,7 @@ import lightgbm
 from kaon_jobs.learn.tables.graph import Graph
 from kaon_jobs.learn.tables.linear import fit_linear
 from kaon_jobs.learn.tables.material import Doubles, Floats, Material, Progress, Trained
+from kaon_jobs.learn.tables.preparation import LARGEST
 
 MOST_ROUNDS = 3000
 PATIENCE = 50
@@ -41,7 +42,7 @@ class Trees:
 
     def scores(self, rows: Floats) -> Doubles:
         """See TableModel."""
-        filled = np.where(np.isnan(rows), self.fill, rows)
+        filled = np.where(np.isnan(rows), self.fill, np.clip(rows, -LARGEST, LARGEST))
         found = [booster.predict(filled, num_iteration=self.rounds, raw_score=True) for booster in self.boosters]
         mean = np.mean(found, axis=0).reshape(len(rows), -1)
         return np.hstack([np.zeros_like(mean), mean]) if self.classes == 2 else np.asarray(mean)
@@ -161,26 +162,20 @@ class _Exported:
                 self._node(number, place, _below(threshold), "BRANCH_LEQ", left, right, tracks)
             else:
                 # One after another: the first category that it is leads to the left.
-                names = [float(name) for name in str(node["threshold"]).split("||")]
-                for name in names[:-1]:
-                    self._node(number, place, name, "BRANCH_EQ", left, count, False)
+                ids = [float(one) for one in str(node["threshold"]).split("||")]
+                for one in ids[:-1]:
+                    self._node(number, place, one, "BRANCH_EQ", left, count, False)
                     number, count = count, count + 1
-                self._node(number, place, names[-1], "BRANCH_EQ", left, right, False)
+                self._node(number, place, ids[-1], "BRANCH_EQ", left, right, False)
             waiting += [(node["right_child"], right), (node["left_child"], left)]
         self.trees += 1
 
     def add_to(self, graph: Graph, rows: str, outputs: int) -> str:
         """The operator."""
-        return graph.add(
-            "TreeEnsembleRegressor",
-            rows,
-            domain="ai.onnx.ml",
-            n_targets=outputs,
-            aggregate_function="SUM",
-            post_transform="NONE",
-            **{f"nodes_{name}": values for name, values in self.nodes.items()},
-            **{f"target_{name}": values for name, values in self.leaves.items()},
-        )
+        fields: dict[str, Any] = {"aggregate_function": "SUM", "post_transform": "NONE", "n_targets": outputs}
+        fields |= {f"nodes_{name}": values for name, values in self.nodes.items()}
+        fields |= {f"target_{name}": values for name, values in self.leaves.items()}
+        return graph.add("TreeEnsembleRegressor", rows, domain="ai.onnx.ml", **fields)
 
     def _node(self, number: int, place: int, value: float, mode: str, left: int, right: int, tracks: bool) -> None:
         line = (self.trees, number, place, value, mode, left, right, int(tracks))
@@ -189,7 +184,12 @@ class _Exported:
 
 
 def _below(threshold: float) -> float:
-    """The largest float32 that is not above it: a float32 is at most the one where it is at most the other."""
+    """The largest float32 that is not above it: a float32 is at most the one where it is at most the other.
+
+    Infinite where every finite one is at most the threshold: a number too large for a float32 is no missing one.
+    """
     with np.errstate(over="ignore"):
         found = np.float32(threshold)
-    return float(found if float(found) <= threshold else np.nextafter(found, np.float32(-np.inf)))
+    if float(found) <= threshold or found == np.inf:
+        return float(found)
+    return float(np.nextafter(found, np.float32(-np.inf)))

@@ -30,10 +30,12 @@ class Graph:
         self._constants.append(numpy_helper.from_array(np.ascontiguousarray(kept), name))
         return name
 
-    def add(self, operator: str, *inputs: str | NDArray[Any], name: str = "", domain: str = "", **fields: Any) -> str:
-        """One node with one output."""
+    def add(
+        self, operator: str, *inputs: str | float | NDArray[Any], name: str = "", domain: str = "", **fields: Any
+    ) -> str:
+        """One node with one output; a number among its inputs is a float32 scalar."""
         output = name or f"{operator}_{len(self._nodes)}"
-        given = [item if isinstance(item, str) else self.constant(item) for item in inputs]
+        given = [item if isinstance(item, str) else self.constant(np.asarray(item)) for item in inputs]
         self._nodes.append(helper.make_node(operator, given, [output], domain=domain, **fields))
         return output
 

@@ -21,6 +21,8 @@ Progress = Callable[[float], None]
 FOLDED_ROWS = 5000
 """Up to so many training rows each is learnt from by some parts of a model and held out from another."""
 FOLDS = 5
+LEAST_FOLDED = 10
+"""Fewer rows are all learnt from, and held against themselves."""
 LEAST_HELD = 200
 """Rows of a validation split that alone tell when to stop; of fewer, a tenth of the training rows is held out."""
 _HELD_SHARE = 0.1
@@ -98,11 +100,11 @@ def parts_of(targets: NDArray[Any], training: int, classes: int, seed: int) -> l
             return [Part(rows, validation)]
         held = _dealt(targets[:training], round(1 / _HELD_SHARE), classes, random) == 0
         return [Part(rows[~held], rows[held])]
-    folds = min(FOLDS, training)
-    dealt = _dealt(targets[:training], folds, classes, random)
-    found = [Part(rows[dealt != fold], rows[dealt == fold]) for fold in range(folds)]
-    found = [part for part in found if len(part.held) and len(part.learnt)]
-    return found or [Part(rows, rows)]
+    dealt = _dealt(targets[:training], FOLDS, classes, random)
+    found = [Part(rows[dealt != fold], rows[dealt == fold]) for fold in range(FOLDS)]
+    if training < LEAST_FOLDED or not all(len(part.held) for part in found):
+        return [Part(rows, rows)]
+    return found
 
 
 def _dealt(targets: NDArray[Any], folds: int, classes: int, random: np.random.Generator) -> Ids:

@@ -35,6 +35,8 @@ SCALE_RATE, BIAS_RATE = 6.0, 0.1
 """Learning rates of the scales and the biases, beside that of the weights."""
 HELD_ROWS = 20_000
 """That an epoch is judged on at most."""
+AT_ONCE = 50_000_000
+"""Prepared numbers that are held in memory; of more, each batch is prepared anew."""
 ASKED_ROWS = 4096
 """Whose scores are computed at once."""
 
@@ -84,7 +86,7 @@ class Nets:
             else:
                 values = graph.add("Mul", values, graph.add("Tanh", graph.add("Softplus", values)))
         mean = graph.add("ReduceMean", values, axes=[0], keepdims=0)
-        return mean if self.classes else graph.add("Clip", mean, np.float32(self.low), np.float32(self.high))
+        return mean if self.classes else graph.add("Clip", mean, self.low, self.high)
 
 
 def _activation(values: torch.Tensor, classes: bool) -> torch.Tensor:
@@ -116,7 +118,7 @@ def _train(
     random = np.random.default_rng(material.seed)
     torch.manual_seed(material.seed)
     nets, rows = len(parts), min(len(part.learnt) for part in parts)
-    batch = min(1024, max(16, 2 ** round(math.log2(max(1, rows / 16)))))
+    batch = min(1024, max(32, 2 ** round(math.log2(max(1, rows / 8)))))
     steps = max(1, rows // batch)
     epochs = max(1, min(EPOCHS, STEPS // steps))
     classes, rate = bool(material.classes), 0.04 if material.classes else 0.07
@@ -129,6 +131,7 @@ def _train(
     optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95))
     held = [part.held if len(part.held) <= HELD_ROWS else random.permutation(part.held)[:HELD_ROWS] for part in parts]
     asked = [torch.from_numpy(preparation.apply(material.numbers[some])) for some in held]
+    ready = preparation.apply(material.numbers) if len(material.numbers) * preparation.width <= AT_ONCE else None
     best, best_epoch, kept = math.inf, 0, [scale.detach().clone()]
     for epoch in range(1, epochs + 1):
         orders = [random.permutation(part.learnt) for part in parts]
@@ -139,8 +142,9 @@ def _train(
             chosen = np.stack(
                 [np.take(order, range(step * batch, (step + 1) * batch), mode="wrap") for order in orders]
             )
-            given = torch.from_numpy(preparation.apply(material.numbers[chosen.reshape(-1)]))
-            scores = _scores(given.reshape(nets, batch, -1), scale, weights, biases, classes, DROPOUT)
+            drawn = preparation.apply(material.numbers[chosen.reshape(-1)]) if ready is None else ready[chosen]
+            given = torch.from_numpy(drawn.reshape(nets, batch, -1))
+            scores = _scores(given, scale, weights, biases, classes, DROPOUT)
             optimizer.zero_grad(set_to_none=True)
             _losses(material, chosen, scores).mul(torch.from_numpy(material.weights[chosen]).float()).mean(
                 dim=1

@@ -21,6 +21,8 @@ Ids = NDArray[np.int64]
 
 MAX_ONES = 4096
 """Numbers that categories become, of all columns together; each column's most frequent categories count."""
+LARGEST = 1e37
+"""A larger number counts as this: the difference of two is still a float32."""
 FARTHEST = 10.0
 """Standard deviations; a number farther from the mean counts as if it were this far."""
 _SMOOTH = 3.0
@@ -80,8 +82,8 @@ class Preparation:
             fill=fill.astype(np.float32),
             centre=centre.astype(np.float32),
             scale=scale.astype(np.float32),
-            low=(centre - reach).astype(np.float32),
-            high=(centre + reach).astype(np.float32),
+            low=np.maximum(centre - reach, -LARGEST).astype(np.float32),
+            high=np.minimum(centre + reach, LARGEST).astype(np.float32),
             bent=kind == "robust",
             flags=np.asarray([place for place in layout.columns if np.isnan(rows[:, place]).any()], np.int64),
             places=np.asarray([place for place, _ in ones], np.int64),
@@ -113,8 +115,8 @@ class Preparation:
             values = graph.add("Min", graph.add("Max", values, self.low), self.high)
             values = graph.add("Mul", graph.add("Sub", values, self.centre), self.scale)
             if self.bent:
-                part = graph.add("Div", values, np.float32([_SMOOTH]))
-                squared = graph.add("Add", graph.add("Mul", part, part), np.float32([1]))
+                part = graph.add("Div", values, _SMOOTH)
+                squared = graph.add("Add", graph.add("Mul", part, part), 1.0)
                 values = graph.add("Div", values, graph.add("Sqrt", squared))
             parts.append(values)
         if len(self.flags):
@@ -125,7 +127,7 @@ class Preparation:
             parts.append(graph.add("Cast", same, to=TensorProto.FLOAT))
         if not parts:
             first = graph.add("IsNaN", graph.add("Gather", rows, np.asarray([0], np.int64), axis=1))
-            parts.append(graph.add("Mul", graph.add("Cast", first, to=TensorProto.FLOAT), np.float32([0])))
+            parts.append(graph.add("Mul", graph.add("Cast", first, to=TensorProto.FLOAT), 0.0))
         return parts[0] if len(parts) == 1 else graph.add("Concat", *parts, axis=1)
 
 

@@ -1,11 +1,11 @@
 """From rows to a trained, calibrated and exported model of a table, by the name of its kind.
 
-`auto` trains each kind and keeps the one that is best on rows that it has not learnt from.
+`auto` trains each kind and keeps what is best on rows that it has not learnt from: one of them, or their mean.
 """
 
 from __future__ import annotations
 
-import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +21,7 @@ from kaon_jobs.learn.tables.graph import NUMBERS, Graph
 from kaon_jobs.learn.tables.linear import fit_linear, losses
 from kaon_jobs.learn.tables.material import Doubles, Floats, Ids, Material, Progress, TableModel, Trained, parts_of
 from kaon_jobs.learn.tables.network import fit_network
-
-log = logging.getLogger(__name__)
+from kaon_jobs.learn.tables.preparation import LARGEST
 
 KINDS: Mapping[str, Callable[[Material, Progress], Trained]] = {
     "linear": fit_linear,
@@ -31,6 +30,10 @@ KINDS: Mapping[str, Callable[[Material, Progress], Trained]] = {
 }
 """Name of a builtin model -> how it is trained."""
 AUTO = "auto"
+MEAN = "mean"
+"""Of the kinds' scores, each as sure as it should be: what AUTO also tries."""
+MEAN_GAIN = 0.01
+"""By which the loss of the mean must be less than the best kind's: it takes the time of all."""
 _SHARES = {"linear": 1.0, "lightgbm": 3.0, "mlp": 6.0}
 """Of the time, about."""
 
@@ -43,8 +46,7 @@ class Given:
     targets: NDArray[Any]
 
     def __post_init__(self) -> None:
-        # A number beyond float32 is the largest of it. NaN stays.
-        np.clip(self.numbers, np.finfo(np.float32).min, np.finfo(np.float32).max, out=self.numbers)
+        np.clip(self.numbers, -LARGEST, LARGEST, out=self.numbers)  # NaN stays
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,8 +75,28 @@ class Candidate:
     trained: Trained
     factor: float
     """Of the scores, which makes the probabilities as sure as they should be; 1 for numbers."""
+    held: Ids
+    """The rows that it has not learnt from, of Material."""
+    scores: Doubles
+    """[held rows, outputs], as sure as they should be."""
     losses: Doubles
     """[held rows]: log losses, or squared errors in squared deviations of the target."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mean:
+    """The mean of some models' scores, each with a factor."""
+
+    models: Sequence[tuple[TableModel, float]]
+
+    def scores(self, rows: Floats) -> Doubles:
+        """See TableModel."""
+        return np.asarray(sum(model.scores(rows) * factor for model, factor in self.models) / len(self.models))
+
+    def add_to(self, graph: Graph, rows: str) -> str:
+        """See TableModel."""
+        each = [graph.add("Mul", model.add_to(graph, rows), factor / len(self.models)) for model, factor in self.models]
+        return graph.add("Sum", *each)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +121,11 @@ class TrainedTable:
         """The same, had this candidate been chosen."""
         scale = self.scale.sharper(candidate.factor / self.factor)
         return scale.answers(candidate.trained.model.scores(numbers))
+
+    def loss(self, candidate: Candidate) -> float:
+        """On the held rows: log loss of the classes, or RMSE in the unit of the numbers."""
+        mean = float(candidate.losses.mean())
+        return mean if len(self.scale.bias) > 1 else math.sqrt(mean) * float(self.scale.matrix[0, 0])
 
     def graph(self) -> onnx.ModelProto:
         """The same as ONNX: float32 numbers [rows, width] in, logits [rows, classes] or prediction [rows, 1] out."""
@@ -141,8 +168,10 @@ def train(
         candidates.append(_candidate(one, KINDS[one](material, heard), material))
         done += _SHARES[one]
     best = min(candidates, key=lambda candidate: float(candidate.losses.mean()))
-    for candidate in candidates:
-        log.info("%s: loss %.5f on held rows (%s)", candidate.kind, candidate.losses.mean(), candidate.trained.about)
+    if kind == AUTO:
+        mean = _mean(candidates, material)
+        candidates.append(mean)
+        best = mean if mean.losses.mean() < (1 - MEAN_GAIN) * best.losses.mean() else best
     return TrainedTable(
         kind=best.kind,
         model=best.trained.model,
@@ -150,7 +179,7 @@ def train(
         scale=scale.sharper(best.factor) if classes else scale,
         factor=best.factor,
         candidates=candidates,
-        held=len(best.losses),
+        held=len(best.held),
         width=training.numbers.shape[1],
     )
 
@@ -164,19 +193,30 @@ def _candidate(kind: str, trained: Trained, material: Material) -> Candidate:
     if len(unseen):
         rows.append(unseen)
         scores.append(trained.model.scores(material.numbers[unseen]))
-    targets, given = material.targets[np.concatenate(rows)], np.concatenate(scores)
-    factor = 1.0
+    return _judged(kind, trained, np.concatenate(rows), np.concatenate(scores), material)
+
+
+def _mean(candidates: Sequence[Candidate], material: Material) -> Candidate:
+    model = Mean([(one.trained.model, one.factor) for one in candidates])
+    scores = np.mean([one.scores for one in candidates], axis=0)
+    about = "of " + ", ".join(f"{one.kind} ({one.trained.about})" for one in candidates)
+    return _judged(MEAN, Trained(model, [], about), candidates[0].held, scores, material)
+
+
+def _judged(kind: str, trained: Trained, rows: Ids, scores: Doubles, material: Material) -> Candidate:
+    targets, factor = material.targets[rows], 1.0
     if material.classes > 1:
-        factor = sharpness(given, targets, cautious=True)
-        if losses(targets, given * factor).mean() > losses(targets, given).mean():
+        factor = sharpness(scores, targets, cautious=True)
+        if losses(targets, scores * factor).mean() > losses(targets, scores).mean():
             factor = 1.0
-    return Candidate(kind, trained, factor, losses(targets, given * factor))
+    return Candidate(kind, trained, factor, rows, scores * factor, losses(targets, scores * factor))
 
 
 def _material(
     layout: Layout, training: Given, validation: Given, classes: int, *, balanced: bool, seed: int, threads: int
 ) -> tuple[Material, Scale]:
     count = len(training.targets)
+    targets: NDArray[Any]
     if not classes:
         # All models learn numbers near 1.
         mean, spread = float(training.targets.mean()), float(training.targets.std())
