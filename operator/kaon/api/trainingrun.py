@@ -12,7 +12,7 @@ from kaon.api.evaluation import Display, Evaluation
 from kaon.api.metrics import MetricBounds, gate_rules
 from kaon.api.signature import Signature
 from kaon.api.types import BUILTIN, LARGEST, MODEL_URI, Count, Digest, LocalReference, bare_uri
-from kaon.tasks.registry import BUILTINS, METRICS
+from kaon.tasks.registry import BUILTINS, METRICS, TASKS
 
 KIND = "TrainingRun"
 STOPPING = ("loss", *METRICS)
@@ -26,6 +26,16 @@ def _watched(name: str) -> str:
 
 
 StoppingMetric = Annotated[str, AfterValidator(_watched), Field(json_schema_extra={"enum": list(STOPPING)})]
+
+
+def _builtins() -> str:
+    """The builtin models, as they are written in a resource, and the tasks that have them."""
+    tasks: dict[str, list[str]] = {}
+    for task in TASKS.values():
+        if task.builtins:
+            names = ", ".join(BUILTIN + builtin.name for builtin in task.builtins)
+            tasks.setdefault(names, []).append(task.name)
+    return "; ".join(f"of {' and '.join(those)} {names}" for names, those in tasks.items())
 
 
 class BaseModelSource(ApiModel):
@@ -47,7 +57,7 @@ class BaseModelSource(ApiModel):
         max_length=1024,
         pattern=MODEL_URI,
         description="Folder of a Hugging Face text model: config.json, tokenizer files, model.safetensors. "
-        f"Or a model that Kaon trains from nothing: {', '.join(BUILTIN + name for name in BUILTINS)}.",
+        f"Or a model that Kaon trains from nothing: {_builtins()}.",
     )
     digest: Digest | None = Field(default=None, description="Pin: SHA-256 over the folder's files; others are refused.")
     secret_ref: LocalReference | None = Field(
@@ -134,7 +144,10 @@ class TrainingRunSpec(StageSpec):
     """What to train, on what, how."""
 
     dataset_ref: LocalReference
-    model: BaseModelSource
+    model: BaseModelSource | None = Field(
+        default=None,
+        description="Where the weights come from. Default: the first builtin model of the Dataset's task.",
+    )
     recipe: Recipe = Field(default_factory=Recipe)
     checkpoint: CheckpointPolicy = Field(default_factory=CheckpointPolicy)
     evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)

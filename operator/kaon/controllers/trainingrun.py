@@ -8,7 +8,7 @@ from typing import Any
 from kaon.api import conditions as c
 from kaon.api.evaluation import beside_baseline
 from kaon.api.report import ReportStatus, Result
-from kaon.api.trainingrun import KIND, DatasetVersion, TrainingRunSpec
+from kaon.api.trainingrun import KIND, BaseModelSource, DatasetVersion, Recipe, TrainingRunSpec
 from kaon.api.types import BUILTIN
 from kaon.contract.jobspec import InputArtifact, StoreAccess, TrainWork
 from kaon.controllers import display
@@ -45,44 +45,57 @@ def resolve(observed: Observed, spec: TrainingRunSpec, store: StoreAccess) -> Re
     task = task_of(dataset["spec"]["task"])
     if isinstance(task, State):
         return task
-    foreign = foreign_metrics(task, named_metrics(spec)) or foreign_builtin(task, spec)
+    model = spec.model or default_model(task)
+    if isinstance(model, State):
+        return model
+    foreign = foreign_metrics(task, named_metrics(spec)) or foreign_model(task, model, spec.recipe)
     if foreign is not None:
         return foreign
     found = artifact_of(dataset)
     dataset_secret = secret_of(dataset, observed.config)
-    opens_base = None if spec.model.builtin else store.secret
-    model_secret = spec.model.secret_ref.name if spec.model.secret_ref else opens_base
+    opens_base = None if model.builtin else store.secret
+    model_secret = model.secret_ref.name if model.secret_ref else opens_base
     work = TrainWork(
         task=task.name,
         dataset=InputArtifact(uri=found.uri, digest=found.digest, secret=dataset_secret),
-        model=spec.model,
+        model=model,
         model_secret=model_secret,
         recipe=spec.recipe,
         checkpoint=spec.checkpoint,
     )
+    # The default is the same declaration, written or not.
     address = declared(spec, NOT_IN_ADDRESS) | {"dataset": found.digest}
-    address["model"] = {name: value for name, value in address["model"].items() if name != "secretRef"}
+    address["model"] = {name: value for name, value in model.declared().items() if name != "secretRef"}
     secrets = frozenset(name for name in (store.secret, dataset_secret, model_secret) if name)
     version = DatasetVersion(uri=found.uri, digest=found.digest, secret_name=dataset_secret)
-    opened_by = {"modelSecret": spec.model.secret_ref.name} if spec.model.secret_ref else {}
+    opened_by = {"modelSecret": model.secret_ref.name} if model.secret_ref else {}
     selection = {**opened_by, **claims(spec)}
     return Ready(work, address, secrets, selection, {"task": task.name, "dataset": version.wire()})
 
 
-def foreign_builtin(task: Task, spec: TrainingRunSpec) -> State | None:
-    """The state of a run of a builtin model that its task lacks, or with a recipe that is not for it; else None."""
-    if spec.model.builtin is None:
-        return None
-    builtin = task.builtin(spec.model.builtin)
+def default_model(task: Task) -> BaseModelSource | State:
+    """The model of a run that names none; the state of the run where its task has no builtin model."""
+    if not task.builtins:
+        return refused(c.INVALID_SPEC, f"spec.model is missing, and {task.name} has no builtin model: set it.")
+    return BaseModelSource(base=BUILTIN + task.builtins[0].name)
+
+
+def foreign_model(task: Task, model: BaseModelSource, recipe: Recipe) -> State | None:
+    """The state of a run of a model that its task cannot train, or with a recipe that is not for it; else None."""
+    builtin = task.builtin(model.builtin or "")
     if builtin is None:
+        if model.builtin is None and task.from_store:
+            return None
         known = ", ".join(BUILTIN + one.name for one in task.builtins) or "none"
-        message = f"spec.model.base is {spec.model.base}; the builtin models of {task.name} are: {known}."
+        message = f"spec.model.base is {model.base}; the builtin models of {task.name} are: {known}."
+        if model.builtin is None:
+            message = f"{message} It starts from no model of a store."
         return refused(c.INVALID_SPEC, message)
-    idle = sorted(spec.recipe.declared().keys() - builtin.recipe)
+    idle = sorted(recipe.declared().keys() - builtin.recipe)
     if idle:
         named = ", ".join(f"spec.recipe.{name}" for name in idle)
         message = (
-            f"{named} would change nothing: {spec.model.base} is {builtin.about}. "
+            f"{named} would change nothing: {model.base} is {builtin.about}. "
             f"Its recipe has {', '.join(sorted(builtin.recipe))}; remove the others."
         )
         return refused(c.INVALID_SPEC, message)

@@ -90,7 +90,9 @@ class Task:
     most_columns: int
     """How many columns its models read at most."""
     builtins: tuple[Builtin, ...] = ()
-    """Models that need no base model."""
+    """Models that need no base model. The first one is trained where a run names no model."""
+    from_store: bool = False
+    """Whether its models can start from a base model of a store."""
 
     @property
     def has_classes(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kaon.tasks.base import TABLE_COLUMNS, Task
 from kaon.tasks.metrics import ACCURACY, AUC, CLASSIFICATION, LOG_LOSS, MACRO_F1
+from kaon.tasks.tables import table_builtins
 
 TASK = Task(
     name="tabular-classification",
@@ -14,4 +15,7 @@ TASK = Task(
     target="class",
     columns=TABLE_COLUMNS,
     most_columns=256,
+    builtins=table_builtins(
+        linear="logistic regression over the columns of a table", recipe=frozenset({"classWeights", "seed"})
+    ),
 )

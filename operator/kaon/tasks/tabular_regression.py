@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kaon.tasks.base import TABLE_COLUMNS, Task
 from kaon.tasks.metrics import MAE, R2, REGRESSION, RMSE
+from kaon.tasks.tables import table_builtins
 
 TASK = Task(
     name="tabular-regression",
@@ -14,4 +15,5 @@ TASK = Task(
     target="number",
     columns=TABLE_COLUMNS,
     most_columns=256,
+    builtins=table_builtins(linear="ridge regression over the columns of a table", recipe=frozenset({"seed"})),
 )

@@ -14,6 +14,7 @@ TASK = Task(
     target="class",
     columns=("text",),
     most_columns=1,
+    from_store=True,
     builtins=(
         Builtin(
             name="linear",

@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from kaon.api.dataset import Feature
+from kaon.api.report import DatasetResult
 from kaon.contract.jobspec import InputArtifact
 from kaon.contract.manifest import Manifest
 from kaon_jobs.errors import StageFailure
@@ -58,14 +60,27 @@ def fetch_dataset(
 
 
 def classes_of(manifest: Manifest) -> list[str]:
-    """The classes of a dataset, in the order of their ids.
+    """The classes of a dataset, in the order of their ids; none where its label is a number.
 
     Raises:
         StageFailure: the artifact is not a dataset.
     """
+    return _result(manifest).classes
+
+
+def features_of(manifest: Manifest) -> list[Feature]:
+    """The columns of a dataset that models read, in the order of the rows' values.
+
+    Raises:
+        StageFailure: the artifact is not a dataset.
+    """
+    return _result(manifest).features
+
+
+def _result(manifest: Manifest) -> DatasetResult:
     if manifest.kind != "dataset" or manifest.result.dataset is None:
         raise StageFailure("NotADataset", f"the artifact of the address {manifest.address} is a {manifest.kind}")
-    return manifest.result.dataset.classes
+    return manifest.result.dataset
 
 
 def write_arrays(

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
+from kaon.api.dataset import Feature
 from kaon.api.report import Result, TrainingResult
 from kaon.contract.jobspec import EvaluateWork, JobSpec
+from kaon.contract.manifest import ModelCard
 from kaon_jobs.context import Context, now
-from kaon_jobs.data.splits import classes_of, fetch_dataset, read_split
+from kaon_jobs.data.splits import classes_of, features_of, fetch_dataset, read_split
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.machine import cpu_limit
 from kaon_jobs.measure.evaluation import measure
 from kaon_jobs.measure.page import report_page
 from kaon_jobs.measure.predictions import predictions_file, write_predictions
-from kaon_jobs.predict.onnx_model import CARD_FILE
+from kaon_jobs.predict.onnx_model import read_card
 from kaon_jobs.programs.content import with_content
 from kaon_jobs.store.artifact import MODELS, fetch, publish, serving_files
 
@@ -29,13 +32,7 @@ def run(job: JobSpec, work: EvaluateWork, context: Context) -> Result:
     rows, labels = read_split(data_dir, work.split), classes_of(dataset.manifest)
     if not len(rows):
         raise StageFailure("SplitEmpty", f"the {work.split} split of {work.dataset.uri} has no rows to evaluate on")
-    own = json.loads((model_dir / CARD_FILE).read_text())["labels"]
-    if own != labels:
-        raise StageFailure(
-            "LabelsMismatch",
-            f"the model knows {', '.join(own[:20])}, the dataset {', '.join(labels[:20])}; evaluate on a dataset with "
-            "the same classes in the same order",
-        )
+    check_fits(read_card(model_dir), labels, features_of(dataset.manifest))
     measured = measure(
         model_dir,
         rows.inputs,
@@ -48,7 +45,7 @@ def run(job: JobSpec, work: EvaluateWork, context: Context) -> Result:
     out.mkdir()
     evaluation = measured.evaluation
     (out / "evaluation.json").write_text(json.dumps(evaluation.wire(), indent=1, ensure_ascii=False))
-    write_predictions(out / predictions_file(work.split), rows, measured.probabilities)
+    write_predictions(out / predictions_file(work.split), rows, measured.answers)
     facts = [
         ("model", f"{work.model.uri} {work.model.digest}"),
         ("dataset", f"{work.dataset.uri} {work.dataset.digest}"),
@@ -62,3 +59,29 @@ def run(job: JobSpec, work: EvaluateWork, context: Context) -> Result:
         training=TrainingResult(evaluation=evaluation, dataset_digest=work.dataset.digest),
     )
     return publish(job, out, kind="verdict", attempt=context.attempt, result=result)
+
+
+def check_fits(card: ModelCard, labels: list[str], features: Sequence[Feature]) -> None:
+    """The dataset has what the model reads and predicts.
+
+    Raises:
+        StageFailure: LabelsMismatch or ColumnsMismatch.
+    """
+    if card.labels != labels:
+        known, there = (", ".join(names[:20]) or "numbers" for names in (card.labels, labels))
+        raise StageFailure(
+            "LabelsMismatch",
+            f"the model knows {known}, the dataset {there}; evaluate on a dataset with the same classes in the same "
+            "order",
+        )
+    read = [(column.name, column.type) for column in card.columns or []]
+    given = [(feature.name, feature.type) for feature in features if feature.type != "text"]
+    if read == given:
+        return
+    wrong = [f"{name} ({kind}) is missing" for name, kind in read if (name, kind) not in given]
+    wrong += [f"{name} ({kind}) is not a column of the model" for name, kind in given if (name, kind) not in read]
+    raise StageFailure(
+        "ColumnsMismatch",
+        f"the model reads other columns than the dataset has: {'; '.join(wrong[:20]) or 'their order differs'}. "
+        "Evaluate on a dataset with the same schema.features in the same order",
+    )

@@ -13,7 +13,7 @@ from kaon.api.report import Result, TrainingResult
 from kaon.contract.jobspec import JobSpec, TrainWork
 from kaon.tasks.registry import TASKS
 from kaon_jobs.context import Context, now
-from kaon_jobs.data.splits import classes_of, fetch_dataset, read_split
+from kaon_jobs.data.splits import classes_of, features_of, fetch_dataset, read_split
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.learn.checkpoints import Checkpoints
 from kaon_jobs.machine import cpu_limit
@@ -53,6 +53,7 @@ def run(job: JobSpec, work: TrainWork, context: Context) -> Result:
     lesson = Lesson(
         work=work,
         labels=classes_of(dataset.manifest),
+        features=features_of(dataset.manifest),
         train=train,
         validation=validation,
         test=test,
@@ -67,7 +68,7 @@ def run(job: JobSpec, work: TrainWork, context: Context) -> Result:
 
     report.progress("evaluating", 88)
     model = open_model(out, lesson.threads)
-    golden = golden_examples(model, test.inputs, test.targets.tolist(), room.edges(model, train))
+    golden = golden_examples(model, test.inputs, test.targets, room.edges(model, train))
     card = learned.card.model_copy(update={"golden": golden})
     write_card(out, card)
     if len(validation):
@@ -121,7 +122,7 @@ def forget_checkpoints(job: JobSpec, context: Context) -> None:
 def _write_evidence(lesson: Lesson, learned: Learned, measured: Measured) -> None:
     work, out, evaluation = lesson.work, lesson.out, measured.evaluation
     (out / "evaluation.json").write_text(json.dumps(evaluation.wire(), indent=1, ensure_ascii=False))
-    write_predictions(out / predictions_file("test"), lesson.test, measured.probabilities)
+    write_predictions(out / predictions_file("test"), lesson.test, measured.answers)
     facts = [
         ("dataset", f"{work.dataset.uri} {work.dataset.digest}"),
         ("base model", f"{work.model.base} {lesson.base.digest}" if lesson.base else work.model.base),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kaon.api.dataset import Feature
 from kaon.api.evaluation import SimpleBaseline
 from kaon.contract.jobspec import TrainWork
 from kaon.contract.manifest import ModelCard
@@ -24,7 +25,9 @@ class Lesson:
 
     work: TrainWork
     labels: list[str]
-    """The classes, in the order of their ids."""
+    """The classes, in the order of their ids; empty where a number is predicted."""
+    features: list[Feature]
+    """The columns that the model reads, in the order of the rows' values."""
     train: Rows
     validation: Rows
     test: Rows
