@@ -24,6 +24,7 @@ from kaon_jobs.compress.techniques.ort import (
     quiet,
 )
 from kaon_jobs.compress.training.calibration import Calibration, Reader, batches
+from kaon_jobs.compress.techniques.base import Kind, Technique
 from kaon_jobs.predict.onnx_model import MODEL_FILE
 
 DEFAULT_SAMPLES = 256
@@ -48,6 +49,14 @@ _FUSED = (
     "Gelu",
     "FastGelu",
 )
+
+
+TAKES: tuple[Kind, ...] = ("encoder", "text", "network")
+
+
+def technique(parameters: Quantize, kind: Kind) -> Technique:
+    """See TechniqueModule."""
+    return Int8Static(parameters)
 
 
 class Int8Static:
