@@ -16,13 +16,12 @@ from kaon.contract.jobspec import TrainWork
 from kaon.contract.manifest import Manifest
 from kaon_jobs.context import Context
 from kaon_jobs.errors import StageFailure
+from kaon_jobs.learn.calibration import ABSENT, sharpness
 from kaon_jobs.learn.linear import (
-    ABSENT,
     fit,
     graph_of,
     make_tokenizer,
     most_telling,
-    sharpness,
     weighted,
     with_words,
     word_counts,

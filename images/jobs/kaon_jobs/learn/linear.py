@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from scipy.optimize import minimize_scalar
 from scipy.sparse import csr_matrix
 from sklearn.svm import LinearSVC
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from kaon_jobs.data.words import are_unspaced
+from kaon_jobs.learn.calibration import ABSENT
 from kaon_jobs.learn.export import OPSET
 from kaon_jobs.measure.quality import Floats, Ids
 from kaon_jobs.predict.onnx_text import unpadded_ids
@@ -31,8 +31,6 @@ MAX_PIECES = 16_000
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 SPECIAL = 2
 """Tokens that are no words: the ids of PAD and UNKNOWN are 0 and 1."""
-ABSENT = -100.0
-"""The score of a class without a training row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,19 +136,6 @@ def fit(counts: csr_matrix, label_ids: Ids, classes: int, *, balanced: bool, see
     weights[:SPECIAL] = 0
     bias[known] = intercepts
     return LinearModel(idf, weights, bias)
-
-
-def sharpness(scores: Floats, label_ids: Ids) -> float:
-    """The factor of the scores with which the probabilities of these rows' classes are likeliest; 0.1 to 100."""
-    rows = np.arange(len(scores))
-
-    def loss(exponent: float) -> float:
-        scaled = scores * np.exp(exponent)
-        top = scaled.max(axis=1)
-        return float(np.mean(np.log(np.exp(scaled - top[:, None]).sum(axis=1)) + top - scaled[rows, label_ids]))
-
-    found = minimize_scalar(loss, bounds=(np.log(0.1), np.log(100.0)), method="bounded")
-    return float(np.exp(found.x))
 
 
 def graph_of(model: LinearModel) -> onnx.ModelProto:

@@ -8,10 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from kaon.api.evaluation import Evaluation
-from kaon_jobs.measure.quality import Floats, Ids, Quality, quality
+from kaon.contract.manifest import ModelCard
+from kaon.tasks.metrics import CLASSIFICATION
+from kaon.tasks.registry import TASKS
+from kaon_jobs.measure.quality import Quality, quality
+from kaon_jobs.measure.regression import NumberQuality, number_quality
 from kaon_jobs.measure.speed import instruction_sets, latency, peak_memory
-from kaon_jobs.predict.onnx_model import BATCH_SIZE
+from kaon_jobs.predict.onnx_model import BATCH_SIZE, Floats
 from kaon_jobs.predict.opening import open_model
 
 
@@ -20,14 +26,15 @@ class Measured:
     """An evaluation and what it was made from."""
 
     evaluation: Evaluation
-    probabilities: Floats
-    quality: Quality
+    answers: Floats
+    """Probabilities [rows, classes], or predictions [rows, 1]."""
+    quality: Quality | NumberQuality
 
 
 def measure(
     directory: Path,
     examples: Sequence[Any],
-    true_ids: Ids,
+    targets: NDArray[Any],
     *,
     split: str,
     threads: int,
@@ -36,17 +43,17 @@ def measure(
     """Predicts a whole split with the model in `directory` and times it.
 
     Args:
-        true_ids: class of each example, as index into the model's labels.
+        targets: class of each example, as index into the model's labels; or its number.
         progress: hears the share that is done, 0 to 1.
     """
-    classifier = open_model(directory, threads)
+    model = open_model(directory, threads)
     _tell(progress, 0.0)
     start = time.perf_counter()
-    probabilities = classifier.answers(examples, BATCH_SIZE)
+    answers = model.answers(examples, BATCH_SIZE)
     seconds = time.perf_counter() - start
     _tell(progress, 0.6)
-    found = quality(true_ids, probabilities, classifier.labels)
-    speed = latency(classifier, examples)
+    found = quality_of(model.card, targets, answers)
+    speed = latency(model, examples)
     _tell(progress, 0.8)
     evaluation = Evaluation(
         split=split,
@@ -55,13 +62,26 @@ def measure(
         latency_ms=speed,
         throughput_per_second=round(len(examples) / seconds, 1),
         peak_memory_bytes=peak_memory(directory, examples, threads),
-        size_bytes=serving_size(directory, classifier.card.serving_files),
-        per_class=found.per_class,
+        size_bytes=serving_size(directory, model.card.serving_files),
+        per_class=found.per_class if isinstance(found, Quality) else [],
         device=f"cpu, {threads} thread{'s' if threads != 1 else ''}",
         isa=instruction_sets(),
     )
     _tell(progress, 1.0)
-    return Measured(evaluation, probabilities, found)
+    return Measured(evaluation, answers, found)
+
+
+def quality_of(card: ModelCard, targets: NDArray[Any], answers: Floats) -> Quality | NumberQuality:
+    """The metrics of a model's task, from its answers to a split.
+
+    Args:
+        targets: [rows], class ids or numbers.
+        answers: probabilities [rows, classes], or predictions [rows, 1].
+    """
+    if not card.labels:
+        return number_quality(targets, answers)
+    task = TASKS.get(card.task)
+    return quality(targets, answers, card.labels, task.metrics if task else CLASSIFICATION)
 
 
 def serving_size(directory: Path, serving_files: Sequence[str]) -> int:

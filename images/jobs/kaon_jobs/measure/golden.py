@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kaon.contract.manifest import GoldenExample
 from kaon_jobs.predict.onnx_model import Example, OnnxModel
@@ -17,15 +18,22 @@ MAX_TEXT = 2000
 
 
 def golden_examples(
-    classifier: OnnxModel, examples: Sequence[Any], label_ids: Sequence[int], edges: Sequence[Example] = ()
+    model: OnnxModel, examples: Sequence[Any], targets: NDArray[Any], edges: Sequence[Example] = ()
 ) -> list[GoldenExample]:
-    """Some examples of each class in turn, answered one by one, as a server is asked; then the edges. Deterministic.
+    """Some examples, answered one by one, as a server is asked; then the edges. Deterministic.
 
-    Fewer than eight only when there are fewer examples.
+    Of classes some of each in turn; of numbers such as lie at equal distances in the order of their targets. Fewer than
+    eight only when there are fewer examples.
 
     Args:
+        targets: class id or number of each example.
         edges: inputs that a served model must answer too, such as an empty text and one of full length.
     """
+    chosen = _of_each_class(examples, targets) if model.labels else _spread(examples, targets)
+    return [recorded(model, example) for example in [*chosen, *edges]]
+
+
+def _of_each_class(examples: Sequence[Any], label_ids: NDArray[np.int64]) -> list[Example]:
     by_class: dict[int, list[Example]] = {}
     for example, label in sorted(zip(examples, label_ids, strict=True), key=lambda pair: _is_long(pair[0])):
         by_class.setdefault(int(label), []).append(example)
@@ -35,16 +43,24 @@ def golden_examples(
     while len(chosen) < wanted:
         chosen.extend(members[turn] for _, members in sorted(by_class.items()) if turn < len(members))
         turn += 1
-    return [recorded(classifier, example) for example in [*chosen[:wanted], *edges]]
+    return chosen[:wanted]
 
 
-def recorded(classifier: OnnxModel, example: Example) -> GoldenExample:
-    """An example with the classifier's answer."""
-    (answer,) = classifier.answers([example])
+def _spread(examples: Sequence[Any], numbers: NDArray[np.floating[Any]]) -> list[Example]:
+    order = np.argsort(numbers, kind="stable")
+    wanted = min(AT_LEAST, len(examples))
+    places = np.linspace(0, len(examples) - 1, wanted).round().astype(int)
+    return [examples[row] for row in order[places]]
+
+
+def recorded(model: OnnxModel, example: Example) -> GoldenExample:
+    """An example with the model's answer."""
+    (answer,) = model.answers([example])
     return GoldenExample(
         **_given(example),
-        label=classifier.labels[int(answer.argmax())] if classifier.labels else None,
-        answer=[round(float(value), 6) for value in answer],
+        label=model.labels[int(answer.argmax())] if model.labels else None,
+        # A number has any unit: its digits count, not its decimals.
+        answer=[round(float(value), 6) if model.labels else float(f"{value:.9g}") for value in answer],
     )
 
 
@@ -55,7 +71,7 @@ def _given(example: Example) -> dict[str, Any]:
 
 
 def input_of(golden: GoldenExample) -> Example:
-    """What the classifier was given."""
+    """What the model was given."""
     if golden.text is not None:
         return golden.text
     return tuple(golden.row) if golden.row is not None else np.asarray(golden.values, dtype=np.float32)

@@ -1,17 +1,24 @@
-"""report.html of a trained model: figures, confusion matrix, table by class, curves. Pure: figures in, text out."""
+"""report.html of a trained model. Pure: figures in, text out.
+
+Figures and curves; of classes a table by class and the confusion matrix, of numbers what was predicted and its errors.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from kaon.api.evaluation import Evaluation
 from kaon.api.metrics import MetricFigure
 from kaon.api.trainingrun import Recipe
 from kaon.tasks.registry import METRICS
 from kaon_jobs.measure.quality import Quality
+from kaon_jobs.measure.regression import NumberQuality
 from kaon_jobs.report import html
 
+HISTOGRAM_BARS = 40
 FIGURES = ("figure", "value, with its 95 % interval")
 MATRIX_CLASSES = 40
 """A larger confusion matrix is nothing that a person reads."""
@@ -20,7 +27,7 @@ MATRIX_CLASSES = 40
 def report_page(
     title: str,
     evaluation: Evaluation,
-    found: Quality,
+    found: Quality | NumberQuality,
     labels: Sequence[str],
     recipe: Recipe | None = None,
     log_history: Sequence[dict[str, Any]] = (),
@@ -34,7 +41,7 @@ def report_page(
             for name, found in evaluation.metrics.items()
         ),
         ("latency p50 / p99, ms", f"{latency.p50} / {latency.p99}" if latency else "not measured"),
-        ("texts a second", evaluation.throughput_per_second),
+        ("rows a second", evaluation.throughput_per_second),
         ("peak memory, bytes", evaluation.peak_memory_bytes),
         ("size for serving, bytes", evaluation.size_bytes),
         ("measured on", f"{evaluation.device}, {evaluation.isa}"),
@@ -44,14 +51,10 @@ def report_page(
             f"On {evaluation.rows:,} rows of the {evaluation.split} split",
             html.table(FIGURES, figures),
         ),
-        (
-            "By class",
-            html.table(
-                ("class", "precision", "recall", "F1", "rows"),
-                [(one.label, one.precision, one.recall, one.f1, one.support) for one in evaluation.per_class],
-            ),
-        ),
     ]
+    if isinstance(found, Quality):
+        by_class = [(one.label, one.precision, one.recall, one.f1, one.support) for one in evaluation.per_class]
+        sections.append(("By class", html.table(("class", "precision", "recall", "F1", "rows"), by_class)))
     if evaluation.baseline is not None:
         simple = evaluation.baseline
         both = [
@@ -62,7 +65,9 @@ def report_page(
         note = "Trained on the same rows. A model that is hardly better may not be worth its size."
         table = html.table(("figure", "this model", simple.name), both) + html.paragraph(note, note=True)
         sections.append(("Beside the baseline", table))
-    if len(labels) <= MATRIX_CLASSES:
+    if isinstance(found, NumberQuality):
+        sections += _of_numbers(found)
+    elif len(labels) <= MATRIX_CLASSES:
         sections.append(("Confusion", html.matrix(labels, found.confusion.tolist())))
     if recipe is not None:
         sections.append(
@@ -77,6 +82,23 @@ def report_page(
             ("Where it comes from", html.table(("fact", "value"), [(name, str(value)) for name, value in facts]))
         )
     return html.page(title, sections)
+
+
+def _of_numbers(found: NumberQuality) -> list[tuple[str, str]]:
+    errors = found.predictions - found.targets
+    counts, edges = np.histogram(errors, HISTOGRAM_BARS)
+    note = "Each cell is darker the more rows lie in it. On the line a prediction is right."
+    return [
+        (
+            "Predicted against true",
+            html.density(found.targets.tolist(), found.predictions.tolist(), "true", "predicted")
+            + html.paragraph(note, note=True),
+        ),
+        (
+            "Errors: predicted less true",
+            html.histogram([float(f"{edge:.4g}") for edge in edges], counts.tolist(), "error"),
+        ),
+    ]
 
 
 def _figure(found: MetricFigure) -> str:

@@ -1,4 +1,7 @@
-"""Predictions of a split as a file: row_id, label_id, predicted_id, probabilities. Later stages compare with it."""
+"""Predictions of a split as a file. Later stages compare with it.
+
+Of classes: row_id, label_id, predicted_id, probabilities. Of numbers: row_id, target, prediction.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from kaon_jobs.data.splits import Rows, SplitName
+from kaon_jobs.predict.onnx_model import Floats
 
 
 def predictions_file(split: SplitName) -> str:
@@ -17,19 +20,30 @@ def predictions_file(split: SplitName) -> str:
     return f"predictions-{split}.parquet"
 
 
-def write_predictions(path: Path, rows: Rows, probabilities: NDArray[np.float32]) -> None:
-    """Writes the probabilities of a split's rows, in the split's order."""
-    table = pa.table(
-        {
-            "row_id": pa.array(rows.row_ids, pa.int64()),
-            "label_id": pa.array(rows.targets, pa.int64()),
-            "predicted_id": pa.array(probabilities.argmax(axis=1), pa.int64()),
-            "probabilities": pa.array(list(probabilities), pa.list_(pa.float32())),
+def write_predictions(path: Path, rows: Rows, answers: Floats) -> None:
+    """Writes the answers to a split's rows, in its order: probabilities of classes, or predictions [rows, 1]."""
+    if np.issubdtype(rows.targets.dtype, np.floating):
+        told = {
+            "target": pa.array(rows.targets, pa.float64()),
+            "prediction": pa.array(answers.reshape(-1), pa.float64()),
         }
-    )
+    else:
+        told = {
+            "label_id": pa.array(rows.targets, pa.int64()),
+            "predicted_id": pa.array(answers.argmax(axis=1), pa.int64()),
+            "probabilities": pa.array(list(answers), pa.list_(pa.float32())),
+        }
+    table = pa.table({"row_id": pa.array(rows.row_ids, pa.int64()), **told})
     pq.write_table(table, path, compression="zstd")
 
 
-def read_probabilities(path: Path) -> NDArray[np.float32]:
-    """The probabilities [rows, classes] of a file that write_predictions wrote."""
+def read_probabilities(path: Path) -> Floats:
+    """The probabilities [rows, classes] of a file that write_predictions wrote of classes."""
     return np.asarray(pq.read_table(path, columns=["probabilities"])["probabilities"].to_pylist(), dtype=np.float32)
+
+
+def read_answers(path: Path) -> Floats:
+    """What write_predictions was given: probabilities [rows, classes], or predictions [rows, 1]."""
+    if "prediction" not in pq.read_schema(path).names:
+        return read_probabilities(path)
+    return np.asarray(pq.read_table(path, columns=["prediction"])["prediction"], dtype=np.float32).reshape(-1, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,14 +11,14 @@ from sklearn.metrics import confusion_matrix
 
 from kaon.api.evaluation import ClassFigures
 from kaon.api.metrics import MetricFigure
-from kaon.tasks.metrics import ACCURACY, ECE, F1, MACRO_F1, PRECISION, RECALL
+from kaon.tasks.base import Metric
+from kaon.tasks.metrics import ACCURACY, AUC, CLASSIFICATION, ECE, F1, LOG_LOSS, MACRO_F1, PRECISION, RECALL
+from kaon_jobs.measure.likelihood import auc, log_loss
+from kaon_jobs.measure.resampling import DRAWS, ENDS
 
 ECE_BINS = 15
 MAX_CLASSES = 200
 """Bound of the per-class list in a status."""
-DRAWS = 1000
-"""For intervals: their ends are then known to about a tenth of their width."""
-_CONFIDENCE = 0.95
 _CHUNK = 2_000_000
 """Numbers drawn at once."""
 
@@ -31,21 +32,29 @@ class Quality:
     """How good predictions are. Precision, recall and F1 are weighted by support, as scikit-learn means it."""
 
     metrics: dict[str, MetricFigure]
-    """Of CLASSIFICATION, by name, with 95 % intervals where there are any."""
+    """Those of the task, by name, with 95 % intervals where there are any."""
     per_class: list[ClassFigures]
     confusion: NDArray[np.int64]
     """Rows: true class; columns: predicted class."""
 
 
-def quality(true_ids: Ids, probabilities: Floats, labels: list[str]) -> Quality:
-    """All metrics of classification, and those of each class.
+def quality(
+    true_ids: Ids, probabilities: Floats, labels: list[str], metrics: Sequence[Metric] = CLASSIFICATION
+) -> Quality:
+    """These metrics of classification, and those of each class.
 
-    The first 200 classes are listed per class, the rarest left out first.
+    The first 200 classes are listed per class, the rarest left out first. A metric that these rows do not define is
+    left out, as AUC is where all are of one class.
     """
     every = list(range(len(labels)))
     confusion = np.asarray(confusion_matrix(true_ids, probabilities.argmax(axis=1), labels=every), dtype=np.int64)
+    figures = _with_intervals(scores(true_ids, probabilities), confusion)
+    for metric, measured in ((AUC, auc), (LOG_LOSS, log_loss)):
+        if metric in metrics and (found := measured(true_ids, probabilities)) is not None:
+            value, low, high = map(_round, found)
+            figures[metric.name] = MetricFigure(value=value, low=min(low, value), high=max(high, value))
     return Quality(
-        metrics=_with_intervals(scores(true_ids, probabilities), confusion),
+        metrics={metric.name: figures[metric.name] for metric in metrics if metric.name in figures},
         per_class=_per_class(confusion, labels),
         confusion=confusion,
     )
@@ -145,13 +154,12 @@ def _with_intervals(found: dict[str, float], confusion: NDArray[np.int64]) -> di
         lines *= (support / np.maximum(cells._by(truth, lines), 1e-300))[:, truth]
         for name, values in cells.scores(lines).items():
             drawn.setdefault(name, []).append(values)
-    ends = ((1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2)
     figures = {}
     for name, value in found.items():
         if name not in drawn:
             figures[name] = MetricFigure(value=value)
             continue
-        low, high = np.quantile(np.concatenate(drawn[name]), ends)
+        low, high = np.quantile(np.concatenate(drawn[name]), ENDS)
         figures[name] = MetricFigure(value=value, low=_round(min(low, value)), high=_round(max(high, value)))
     return figures
 

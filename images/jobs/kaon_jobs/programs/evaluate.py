@@ -48,7 +48,7 @@ def run(job: JobSpec, work: EvaluateWork, context: Context) -> Result:
     out.mkdir()
     evaluation = measured.evaluation
     (out / "evaluation.json").write_text(json.dumps(evaluation.wire(), indent=1, ensure_ascii=False))
-    write_predictions(out / predictions_file(work.split), rows, measured.probabilities)
+    write_predictions(out / predictions_file(work.split), rows, measured.answers)
     facts = [
         ("model", f"{work.model.uri} {work.model.digest}"),
         ("dataset", f"{work.dataset.uri} {work.dataset.digest}"),

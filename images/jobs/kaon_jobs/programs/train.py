@@ -67,7 +67,7 @@ def run(job: JobSpec, work: TrainWork, context: Context) -> Result:
 
     report.progress("evaluating", 88)
     model = open_model(out, lesson.threads)
-    golden = golden_examples(model, test.inputs, test.targets.tolist(), room.edges(model, train))
+    golden = golden_examples(model, test.inputs, test.targets, room.edges(model, train))
     card = learned.card.model_copy(update={"golden": golden})
     write_card(out, card)
     if len(validation):
@@ -120,7 +120,7 @@ def forget_checkpoints(job: JobSpec, context: Context) -> None:
 def _write_evidence(lesson: Lesson, learned: Learned, measured: Measured) -> None:
     work, out, evaluation = lesson.work, lesson.out, measured.evaluation
     (out / "evaluation.json").write_text(json.dumps(evaluation.wire(), indent=1, ensure_ascii=False))
-    write_predictions(out / predictions_file("test"), lesson.test, measured.probabilities)
+    write_predictions(out / predictions_file("test"), lesson.test, measured.answers)
     facts = [
         ("dataset", f"{work.dataset.uri} {work.dataset.digest}"),
         ("base model", f"{work.model.base} {lesson.base.digest}" if lesson.base else work.model.base),

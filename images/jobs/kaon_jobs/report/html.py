@@ -5,6 +5,8 @@ No scripts, no links, no fonts from elsewhere: a report opens from a bucket, off
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from html import escape
 
@@ -76,6 +78,32 @@ def histogram(edges: Sequence[float], counts: Sequence[int], unit: str) -> str:
         parts.append(f'<text x="{30 + index * width:.1f}" y="145" text-anchor="middle">{edges[index]:g}</text>')
     parts.append(f'<text x="640" y="160" text-anchor="end">{escape(unit)}; highest bar: {top:,}</text>')
     return _svg(660, 165, parts)
+
+
+def density(across: Sequence[float], up: Sequence[float], x_unit: str, y_unit: str, cells: int = 40) -> str:
+    """Pairs of numbers as a grid of cells, darker where more lie, with the line on which both are the same."""
+    low, top = min((*across, *up), default=0.0), max((*across, *up), default=0.0)
+    span, size = (top - low) or 1.0, 360 / cells
+    counts = Counter(
+        (min(cells - 1, int(cells * (x - low) / span)), min(cells - 1, int(cells * (y - low) / span)))
+        for x, y in zip(across, up, strict=True)
+    )
+    most = max(counts.values(), default=1)
+    parts = [
+        f'<rect x="{70 + column * size:.1f}" y="{370 - (row + 1) * size:.1f}" width="{size:.1f}" height="{size:.1f}" '
+        f'fill="var(--bar)" fill-opacity="{0.15 + 0.85 * math.sqrt(count / most):.2f}"><title>{count:,}</title></rect>'
+        for (column, row), count in sorted(counts.items())
+    ]
+    parts += [
+        '<rect x="70" y="10" width="360" height="360" fill="none" stroke="var(--line)"/>',
+        '<line x1="70" y1="370" x2="430" y2="10" stroke="var(--two)"/>',
+        f'<text x="65" y="370" text-anchor="end">{low:.4g}</text>',
+        f'<text x="65" y="20" text-anchor="end">{top:.4g}</text>',
+        f'<text x="70" y="386">{low:.4g}</text><text x="430" y="386" text-anchor="end">{top:.4g}</text>',
+        f'<text x="250" y="386" text-anchor="middle">{escape(x_unit)}</text>',
+        f'<text x="65" y="194" text-anchor="end">{escape(y_unit)}</text>',
+    ]
+    return _svg(660, 392, parts)
 
 
 def lines(series: Sequence[tuple[str, Sequence[tuple[float, float]]]], x_unit: str) -> str:

@@ -42,9 +42,7 @@ def first_trees(model: onnx.ModelProto, share: float) -> onnx.ModelProto:
     made.CopyFrom(model)
     for node in ensembles(made):
         given = graph.attributes(node)
-        kept = sorted(
-            tree for trees in _by_output(given) for tree in trees[: max(1, round(share * len(trees)))]
-        )
+        kept = sorted(tree for trees in _by_output(given) for tree in trees[: max(1, round(share * len(trees)))])
         _keep(node, given, kept)
     return made
 
@@ -71,9 +69,7 @@ def _keep(node: onnx.NodeProto, given: Mapping[str, Any], trees: Iterable[int]) 
             node.attribute.append(item)
         elif isinstance(value, onnx.TensorProto):
             part = onnx.numpy_helper.to_array(value)[stays[kind]]
-            node.attribute.append(
-                onnx.helper.make_attribute(item.name, onnx.numpy_helper.from_array(part, value.name))
-            )
+            node.attribute.append(onnx.helper.make_attribute(item.name, onnx.numpy_helper.from_array(part, value.name)))
         else:
             part = [one for one, stay in zip(value, stays[kind], strict=True) if stay]
             if item.name.endswith("_treeids"):

@@ -16,11 +16,11 @@ from onnxruntime.transformers.fusion_options import FusionOptions
 from onnxruntime.transformers.optimizer import optimize_model
 
 from kaon_jobs.compress.families import graph
+from kaon_jobs.compress.techniques.base import Kind, Technique
 from kaon_jobs.compress.techniques.first_token import take_first_token_early
 from kaon_jobs.compress.techniques.ort import quiet
 from kaon_jobs.compress.techniques.segments import fold_segments
 from kaon_jobs.compress.training.calibration import Calibration
-from kaon_jobs.compress.techniques.base import Kind, Technique
 from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.predict.onnx_model import MODEL_FILE
 from kaon_jobs.predict.onnx_text import OnnxTextModel

@@ -15,6 +15,7 @@ from onnxruntime.quantization import (
 
 from kaon.api.compressionjob import Quantize
 from kaon_jobs.compress.families import graph
+from kaon_jobs.compress.techniques.base import Kind, Technique
 from kaon_jobs.compress.techniques.ort import (
     OPTIONS,
     also_as_products,
@@ -24,7 +25,6 @@ from kaon_jobs.compress.techniques.ort import (
     quiet,
 )
 from kaon_jobs.compress.training.calibration import Calibration, Reader, batches
-from kaon_jobs.compress.techniques.base import Kind, Technique
 from kaon_jobs.predict.onnx_model import MODEL_FILE
 
 DEFAULT_SAMPLES = 256

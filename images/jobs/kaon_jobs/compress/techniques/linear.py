@@ -14,14 +14,14 @@ from tokenizers import models
 
 from kaon.api.compressionjob import Linear
 from kaon_jobs.compress.families.forms import TRAINED_FILES
-from kaon_jobs.compress.training.lessons import Lessons
 from kaon_jobs.compress.techniques.base import Kind, Technique
+from kaon_jobs.compress.training.lessons import Lessons
+from kaon_jobs.learn.calibration import sharpness
 from kaon_jobs.learn.linear import (
     fit,
     graph_of,
     make_tokenizer,
     most_telling,
-    sharpness,
     with_words,
     word_counts,
 )

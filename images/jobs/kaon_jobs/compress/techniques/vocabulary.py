@@ -21,8 +21,8 @@ from kaon_jobs.compress.families import encoder
 from kaon_jobs.compress.families.faithful import TOLERANCE, answers, describes, difference
 from kaon_jobs.compress.families.pieces import kept_tokens, remapped, token_ids, tokens_of
 from kaon_jobs.compress.families.tables import Lookup, position_table, token_tables
-from kaon_jobs.compress.training.lessons import Lessons
 from kaon_jobs.compress.techniques.base import Kind, Technique
+from kaon_jobs.compress.training.lessons import Lessons
 from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.predict.edges import edge_texts
 from kaon_jobs.predict.onnx_model import read_card, write_card

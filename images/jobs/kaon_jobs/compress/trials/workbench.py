@@ -22,12 +22,12 @@ from kaon.api.compressionjob import Step
 from kaon.contract.digest import digest_of, short
 from kaon_jobs.compress.families import channels, graph, trees
 from kaon_jobs.compress.families.forms import DESCRIPTIONS, is_trained_form
+from kaon_jobs.compress.families.kinds import kind_of
 from kaon_jobs.compress.families.soundness import check_edges
 from kaon_jobs.compress.search.moves import Pipeline
 from kaon_jobs.compress.search.shape import Shape
 from kaon_jobs.compress.statistics import timing
 from kaon_jobs.compress.statistics.comparing import comparing_of
-from kaon_jobs.compress.families.kinds import kind_of
 from kaon_jobs.compress.techniques.registry import technique_of
 from kaon_jobs.compress.training.lessons import Lessons
 from kaon_jobs.compress.trials.kept import TrialRecord, TrialStore

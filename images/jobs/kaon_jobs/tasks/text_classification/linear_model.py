@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from kaon_jobs.errors import StageFailure
+from kaon_jobs.learn.calibration import sharpness
 from kaon_jobs.learn.export import PARITY_TEXTS, PARITY_TOLERANCE
 from kaon_jobs.learn.linear import (
     MAX_WORDS,
@@ -18,7 +19,6 @@ from kaon_jobs.learn.linear import (
     fit,
     graph_of,
     make_tokenizer,
-    sharpness,
     word_counts,
 )
 from kaon_jobs.predict.edges import edge_texts
