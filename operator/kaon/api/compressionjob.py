@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -245,6 +245,11 @@ class Step(ApiModel):
     def kind(self) -> str:
         """The field that is set, as it is written."""
         return _set_fields(self)[0]
+
+    @property
+    def parameters(self) -> Any:
+        """The value of the field that is set."""
+        return next(value for name in type(self).model_fields if (value := getattr(self, name)) is not None)
 
     @property
     def trains(self) -> bool:

@@ -28,6 +28,11 @@ class Metric:
         return before - after if self.better == "higher" else after - before
 
     @property
+    def loss_title(self) -> str:
+        """What is lost of it, as it stands in a sentence: accuracy drop, RMSE rise."""
+        return f"{self.title} {'drop' if self.better == 'higher' else 'rise'}"
+
+    @property
     def span(self) -> float:
         """The most that can be lost."""
         return self.most - self.least

@@ -26,7 +26,6 @@ from kaon_jobs.compress.evidence.page import page
 from kaon_jobs.compress.families import graph
 from kaon_jobs.compress.families.forms import DESCRIPTIONS
 from kaon_jobs.compress.search.moves import LINEAR, Question
-from kaon_jobs.compress.statistics.likelihood import chance_of_passing
 from kaon_jobs.compress.training.lessons import Lessons
 from kaon_jobs.compress.trials.baseline import Baseline, load_baseline
 from kaon_jobs.compress.trials.explore import Explored, explore, follow
@@ -99,7 +98,7 @@ def run(job: JobSpec, work: CompressWork, context: Context) -> Result:
     bench = Workbench(
         baseline.directory,
         context.workdir / "candidates",
-        Asked(baseline.validation.inputs, baseline.validation.targets, baseline.validation_probabilities),
+        Asked(baseline.validation.inputs, baseline.validation.targets, baseline.validation_answers),
         Lessons(baseline.train, work.search.seed, baseline.directory, threads=cpu_limit(), shelf=trials),
         trials,
         threads=threads,
@@ -208,13 +207,12 @@ def _outcome(
 
 
 def _passing(work: CompressWork, baseline: Baseline) -> Passing:
-    """The chance that a candidate passes on the test split, of which nothing but the sizes of its classes is used."""
-    support = np.bincount(baseline.test.targets, minlength=len(baseline.labels)).astype(np.float64)
+    """The chance that a candidate passes on the test split, of which only the size (of each class) is used."""
 
     def passing(item: Contender) -> float:
         if item.measured.quality is None:
             return 0.0
-        return chance_of_passing(work.budget, item.measured.quality.pairs, support, work.search.seed)
+        return item.measured.quality.chance_of_passing(work.budget, baseline.test.targets, work.search.seed)
 
     return passing
 
@@ -247,7 +245,8 @@ def _finish(out: Path, outcome: Outcome, baseline: Baseline, threads: int) -> Mo
     card = read_card(out)
     examples = [*map(input_of, card.golden), *baseline.test.inputs[:RELOADED_ROWS]]
     answers = np.asarray([example.answer for example in card.golden], dtype=np.float32)
-    check_reload(out, examples, np.concatenate([answers, outcome.judged.probabilities[:RELOADED_ROWS]]), threads)
+    expected = np.concatenate([answers, outcome.judged.answers[:RELOADED_ROWS]])
+    check_reload(out, examples, expected, threads, baseline.comparing.answer)
     for name in DESCRIPTIONS:
         # A candidate of another structure has brought its own.
         if (baseline.directory / name).is_file() and not (out / name).exists():
@@ -319,7 +318,7 @@ def _write_evidence(folder: Path, outcome: Outcome, baseline: Baseline, evidence
     if outcome.judged is not None:
         evaluation = outcome.judged.evaluation.wire()
         (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=1, ensure_ascii=False), encoding="utf-8")
-        write_predictions(folder / predictions_file("test"), baseline.test, outcome.judged.probabilities)
+        write_predictions(folder / predictions_file("test"), baseline.test, outcome.judged.answers)
     document = json.dumps(evidence.wire(), indent=1, ensure_ascii=False)
     (folder / "report.json").write_text(document, encoding="utf-8")
     (folder / "report.html").write_text(page(evidence), encoding="utf-8")

@@ -8,24 +8,24 @@ import numpy as np
 
 from kaon.api.compressionjob import Budget, Interval
 from kaon.api.evaluation import Latency
-from kaon_jobs.compress.statistics.quality import Quality, compare
+from kaon_jobs.compress.statistics.classes import ClassQuality, compare_classes
 from kaon_jobs.compress.verdict.figures import Measured
 
 LABELS = ["big", "small"]
 
 
-def quality(lost_big: int = 0, lost_small: int = 0, big: int = 996, small: int = 4, won_big: int = 0) -> Quality:
+def quality(lost_big: int = 0, lost_small: int = 0, big: int = 996, small: int = 4, won_big: int = 0) -> ClassQuality:
     """Rows of two classes of which the candidate gets some wrong; `won_big` are rows that only it gets right."""
     truth = np.array([0] * big + [1] * small)
     baseline, candidate = truth.copy(), truth.copy()
     candidate[:lost_big] = 1
     candidate[big : big + lost_small] = 0
     baseline[big - won_big : big] = 1
-    return compare(truth, baseline, candidate, LABELS, seed=0)
+    return compare_classes(truth, baseline, candidate, LABELS, seed=0)
 
 
 def measured(
-    found: Quality | None = None,
+    found: ClassQuality | None = None,
     speed: tuple[float, float, float] | None = (2.0, 1.9, 2.1),
     baseline_ms: float = 10.0,
     **changes: Any,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kaon_jobs.compress.statistics.decisions import Decision, Finding, decide, finding
-from kaon_jobs.compress.statistics.quality import Quality, compare
+from kaon_jobs.compress.statistics.classes import ClassQuality, compare_classes
+from kaon_jobs.compress.statistics.decisions import Decision, Finding, finding
 from kaon_jobs.compress.verdict.conclusion import Conclusion, conclude
 from kaon_jobs.compress.verdict.figures import Measured
 from kaon_jobs.compress.verdict.message import inconclusive
@@ -22,19 +22,19 @@ def _conclude(budget: dict[str, Any], candidate: Measured, objective: str = "lat
     return conclude(budget_of(budget), objective, candidate, seed=0)
 
 
-def _decision(budget: dict[str, Any], found: Quality, field: str, label: str | None = None) -> Decision:
-    decisions = decide(budget_of(budget), found, seed=0)
+def _decision(budget: dict[str, Any], found: ClassQuality, field: str, label: str | None = None) -> Decision:
+    decisions = found.decide(budget_of(budget), seed=0)
     return next(item for item in decisions if item.field == field and label in (None, item.label))
 
 
-def _four(lost: tuple[int, int, int, int] = (0, 0, 0, 0)) -> Quality:
+def _four(lost: tuple[int, int, int, int] = (0, 0, 0, 0)) -> ClassQuality:
     """Four classes of 1,500, 500, 100 and 4 rows, of each of which the candidate loses some."""
     rows = [1500, 500, 100, 4]
     truth = np.repeat(np.arange(4), rows)
     candidate = truth.copy()
     for label, count in enumerate(lost):
         candidate[np.flatnonzero(truth == label)[:count]] = 1 if label == 0 else 0
-    return compare(truth, truth, candidate, ["a", "b", "c", "rare"], seed=0)
+    return compare_classes(truth, truth, candidate, ["a", "b", "c", "rare"], seed=0)
 
 
 def test_a_loss_far_below_its_budget_on_many_rows_is_accepted() -> None:
@@ -72,12 +72,12 @@ def test_the_rows_that_are_asked_for_do_decide() -> None:
     assert left.more_rows is not None
     rows = [1500, 500, 100, 4 + left.more_rows]
     truth = np.repeat(np.arange(4), rows)
-    enough = compare(truth, truth, truth, ["a", "b", "c", "rare"], seed=0)
+    enough = compare_classes(truth, truth, truth, ["a", "b", "c", "rare"], seed=0)
     assert _decision({"maxDrop": {"macroF1": 0.02}}, enough, "maxDrop.macroF1").finding is Finding.KEPT
 
 
 def test_each_class_that_is_too_small_for_a_bound_on_recall_is_named() -> None:
-    decisions = decide(budget_of({"maxClassRecallDrop": 0.05}), _four(), seed=0)
+    decisions = _four().decide(budget_of({"maxClassRecallDrop": 0.05}), seed=0)
     assert {item.label: item.finding for item in decisions} == {
         "a": Finding.KEPT, "b": Finding.KEPT, "c": Finding.KEPT, "rare": Finding.UNDECIDED,
     }  # fmt: skip
@@ -95,7 +95,7 @@ def test_a_sacrificed_class_is_rejected_though_accuracy_is_not_touched() -> None
 
 def test_a_class_without_a_test_row_is_never_taken_for_kept() -> None:
     truth = np.repeat([0, 1], 2000)
-    found = compare(truth, truth, truth, ["a", "b", "absent"], seed=0)
+    found = compare_classes(truth, truth, truth, ["a", "b", "absent"], seed=0)
     for budget in ({"maxDrop": {"macroF1": 0.1}}, {"maxClassRecallDrop": 0.1}):
         conclusion = _conclude(budget, measured(found))
         assert conclusion.verdict == "Inconclusive"
@@ -113,7 +113,7 @@ def test_a_missing_quality_is_rejected_and_never_inconclusive() -> None:
 def test_answers_that_are_no_numbers_are_rejected() -> None:
     found = _conclude(STRICT, measured(quality=None, unanswered=3))
     assert found.verdict == "Rejected"
-    assert found.violations[0].sentence == "for 3 rows it gives probabilities that are no numbers"
+    assert found.violations[0].sentence == "for 3 rows it gives answers that are no numbers"
 
 
 def test_slower_is_rejected_whatever_the_quality() -> None:
@@ -147,7 +147,7 @@ def test_many_classes_do_not_break_a_budget_by_chance_alone() -> None:
     truth = np.repeat(np.arange(40), 30)
     candidate = truth.copy()
     candidate[:4] = 1
-    found = compare(truth, truth, candidate, [str(label) for label in range(40)], seed=0)
+    found = compare_classes(truth, truth, candidate, [str(label) for label in range(40)], seed=0)
     assert _decision({"maxClassRecallDrop": 0.03}, found, "maxClassRecallDrop", "0").finding is Finding.UNDECIDED
 
 
@@ -177,6 +177,6 @@ def test_decisions_in_short_are_the_same_as_in_full() -> None:
         found = _four(lost)
         for bounds in ({"maxDrop": {"accuracy": 0.02}}, {"maxDrop": {"macroF1": 0.3}}, {"maxClassRecallDrop": 0.6}):
             budget = budget_of(bounds)
-            in_full = {item.finding for item in decide(budget, found, seed=0)}
+            in_full = {item.finding for item in found.decide(budget, seed=0)}
             expected = next(item for item in (Finding.BROKEN, Finding.UNDECIDED, Finding.KEPT) if item in in_full)
             assert finding(budget, found.pairs, 0, 8000) is expected

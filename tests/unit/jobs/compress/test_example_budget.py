@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from kaon.api.compressionjob import Budget, CompressionJobSpec
-from kaon_jobs.compress.statistics.decisions import Finding, decide
-from kaon_jobs.compress.statistics.quality import compare
+from kaon_jobs.compress.statistics.classes import compare_classes
+from kaon_jobs.compress.statistics.decisions import Finding
 
 EXAMPLE = Path(__file__).parents[4] / "examples/r8/compressionjob.yaml"
 TEST_ROWS = {
@@ -37,9 +37,9 @@ def findings(budget: Budget) -> dict[str, Finding]:
         teacher += [label] * right + [other] * (rows - right)
         student += [other] * changed + [label] * right + [other] * (rows - right - changed)
     arrays = (np.asarray(answers, dtype=np.int64) for answers in (truth, teacher, student))
-    quality = compare(*arrays, list(TEST_ROWS), seed=0)
+    quality = compare_classes(*arrays, list(TEST_ROWS), seed=0)
     assert quality.drops["accuracy"].value == 0
-    return {item.field: item.finding for item in decide(budget, quality, seed=0)}
+    return {item.field: item.finding for item in quality.decide(budget, seed=0)}
 
 
 def test_the_examples_compression_is_the_same_on_a_busy_machine(spec: CompressionJobSpec) -> None:

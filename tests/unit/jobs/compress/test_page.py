@@ -16,7 +16,7 @@ from kaon_jobs.compress.evidence import document as documents
 from kaon_jobs.compress.evidence.attribution import attribution
 from kaon_jobs.compress.evidence.charts import front_chart, interval_lines, step_bars
 from kaon_jobs.compress.evidence.page import page
-from kaon_jobs.compress.statistics.quality import Quality, compare
+from kaon_jobs.compress.statistics.classes import ClassQuality, compare_classes
 from kaon_jobs.compress.statistics.speeds import Speeds
 from kaon_jobs.compress.verdict.conclusion import conclude
 from kaon_jobs.compress.verdict.selection import contender, pareto
@@ -31,11 +31,11 @@ LABELS = ["acq", "earn", "<grain>"]
 BUDGET = {"maxDrop": {"accuracy": 0.01, "macroF1": 0.02}, "maxClassRecallDrop": 0.05, "minSizeRatio": 3}
 
 
-def _quality(lost: int) -> Quality:
+def _quality(lost: int) -> ClassQuality:
     truth = np.repeat([0, 1, 2], [700, 1100, 10])
     candidate = truth.copy()
     candidate[:lost] = 1
-    return compare(truth, truth, candidate, LABELS, seed=0)
+    return compare_classes(truth, truth, candidate, LABELS, seed=0)
 
 
 def _speeds(p50: float) -> Speeds:
@@ -109,7 +109,7 @@ def test_it_shows_verdict_decisions_steps_front_figures_and_classes_in_this_orde
         "Recall by class, on the test split",
         "How it was measured",
     ]
-    for figure in ("calibration error", "0.0130", "0.0210", "p99, ms", "peak memory, MB", "texts a second"):
+    for figure in ("calibration error", "0.0130", "0.0210", "p99, ms", "peak memory, MB", "rows a second"):
         assert figure in text
 
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from kaon.api.compressionjob import Step
 from kaon_jobs.compress.evidence.document import StepEvidence
-from kaon_jobs.compress.techniques import step_name
 from kaon_jobs.compress.verdict.figures import Measured
+from kaon_jobs.compress.verdict.naming import step_name
 
 
 def attribution(
@@ -43,7 +43,7 @@ def attribution(
                 saved_ms=None if now is None or time is None else round(time - now, 3),
                 lost={}
                 if quality is None
-                else {name: round(drop.value - before.get(name, 0.0), 6) for name, drop in quality.drops.items()},
+                else {name: float(f"{drop.value - before.get(name, 0.0):.6g}") for name, drop in quality.drops.items()},
             )
         )
         start, size, time = length, measured.size_bytes, now

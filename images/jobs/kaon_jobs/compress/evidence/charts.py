@@ -34,7 +34,7 @@ def front_chart(evidence: Evidence) -> str:
     right, top = at(x_top, y_top)
     parts = [
         f'<path d="M{left} {top}V{bottom}H{right}" fill="none" stroke="var(--line)"/>',
-        f'<text x="{right}" y="{bottom + 30}" text-anchor="end">size, MB (0 to {x_top:.0f})</text>',
+        f'<text x="{right}" y="{bottom + 30}" text-anchor="end">size, MB (0 to {_top(x_top)})</text>',
         f'<text x="{left + 4}" y="{top + 10}">time of one prediction, baseline = 1 (0 to {y_top:.1f})</text>',
     ]
     limit_mb = _size_limit(evidence)
@@ -72,7 +72,7 @@ def front_chart(evidence: Evidence) -> str:
         parts.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{7 if chosen else 5}" fill="{fill}" stroke="{colour}" '
             'stroke-width="2">'
-            f"<title>{escape(name)}: {mb:.1f} MB, {time:.2f}</title></circle>"
+            f"<title>{escape(name)}: {mb:.3g} MB, {time:.2f}</title></circle>"
         )
         # Labels of points that lie close together would cover each other.
         label = y + 4
@@ -85,6 +85,10 @@ def front_chart(evidence: Evidence) -> str:
             f"{escape(name[:60])}{' (chosen)' if chosen else ''}</text>"
         )
     return _svg(HEIGHT, parts)
+
+
+def _top(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _on_front(evidence: Evidence, shown: Sequence[CandidateEvidence]) -> list[CandidateEvidence]:
@@ -142,7 +146,7 @@ def interval_lines(lines: Sequence[tuple[str, Interval, float | None]], unit: st
         )
         parts.append(
             f'<circle cx="{at(found.value):.1f}" cy="{y}" r="4" fill="var(--bar)">'
-            f"<title>{escape(name)}: {found.value:.4f} ({found.low:.4f} to {found.high:.4f})</title></circle>"
+            f"<title>{escape(name)}: {found.value:.4g} ({found.low:.4g} to {found.high:.4g})</title></circle>"
         )
         if bound is not None:
             x = at(bound)

@@ -8,7 +8,7 @@ docs/compression-report.md describes the fields.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -85,7 +85,7 @@ class DecisionEvidence(ApiModel):
 
 
 class SpeedEvidence(ApiModel):
-    """Speed and memory of one model. Latency is of one text at a time, throughput of batches of 32."""
+    """Speed and memory of one model. Latency is of one example at a time, throughput of batches of 32."""
 
     p50_ms: Interval
     p99_ms: Interval
@@ -109,7 +109,8 @@ class StepEvidence(ApiModel):
 
 
 class SensitivityEvidence(ApiModel):
-    """A group of nodes and how far outputs move when it alone is quantized (mean KL divergence, nats)."""
+    """A group of nodes and how far outputs move when it alone is quantized: the mean KL divergence of probabilities in
+    nats; the mean squared distance of predictions over their variance."""
 
     nodes: list[str]
     divergence: float
@@ -127,6 +128,7 @@ class Evidence(ApiModel):
     target: Target
     threads: int = Field(description="Threads used: the target's, or fewer where the pod has fewer processors.")
     seed: int
+    predicts: Literal["class", "number"] = "class"
     model_digest: str
     dataset_digest: str
     isa: str
@@ -251,7 +253,7 @@ def _candidate(evidence: CandidateEvidence) -> Candidate:
 
 
 def _round(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
+    return None if value is None else _six(value)
 
 
 def _interval(value: Interval | None) -> Interval | None:
@@ -259,7 +261,12 @@ def _interval(value: Interval | None) -> Interval | None:
 
 
 def _rounded(value: Interval) -> Interval:
-    return Interval(value=round(value.value, 6), low=round(value.low, 6), high=round(value.high, 6))
+    return Interval(value=_six(value.value), low=_six(value.low), high=_six(value.high))
+
+
+def _six(value: float) -> float:
+    """To six decimals; a small figure to six digits, for the unit is anybody's."""
+    return round(value, 6) if abs(value) >= 0.001 else float(f"{value:.6g}")
 
 
 def _latency(value: Latency | None) -> Latency | None:

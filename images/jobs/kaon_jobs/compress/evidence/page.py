@@ -10,6 +10,7 @@ from kaon.tasks.registry import METRICS
 from kaon_jobs.compress.evidence.charts import front_chart, interval_lines, step_bars
 from kaon_jobs.compress.evidence.document import CandidateEvidence, DecisionEvidence, Evidence
 from kaon_jobs.compress.statistics.fields import metric_of
+from kaon_jobs.compress.verdict.naming import four_decimals
 from kaon_jobs.report import html
 
 
@@ -26,7 +27,8 @@ def page(evidence: Evidence) -> str:
     if final is not None:
         rows = f" ({final.rows:,} rows)" if final.rows is not None else ""
         sections.append((f"The chosen one on the test split{rows}", _final(evidence, final)))
-        sections.append(("Recall by class, on the test split", _classes(evidence, final)))
+        if final.classes:
+            sections.append(("Recall by class, on the test split", _classes(evidence, final)))
     if evidence.sensitivity:
         table = [(", ".join(item.nodes), item.divergence) for item in evidence.sensitivity]
         sections.append(("What suffers most under INT8", html.table(("nodes", "divergence"), table)))
@@ -36,21 +38,33 @@ def page(evidence: Evidence) -> str:
         ("measured with", f"{evidence.threads} threads, batch 1, {evidence.isa}"),
         ("seed", evidence.seed),
         ("the search ended because", evidence.search_ended),
-        ("at its smallest it has", f"{evidence.smallest_bytes / 1e6:.2f} MB"),
+        ("at its smallest it has", f"{_in_mb(evidence.smallest_bytes)} MB"),
     ]
-    sections.append(("How it was measured", html.table(("fact", "value"), facts) + html.paragraph(_METHOD, note=True)))
+    sections.append(
+        ("How it was measured", html.table(("fact", "value"), facts) + html.paragraph(_method(evidence), note=True))
+    )
     return html.page("Compression report", sections)
 
 
-_METHOD = (
-    "Candidates are chosen on the validation split, by how likely they are to pass; the chosen one is judged once on "
-    "the test split. Both models answer the same rows, and limits of drops come from the rows on which they differ: "
-    "they are those of a Bayesian bootstrap within each class with one more row lost where that harms most. For a "
-    "single class this is the exact limit of Clopper and Pearson, for a budget of 0 the exact test of McNemar. The "
-    "baseline and a candidate are timed in turns in one process on the same texts, tokenizer included; intervals of "
-    "times and speed-ups are 95 % and come from a bootstrap over blocks of rounds. Peak memory is that of fresh "
-    "processes. A figure that is missing breaks its budget."
-)
+_LIMITS = {
+    "class": "limits of drops come from the rows on which they differ: they are those of a Bayesian bootstrap within "
+    "each class with one more row lost where that harms most. For a single class this is the exact limit of Clopper "
+    "and Pearson, for a budget of 0 the exact test of McNemar.",
+    "number": "limits of rises come from both errors of each row: they are those of a Bayesian bootstrap over rows "
+    "with one more row on which the candidate loses as much as on the worst row seen, and no less than a model that "
+    "always says the mean errs.",
+}
+
+
+def _method(evidence: Evidence) -> str:
+    return (
+        "Candidates are chosen on the validation split, by how likely they are to pass; the chosen one is judged once "
+        "on the test split. Both models answer the same rows, and "
+        f"{_LIMITS[evidence.predicts]} The baseline and a candidate are timed in turns in one process on the same "
+        "rows, from what a client sends to the answer; intervals of times and speed-ups are 95 % and come from a "
+        "bootstrap over blocks of rounds. Peak memory is that of fresh processes. A figure that is missing breaks its "
+        "budget."
+    )
 
 
 def _budget(evidence: Evidence) -> str:
@@ -74,7 +88,7 @@ def _decisions(evidence: Evidence) -> str:
         for item in evidence.decisions
     ]
     header = (
-        "drop of", "at most", "measured", "for sure above", "for sure below", "surely kept", "it is", "because",
+        "loss of", "at most", "measured", "for sure above", "for sure below", "surely kept", "it is", "because",
     )  # fmt: skip
     lines = [(_what(item), item.drop, item.bound) for item in evidence.decisions if item.drop is not None]
     note = (
@@ -102,7 +116,8 @@ def _doubt(item: DecisionEvidence) -> str:
         return f"{item.class_name or 'the split'} has {item.rows:,} rows; about {item.more_rows:,} more would decide"
     most = f"most of the doubt lies in {item.class_name} ({item.rows:,} rows); " if item.class_name else ""
     if item.more_rows_of_all is not None:
-        return f"{most}about {item.more_rows_of_all:,} more rows of all classes would decide"
+        of_all = " of all classes" if item.class_name else ""
+        return f"{most}about {item.more_rows_of_all:,} more rows{of_all} would decide"
     return f"{most}it lies too close to its bound for any number of rows near"
 
 
@@ -112,11 +127,11 @@ def _steps(evidence: Evidence) -> str:
     rows = [
         (
             item.name,
-            f"{item.size_bytes / 1e6:.2f}",
-            f"{item.saved_bytes / 1e6:+.2f}",
-            "" if item.p50_ms is None else f"{item.p50_ms:.2f}",
-            "" if item.saved_ms is None else f"{item.saved_ms:+.2f}",
-            *("" if (lost := item.lost.get(metric.name)) is None else f"{lost:+.4f}" for metric in compared),
+            _in_mb(item.size_bytes),
+            _in_mb(item.saved_bytes, "+"),
+            "" if item.p50_ms is None else f"{item.p50_ms:.{_decimals(item.p50_ms)}f}",
+            "" if item.saved_ms is None else f"{item.saved_ms:+.{_decimals(item.saved_ms)}f}",
+            *("" if (lost := item.lost.get(metric.name)) is None else f"{lost:+.4g}" for metric in compared),
         )
         for item in steps
     ]
@@ -138,23 +153,23 @@ def _candidates(evidence: Evidence) -> str:
         rows.append(
             (
                 item.name,
-                f"{(item.size_bytes or 0) / 1e6:.2f}",
+                _in_mb(item.size_bytes or 0),
                 f"{item.size_ratio:.2f}" if item.size_ratio else "",
                 _shown(item.speedup, 2),
-                *(_shown(item.drops.get(metric.name), 4) for metric in compared),
+                *(_shown_loss(item.drops.get(metric.name)) for metric in compared),
                 "" if item.chance is None else f"{item.chance:.0%}",
                 f"{item.seconds:.0f} s{', earlier attempt' if item.reused else ''}" if item.seconds else "",
                 "; ".join([str(item.standing), *item.violations]),
             )
         )
     header = (
-        *("steps", "MB", "times smaller", "times faster", *(f"{metric.title} drop" for metric in compared)),
+        *("steps", "MB", "times smaller", "times faster", *(metric.loss_title for metric in compared)),
         *("likely to keep", "took", "on validation"),
     )
+    pooled = "; classes with few rows are thought to be like the others until their rows say otherwise"
     note = (
-        "Figures of the validation split. Likely to keep: the chance that the true drops keep the budget; classes with "
-        "few rows are thought to be like the others until their rows say otherwise. With `strategy: steps` each line "
-        "adds one step."
+        "Figures of the validation split. Likely to keep: the chance that the true drops keep the budget"
+        f"{pooled if evidence.predicts == 'class' else ''}. With `strategy: steps` each line adds one step."
     )
     return html.table(header, rows) + html.paragraph(note, note=True)
 
@@ -168,38 +183,45 @@ def _final(evidence: Evidence, final: CandidateEvidence) -> str:
                 METRICS[name].title if name in METRICS else name,
                 _figure(old.value(name)),
                 _figure(new.value(name) if new else None),
-                _shown(final.drops.get(name), 4),
+                _shown_loss(final.drops.get(name)),
             )
             for name in old.metrics
         ),
-        ("largest recall drop of a class", "", "", _figure(final.class_recall_drop)),
-        ("rows whose class changed", "", "", f"{final.flip_rate:.2%}" if final.flip_rate is not None else ""),
+        *(_of_classes(final) if final.classes else ()),
         (
             "size, MB",
-            f"{(old.size_bytes or 0) / 1e6:.2f}",
-            f"{(final.size_bytes or 0) / 1e6:.2f}",
+            _in_mb(old.size_bytes or 0),
+            _in_mb(final.size_bytes or 0),
             f"{final.size_ratio:.2f} times smaller" if final.size_ratio else "",
         ),
     ]
     if before is not None and after is not None:
         faster = f"{_shown(final.speedup, 2)} times faster"
         rows += [
-            ("p50, ms", _shown(before.p50_ms, 2), _shown(after.p50_ms, 2), faster),
-            ("p99, ms", _shown(before.p99_ms, 2), _shown(after.p99_ms, 2), ""),
+            ("p50, ms", _shown_time(before.p50_ms), _shown_time(after.p50_ms), faster),
+            ("p99, ms", _shown_time(before.p99_ms), _shown_time(after.p99_ms), ""),
             (
-                "texts a second, batches of 32",
+                "rows a second, batches of 32",
                 _shown(before.throughput_per_second, 0),
                 _shown(after.throughput_per_second, 0),
                 "",
             ),
             (
                 "peak memory, MB",
-                _shown(_in_mb(before.peak_memory_bytes), 0),
-                _shown(_in_mb(after.peak_memory_bytes), 0),
+                _shown(_times(before.peak_memory_bytes, 1e-6), 0),
+                _shown(_times(after.peak_memory_bytes, 1e-6), 0),
                 "",
             ),
         ]
     return html.table(("figure", "before", "after", "change"), rows)
+
+
+def _of_classes(final: CandidateEvidence) -> list[tuple[str, str, str, str]]:
+    changed = f"{final.flip_rate:.2%}" if final.flip_rate is not None else ""
+    return [
+        ("largest recall drop of a class", "", "", _figure(final.class_recall_drop)),
+        ("rows whose class changed", "", "", changed),
+    ]
 
 
 def _classes(evidence: Evidence, final: CandidateEvidence) -> str:
@@ -221,7 +243,14 @@ def _classes(evidence: Evidence, final: CandidateEvidence) -> str:
 
 
 def _three(interval: Interval) -> tuple[str, str, str]:
-    return f"{interval.value:.4f}", f"{interval.low:.4f}", f"{interval.high:.4f}"
+    return four_decimals(interval.value), four_decimals(interval.low), four_decimals(interval.high)
+
+
+def _shown_loss(interval: Interval | None) -> str:
+    if interval is None:
+        return "not measured"
+    value, low, high = _three(interval)
+    return f"{value} ({low} to {high})"
 
 
 def _shown(interval: Interval | None, digits: int) -> str:
@@ -230,12 +259,25 @@ def _shown(interval: Interval | None, digits: int) -> str:
     return f"{interval.value:.{digits}f} ({interval.low:.{digits}f} to {interval.high:.{digits}f})"
 
 
-def _in_mb(interval: Interval) -> Interval:
-    return Interval(value=interval.value / 1e6, low=interval.low / 1e6, high=interval.high / 1e6)
+def _shown_time(interval: Interval) -> str:
+    return _shown(interval, _decimals(interval.value))
+
+
+def _decimals(value: float) -> int:
+    """Two, and more for what is small beside them."""
+    return 2 if abs(value) >= 0.1 else 4
+
+
+def _in_mb(size_bytes: int, sign: str = "") -> str:
+    return f"{size_bytes / 1e6:{sign}.{_decimals(size_bytes / 1e6)}f}"
+
+
+def _times(interval: Interval, factor: float) -> Interval:
+    return Interval(value=factor * interval.value, low=factor * interval.low, high=factor * interval.high)
 
 
 def _figure(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.4f}"
+    return "not measured" if value is None else four_decimals(value)
 
 
 def _or_dash(value: float | None) -> str:

@@ -1,4 +1,5 @@
-"""Whether an exported text model is sound at the ends of what it reads: a text of full length, and an empty one.
+"""Whether an exported model is sound at the ends of what it reads: a text of full length and an empty one; a row of a
+table without any value.
 
 Touches onnxruntime.
 """
@@ -16,6 +17,7 @@ import onnxruntime
 from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.predict.edges import edge_texts
 from kaon_jobs.predict.onnx_model import MODEL_FILE, Inputs, read_card
+from kaon_jobs.predict.onnx_table import OnnxTableModel
 from kaon_jobs.predict.onnx_text import OnnxTextModel, longest_of
 
 _TABLES = {"Gather": "axis", "GatherBlockQuantized": "gather_axis"}
@@ -23,13 +25,28 @@ _TABLES = {"Gather": "axis", "GatherBlockQuantized": "gather_axis"}
 
 
 def check_edges(directory: Path, examples: Sequence[Any]) -> None:
-    """Asks the exported model of a directory a text of full length and an empty one, alone and together.
+    """Asks the exported model of a directory what lies at the ends of what it reads, texts alone and together.
 
     Raises:
         TechniqueFailed: it fails, answers with what is no number, or looks up rows that a table does not have.
     """
-    if read_card(directory).reads != "text":
-        return
+    match read_card(directory).reads:
+        case "text":
+            _check_texts(directory, examples)
+        case "table":
+            _check_empty_row(OnnxTableModel(directory, threads=1))
+
+
+def _check_empty_row(model: OnnxTableModel) -> None:
+    try:
+        scores = model.run(model.encode([(None,) * len(model.reader.columns)]))
+    except Exception as error:
+        raise TechniqueFailed(f"the model fails on a row without any value: {_first_line(error)}") from error
+    if not np.isfinite(scores).all():
+        raise TechniqueFailed("the model answers a row without any value with what is no number")
+
+
+def _check_texts(directory: Path, examples: Sequence[Any]) -> None:
     model = OnnxTextModel(directory, threads=1)
     empty, long = edge_texts(model.tokenizer, examples)
     lookups: _TableLookups | None = None  # loaded once, and only for a model that answers

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betainc, betaincinv
 
+from kaon.api.compressionjob import Interval
 from kaon_jobs.compress.statistics.pairs import Pairs, Weights, elsewhere
 
 DRAWS = 8000
@@ -71,6 +72,15 @@ def upper_limit(lost: float, won: float, rows: float, confidence: float) -> floa
 def lower_limit(lost: float, won: float, rows: float, confidence: float) -> float:
     """The largest bound that the true drop exceeds with this certainty."""
     return -upper_limit(won, lost, rows, confidence)
+
+
+def of_rate(lost: float, won: float, rows: float, confidence: float) -> Interval:
+    """The share of rows lost, less that of rows won, with its limits. There is at least one row."""
+    return Interval(
+        value=(lost - won) / rows,
+        low=lower_limit(lost, won, rows, confidence),
+        high=upper_limit(lost, won, rows, confidence),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -45,6 +45,18 @@ def more_rows_of_rate(lost: float, won: float, rows: int, bound: float, confiden
     return _more(rows, decides)
 
 
+def more_rows_of_mean(rows: int, doubt: float, room: float) -> int | None:
+    """For a mean over rows: its limit, `doubt` away from it, comes nearer by the root of the number of rows.
+
+    Args:
+        room: between the mean as measured and the bound.
+    """
+    if room <= 0:
+        return None
+    more = math.ceil(rows * (doubt / room) ** 2) - rows
+    return max(1, more) if rows + more <= max(rows * MOST, MOST_OF_FEW) else None
+
+
 def more_rows_of_macro_f1(pairs: Pairs, bound: float, confidence: float, seed: int) -> Wanted:
     """For macro-F1: the class of which the fewest more rows would decide, else rows of all classes alike."""
     support = pairs.support

@@ -16,6 +16,7 @@ from onnxruntime.transformers.fusion_options import FusionOptions
 from onnxruntime.transformers.optimizer import optimize_model
 
 from kaon_jobs.compress.families import graph
+from kaon_jobs.compress.techniques.base import Kind, Technique
 from kaon_jobs.compress.techniques.first_token import take_first_token_early
 from kaon_jobs.compress.techniques.ort import quiet
 from kaon_jobs.compress.techniques.segments import fold_segments
@@ -27,6 +28,14 @@ from kaon_jobs.predict.onnx_text import OnnxTextModel
 CHECKED_TEXTS = 64
 TOLERANCE = 1e-3
 """Largest absolute difference of a probability that a different order of additions explains."""
+
+
+TAKES: tuple[Kind, ...] = ("encoder",)
+
+
+def technique(parameters: str, kind: Kind) -> Technique:
+    """See TechniqueModule."""
+    return TransformerFusion()
 
 
 class TransformerFusion:

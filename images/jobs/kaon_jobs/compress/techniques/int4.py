@@ -17,6 +17,7 @@ from onnxruntime.quantization.matmul_nbits_quantizer import (
 
 from kaon.api.compressionjob import Quantize
 from kaon_jobs.compress.families import graph
+from kaon_jobs.compress.techniques.base import Kind, Technique
 from kaon_jobs.compress.techniques.ort import left_alone, quiet
 from kaon_jobs.compress.training.calibration import Calibration
 from kaon_jobs.errors import TechniqueFailed
@@ -26,6 +27,14 @@ COMPUTE_IN_INT8 = 4
 """onnxruntime's accuracy level: activations in INT8 by blocks, the fastest on a CPU."""
 
 _OPERATORS = {"embeddings": ("Gather",), "products": ("MatMul",), None: ("Gather", "MatMul")}
+
+
+TAKES: tuple[Kind, ...] = ("encoder", "text", "network")
+
+
+def technique(parameters: Quantize, kind: Kind) -> Technique:
+    """See TechniqueModule."""
+    return Int4WeightOnly(parameters)
 
 
 class Int4WeightOnly:

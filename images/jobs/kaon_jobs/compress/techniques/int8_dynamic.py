@@ -6,8 +6,16 @@ from pathlib import Path
 
 from kaon.api.compressionjob import Quantize
 from kaon_jobs.compress.families import graph
+from kaon_jobs.compress.techniques.base import Kind, Technique
 from kaon_jobs.compress.techniques.ort import left_alone, quantize_nodes_dynamically
 from kaon_jobs.compress.training.calibration import Calibration
+
+TAKES: tuple[Kind, ...] = ("encoder", "text", "network")
+
+
+def technique(parameters: Quantize, kind: Kind) -> Technique:
+    """See TechniqueModule."""
+    return Int8Dynamic(parameters)
 
 
 class Int8Dynamic:

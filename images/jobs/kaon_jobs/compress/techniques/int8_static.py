@@ -15,6 +15,7 @@ from onnxruntime.quantization import (
 
 from kaon.api.compressionjob import Quantize
 from kaon_jobs.compress.families import graph
+from kaon_jobs.compress.techniques.base import Kind, Technique
 from kaon_jobs.compress.techniques.ort import (
     OPTIONS,
     also_as_products,
@@ -48,6 +49,14 @@ _FUSED = (
     "Gelu",
     "FastGelu",
 )
+
+
+TAKES: tuple[Kind, ...] = ("encoder", "text", "network")
+
+
+def technique(parameters: Quantize, kind: Kind) -> Technique:
+    """See TechniqueModule."""
+    return Int8Static(parameters)
 
 
 class Int8Static:

@@ -14,8 +14,8 @@ from tokenizers import models
 
 from kaon.api.compressionjob import Linear
 from kaon_jobs.compress.families.forms import TRAINED_FILES
+from kaon_jobs.compress.techniques.base import Kind, Technique
 from kaon_jobs.compress.training.lessons import Lessons
-from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.learn.calibration import sharpness
 from kaon_jobs.learn.linear import (
     fit,
@@ -34,6 +34,14 @@ HELD_BACK = 10
 """One row of so many tells how sure the scores are."""
 
 
+TAKES: tuple[Kind, ...] = ("encoder", "text")
+
+
+def technique(parameters: Linear, kind: Kind) -> Technique:
+    """See TechniqueModule."""
+    return LinearStudent(parameters)
+
+
 class LinearStudent:
     """Writes the tokenizer and the graph of a linear model."""
 
@@ -43,8 +51,6 @@ class LinearStudent:
     def apply(self, source: Path, target: Path, data: Lessons) -> None:
         """See Technique."""
         texts, label_ids = data.rows.inputs, data.rows.targets
-        if not isinstance(texts[0], str):
-            raise TechniqueFailed("linear is for models of texts, and this one reads arrays")
         card = read_card(source)
         classes, longest = len(card.labels), max(MIN_LENGTH, longest_of(source))
         data.progress("training a linear model", 0.0)

@@ -15,10 +15,19 @@ from onnx import helper, numpy_helper
 
 from kaon.api.compressionjob import LowRank
 from kaon_jobs.compress.families import graph
+from kaon_jobs.compress.techniques.base import Kind, Technique
 from kaon_jobs.compress.training.calibration import Calibration
 from kaon_jobs.errors import TechniqueFailed
 
 Matrix = NDArray[np.float32]
+
+
+TAKES: tuple[Kind, ...] = ("encoder", "text", "network")
+
+
+def technique(parameters: LowRank, kind: Kind) -> Technique:
+    """See TechniqueModule."""
+    return LowRankFactorization(parameters)
 
 
 class LowRankFactorization:

@@ -21,6 +21,7 @@ from kaon_jobs.compress.families import encoder
 from kaon_jobs.compress.families.faithful import TOLERANCE, answers, describes, difference
 from kaon_jobs.compress.families.pieces import kept_tokens, remapped, token_ids, tokens_of
 from kaon_jobs.compress.families.tables import Lookup, position_table, token_tables
+from kaon_jobs.compress.techniques.base import Kind, Technique
 from kaon_jobs.compress.training.lessons import Lessons
 from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.predict.edges import edge_texts
@@ -31,6 +32,14 @@ log = logging.getLogger(__name__)
 
 CHECKED_VIEWS = (0, 1)
 CHECKED_TEXTS = 16
+
+
+TAKES: tuple[Kind, ...] = ("encoder",)
+
+
+def technique(parameters: Vocabulary, kind: Kind) -> Technique:
+    """See TechniqueModule."""
+    return VocabularyTrimming(parameters)
 
 
 class VocabularyTrimming:

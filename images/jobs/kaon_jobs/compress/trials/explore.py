@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from kaon.api.common import Checkpoint
 from kaon.api.compressionjob import Step
+from kaon.tasks.registry import METRICS
 from kaon_jobs.compress.search.auto import next_move
 from kaon_jobs.compress.search.moves import Done, Pipeline, Probe, Probed, Question, Scan, Seen, Tried, Try
 from kaon_jobs.compress.statistics import timing
@@ -226,7 +227,9 @@ def _log(found: Contender) -> None:
         found.name,
         measured.size_bytes / 1e6,
         f"{measured.speedup.value:.2f}" if measured.speedup else "unknown",
-        ", ".join(f"{name} drop {drop.value:.4f}" for name, drop in (quality.drops if quality else {}).items())
+        ", ".join(
+            f"{METRICS[name].loss_title} {drop.value:.4g}" for name, drop in (quality.drops if quality else {}).items()
+        )
         or "quality unknown",
         found.standing,
         "".join(f"; {violation.sentence}" for violation in found.violations),

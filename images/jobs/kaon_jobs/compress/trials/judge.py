@@ -18,15 +18,15 @@ from kaon.api.compressionjob import Interval
 from kaon.api.evaluation import Evaluation, Latency
 from kaon_jobs.compress.families.soundness import check_edges
 from kaon_jobs.compress.statistics import timing
-from kaon_jobs.compress.statistics.quality import Quality, compare
+from kaon_jobs.compress.statistics.quality import Quality
 from kaon_jobs.compress.statistics.speeds import Speeds, memory, percentile, throughput
 from kaon_jobs.compress.trials.baseline import Baseline
 from kaon_jobs.compress.trials.workbench import predictor
 from kaon_jobs.compress.verdict.figures import Measured
 from kaon_jobs.data.splits import Rows
 from kaon_jobs.errors import TechniqueFailed
-from kaon_jobs.measure.evaluation import serving_size
-from kaon_jobs.measure.quality import quality
+from kaon_jobs.measure.evaluation import quality_of, serving_size
+from kaon_jobs.measure.quality import Quality as ClassFigures
 from kaon_jobs.measure.speed import instruction_sets, latency, peak_memory
 from kaon_jobs.predict.onnx_model import BATCH_SIZE, Floats, OnnxModel
 from kaon_jobs.predict.opening import open_model
@@ -49,7 +49,8 @@ class Judged:
     measured: Measured
     baseline: Evaluation
     evaluation: Evaluation
-    probabilities: Floats
+    answers: Floats
+    """Of the candidate: probabilities [rows, classes], or predictions [rows, 1]."""
     speeds: tuple[Speeds, Speeds]
     """Of the baseline and of the candidate."""
 
@@ -60,8 +61,8 @@ def judge(
     """Measures the candidate in `directory` and the baseline on the whole test split. `progress` hears 0 to 1."""
     old, new = open_model(baseline.directory, threads), open_model(directory, threads)
     examples = baseline.test.inputs
-    probabilities = _one_by_one(new, examples, lambda share: progress(0.5 * share))
-    unsaid = unanswered(probabilities) + unanswered_edges(directory, examples)
+    answers = _one_by_one(new, examples, lambda share: progress(0.5 * share))
+    unsaid = unanswered(answers) + unanswered_edges(directory, examples)
     spread = spread_over(examples, TIMED_ROUNDS)
     timed = timing.interleave(predictor(old), predictor(new), spread, rounds=TIMED_ROUNDS, max_seconds=TIMED_SECONDS)
     progress(0.8)
@@ -79,27 +80,27 @@ def judge(
         measured=Measured(
             size_bytes=sizes[1],
             size_ratio=sizes[0] / sizes[1],
-            quality=answers_of(baseline, probabilities, seed, confidence),
+            quality=quality_on_test(baseline, answers, seed, confidence),
             latency=timed.candidate,
             baseline_latency=timed.baseline,
             speedup=timing.speedup(timed, seed),
             peak_memory_bytes=int(after.peak_memory_bytes.high),
             unanswered=unsaid,
         ),
-        baseline=_evaluation(baseline, baseline.test_probabilities, before, sizes[0], threads),
-        evaluation=_evaluation(baseline, probabilities, after, sizes[1], threads),
-        probabilities=probabilities,
+        baseline=_evaluation(baseline, baseline.test_answers, before, sizes[0], threads),
+        evaluation=_evaluation(baseline, answers, after, sizes[1], threads),
+        answers=answers,
         speeds=(before, after),
     )
 
 
-def unanswered(probabilities: Floats) -> int:
-    """Rows whose probabilities are not all finite. Their largest one would name a class all the same."""
-    return int((~np.isfinite(probabilities).all(axis=1)).sum())
+def unanswered(answers: Floats) -> int:
+    """Rows whose answer is not finite. Of probabilities the largest one would name a class all the same."""
+    return int((~np.isfinite(answers).all(axis=1)).sum())
 
 
 def unanswered_edges(directory: Path, examples: Sequence[Any]) -> int:
-    """1 when the model does not answer a text of full length or an empty one as it should, whatever the split holds."""
+    """1 when the model does not answer at the ends of what it reads as it should, whatever the split holds."""
     try:
         check_edges(directory, examples)
     except TechniqueFailed as failure:
@@ -108,12 +109,12 @@ def unanswered_edges(directory: Path, examples: Sequence[Any]) -> int:
     return 0
 
 
-def answers_of(baseline: Baseline, probabilities: Floats, seed: int, confidence: float) -> Quality | None:
+def quality_on_test(baseline: Baseline, answers: Floats, seed: int, confidence: float) -> Quality | None:
     """The candidate's quality on the test split; None when it does not answer every row."""
-    if unanswered(probabilities):
+    if unanswered(answers):
         return None
-    predicted = np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
-    return compare(baseline.test.targets, baseline.test_classes, predicted, baseline.labels, seed, confidence)
+    comparing = baseline.comparing
+    return comparing.compare(baseline.test.targets, baseline.test_said, comparing.said(answers), seed, confidence)
 
 
 def baseline_evaluation(baseline: Baseline, threads: int, seed: int) -> Evaluation:
@@ -129,7 +130,7 @@ def baseline_evaluation(baseline: Baseline, threads: int, seed: int) -> Evaluati
         memory([peak]),
     )
     size = serving_size(baseline.directory, classifier.card.serving_files)
-    return _evaluation(baseline, baseline.test_probabilities, speeds, size, threads)
+    return _evaluation(baseline, baseline.test_answers, speeds, size, threads)
 
 
 def spread_over(examples: Sequence[Any], count: int) -> list[Any]:
@@ -139,7 +140,7 @@ def spread_over(examples: Sequence[Any], count: int) -> list[Any]:
     return [examples[index * len(examples) // count] for index in range(count)]
 
 
-def _evaluation(baseline: Baseline, probabilities: Floats, speeds: Speeds, size: int, threads: int) -> Evaluation:
+def _evaluation(baseline: Baseline, answers: Floats, speeds: Speeds, size: int, threads: int) -> Evaluation:
     rows: Rows = baseline.test
     speed = Evaluation(
         split="test",
@@ -151,10 +152,11 @@ def _evaluation(baseline: Baseline, probabilities: Floats, speeds: Speeds, size:
         device=f"cpu, {threads} thread{'s' if threads != 1 else ''}",
         isa=instruction_sets(),
     )
-    if unanswered(probabilities):
+    if unanswered(answers):
         return speed
-    found = quality(rows.targets, probabilities, baseline.labels)
-    return speed.model_copy(update={"metrics": found.metrics, "per_class": found.per_class})
+    found = quality_of(baseline.card, rows.targets, answers)
+    per_class = found.per_class if isinstance(found, ClassFigures) else []
+    return speed.model_copy(update={"metrics": found.metrics, "per_class": per_class})
 
 
 def _speeds(times_ms: Sequence[float], examples_per_second: Interval, peaks: Sequence[int], seed: int) -> Speeds:

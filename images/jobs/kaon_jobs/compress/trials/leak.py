@@ -1,4 +1,8 @@
-"""Whether the test split is held out at all: rows of it whose input was there to train or to choose by. Pure."""
+"""Whether the test split is held out at all: rows of it that were there to train or to choose by. Pure.
+
+A text or an array that is found again is the same row. Two rows of a table may be alike and yet be two, as two sales
+at one price: of a table the rows' ids tell.
+"""
 
 from __future__ import annotations
 
@@ -14,24 +18,24 @@ NAMED = 20
 
 
 def leaked(test: Rows, others: Mapping[str, Rows]) -> dict[str, list[tuple[int, int]]]:
-    """By split, the (test row, its row) ids that have the same input."""
+    """By split, the (test row, its row) ids that are the same row."""
     of_test: dict[Hashable, int] = {}
     for example, row in zip(test.inputs, test.row_ids, strict=True):
-        of_test.setdefault(_likeness(example), int(row))
+        of_test.setdefault(_likeness(example, int(row)), int(row))
     found: dict[str, list[tuple[int, int]]] = {}
     for name, rows in others.items():
         for example, row in zip(rows.inputs, rows.row_ids, strict=True):
-            same = of_test.get(_likeness(example))
+            same = of_test.get(_likeness(example, int(row)))
             if same is not None:
                 found.setdefault(name, []).append((same, int(row)))
     return found
 
 
-def _likeness(example: Example) -> Hashable:
-    """Equal for what counts as the same: texts case folded, white space collapsed; rows and arrays to the last bit."""
+def _likeness(example: Example, row: int) -> Hashable:
+    """Equal for what counts as the same: texts case folded, white space collapsed; arrays to the last bit."""
     if isinstance(example, str):
         return normalised(example)
-    return example if isinstance(example, tuple) else example.tobytes()
+    return row if isinstance(example, tuple) else example.tobytes()
 
 
 def check_held_out(test: Rows, others: Mapping[str, Rows]) -> None:
@@ -49,9 +53,10 @@ def check_held_out(test: Rows, others: Mapping[str, Rows]) -> None:
         more = f" and {len(pairs) - NAMED} more" if len(pairs) > NAMED else ""
         told.append(f"{name} rows {listed}{more}")
     count = sum(len(pairs) for pairs in found.values())
+    of = "id" if isinstance(test.inputs[0], tuple) else "input"
     raise StageFailure(
         "TestSplitLeaked",
-        f"{count} row{'s' if count != 1 else ''} outside of the test split have the input of a test row: "
+        f"{count} row{'s' if count != 1 else ''} outside of the test split have the {of} of a test row: "
         f"{'; '.join(told)}. A model has seen them, so no verdict on this test split means anything. Remove them from "
         "the sources, and run the Dataset and the TrainingRun again",
     )

@@ -1,7 +1,7 @@
 """The clean process in which a compressed model proves that its files alone give the same answers.
 
 Run as `python -m kaon_jobs.compress.trials.reload DIRECTORY THREADS`: examples come on standard input, their
-probabilities go to standard output as JSON.
+answers go to standard output as JSON.
 """
 
 from __future__ import annotations
@@ -21,10 +21,17 @@ from kaon_jobs.predict.onnx_model import Floats
 from kaon_jobs.predict.opening import open_model
 
 TOLERANCE = 1e-4
+"""Of a probability; of larger answers, of the largest."""
 
 
-def check_reload(directory: Path, examples: Sequence[Any], expected: Floats, threads: int) -> None:
+def check_reload(
+    directory: Path, examples: Sequence[Any], expected: Floats, threads: int, what: str = "a probability"
+) -> None:
     """Asks a new process the same examples, one by one.
+
+    Args:
+        expected: the answers [examples, figures].
+        what: one figure of an answer, in words.
 
     Raises:
         StageFailure: ReloadFailed, when it dies or answers otherwise.
@@ -44,11 +51,12 @@ def check_reload(directory: Path, examples: Sequence[Any], expected: Floats, thr
         )
     answered = np.asarray(json.loads(child.stdout.splitlines()[-1]), dtype=np.float32)
     difference = float(np.abs(answered - expected).max()) if answered.shape == expected.shape else float("inf")
-    if not difference <= TOLERANCE:
+    allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
+    if not difference <= allowed:
         raise StageFailure(
             "ReloadFailed",
-            f"a clean process gets other answers from the compressed model: a probability differs by {difference:.3g}, "
-            f"allowed is {TOLERANCE:g}",
+            f"a clean process gets other answers from the compressed model: {what} differs by {difference:.3g}, "
+            f"allowed is {allowed:.3g}",
         )
 
 

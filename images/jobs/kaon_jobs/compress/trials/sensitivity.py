@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from kaon_jobs.compress.families import graph
-from kaon_jobs.compress.statistics.quality import divergence
+from kaon_jobs.compress.statistics.comparing import comparing_of
 from kaon_jobs.compress.techniques.ort import quantize_nodes_dynamically
 from kaon_jobs.compress.training.calibration import Calibration
 from kaon_jobs.predict.onnx_model import MODEL_FILE
@@ -26,7 +26,7 @@ EXAMPLES = 64
 
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
-    """A group of neighbouring nodes, and how far the probabilities move when only it is quantized (mean KL, nats)."""
+    """A group of neighbouring nodes, and how far the answers move when only it is quantized (see Comparing)."""
 
     nodes: tuple[str, ...]
     divergence: float
@@ -37,7 +37,8 @@ def scan(
 ) -> list[Sensitivity]:
     """The groups of a model's nodes, the most sensitive first. `progress` hears (done, in all)."""
     examples = data.draw(EXAMPLES)
-    reference = open_model(directory, threads).answers(examples)
+    model = open_model(directory, threads)
+    reference, comparing = model.answers(examples), comparing_of(model.labels)
     groups = group(graph.weight_nodes(graph.load(directory)))
     trial = scratch / "sensitivity"
     shutil.copytree(directory, trial, ignore=shutil.ignore_patterns(MODEL_FILE))
@@ -47,7 +48,7 @@ def scan(
             progress(done, len(groups))
             quantize_nodes_dynamically(graph.load(directory), trial, list(nodes), per_channel=True)
             moved = open_model(trial, threads).answers(examples)
-            found.append(Sensitivity(nodes, divergence(reference, moved)))
+            found.append(Sensitivity(nodes, comparing.divergence(reference, moved)))
     finally:
         shutil.rmtree(trial)
     return sorted(found, key=lambda item: (-item.divergence, item.nodes))

@@ -16,17 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kaon.api.compressionjob import Step
 from kaon.contract.digest import digest_of, short
-from kaon_jobs.compress.families import channels, graph
+from kaon_jobs.compress.families import channels, graph, trees
 from kaon_jobs.compress.families.forms import DESCRIPTIONS, is_trained_form
+from kaon_jobs.compress.families.kinds import kind_of
 from kaon_jobs.compress.families.soundness import check_edges
 from kaon_jobs.compress.search.moves import Pipeline
 from kaon_jobs.compress.search.shape import Shape
 from kaon_jobs.compress.statistics import timing
-from kaon_jobs.compress.statistics.quality import Classes, compare, divergence
-from kaon_jobs.compress.techniques import technique_of
+from kaon_jobs.compress.statistics.comparing import comparing_of
+from kaon_jobs.compress.techniques.registry import technique_of
 from kaon_jobs.compress.training.lessons import Lessons
 from kaon_jobs.compress.trials.kept import TrialRecord, TrialStore
 from kaon_jobs.compress.verdict.figures import Measured
@@ -51,10 +53,10 @@ EXPORT_TEXTS = 32
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What every candidate is asked: validation examples, their classes, and the baseline's probabilities."""
+    """What every candidate is asked: validation examples, their targets, and the baseline's answers."""
 
     examples: Sequence[Any]
-    truth: Classes
+    truth: NDArray[Any]
     baseline: Floats
 
 
@@ -75,6 +77,7 @@ class Workbench:
     ) -> None:
         self.baseline = open_model(source, threads)
         self.card = self.baseline.card
+        self._comparing = comparing_of(self.card.labels)
         self.baseline_bytes = serving_size(source, self.card.serving_files)
         self.data = data
         self._source = source
@@ -84,7 +87,7 @@ class Workbench:
         self._threads = threads
         self._seed = seed
         self._measure_memory = measure_memory
-        self._of_network = self.card.reads != "text"
+        self.kind = kind_of(source)
         self._count = 0
         self._built: dict[Pipeline, Path] = {Pipeline(()): source}
 
@@ -95,18 +98,20 @@ class Workbench:
     def run(self, pipeline: Pipeline) -> tuple[TrialRecord, str]:
         """Runs one trial and keeps it. Returns its record and where it is kept."""
         start = time.monotonic()
+        examples = self._question.examples
         try:
             directory = self.build(pipeline)
+            candidate = open_model(directory, self._threads)
+            # One by one, as a server is asked: dynamic ranges of a batch are those of all its rows.
+            answers = candidate.answers(examples, batch_size=1)
+            if not np.isfinite(answers).all():
+                raise TechniqueFailed(f"{pipeline.name}: what it makes answers rows with what is no number")
         except TechniqueFailed as error:
             log.info("%s: %s", pipeline.name, error)
             record = TrialRecord(
                 name=pipeline.name, steps=list(pipeline.steps), failure=str(error)[:2000], seconds=_since(start)
             )
             return record, self._trials.put(record, None)
-        candidate = open_model(directory, self._threads)
-        examples = self._question.examples
-        # One by one, as a server is asked: dynamic ranges of a batch are those of all its rows.
-        probabilities = candidate.answers(examples, batch_size=1)
         timed = timing.interleave(
             predictor(self.baseline), predictor(candidate), examples, rounds=TIMED_ROUNDS, max_seconds=TIMED_SECONDS
         )
@@ -114,8 +119,8 @@ class Workbench:
             name=pipeline.name,
             steps=list(pipeline.steps),
             size_bytes=serving_size(directory, self.card.serving_files),
-            predictions=probabilities.argmax(axis=1).tolist(),
-            divergence=divergence(self._question.baseline, probabilities),
+            predictions=self._comparing.said(answers).tolist(),
+            divergence=self._comparing.divergence(self._question.baseline, answers),
             baseline_ms=[round(value, 4) for value in timed.baseline_ms],
             candidate_ms=[round(value, 4) for value in timed.candidate_ms],
             peak_memory_bytes=peak_memory(directory, examples, self._threads) if self._measure_memory else None,
@@ -131,11 +136,10 @@ class Workbench:
         return Measured(
             size_bytes=record.size_bytes,
             size_ratio=self.baseline_bytes / record.size_bytes,
-            quality=compare(
+            quality=self._comparing.compare(
                 self._question.truth,
-                np.asarray(self._question.baseline.argmax(axis=1), dtype=np.int64),
-                np.asarray(record.predictions, dtype=np.int64),
-                self.card.labels,
+                self._comparing.said(self._question.baseline),
+                np.asarray(record.predictions),
                 self._seed,
             ),
             latency=timed.candidate,
@@ -171,13 +175,17 @@ class Workbench:
 
     def shape(self) -> Shape | None:
         """The shape of what can be reshaped; None when nothing can."""
-        if self._of_network:
+        if self.kind == "network":
             return channels.shape_of(graph.load(self._source), len(self.data.rows))
-        if not is_trained_form(self._source):
+        if self.kind != "encoder":
             return None
         from kaon_jobs.compress.families.encoder import shape_of
 
         return shape_of(self._source, self.data.encoded(self._source, 0))
+
+    def rounds(self) -> int:
+        """Trees of an ensemble, of the output with the most; 0 for another model."""
+        return trees.rounds(graph.load(self._source)) if self.kind == "trees" else 0
 
     def model(self, record: TrialRecord) -> Path:
         """The model directory of a finished trial: made in this process, else from the store, else made again."""
@@ -215,8 +223,8 @@ class Workbench:
             source = self._made(pipeline.before) if step.trains else self.build(pipeline.before)
             directory = self._directory(source)
             with _failures_of(step_name(step)):
-                technique_of(step, of_network=self._of_network).apply(source, directory, self.data)
-                if not step.trains:
+                technique_of(step, self.kind).apply(source, directory, self.data)
+                if (directory / MODEL_FILE).exists():
                     # A graph that does not load, or not answer, is noticed here rather than in the timing.
                     open_model(directory, threads=1).answers(self.data.draw(1))
                     check_edges(directory, self.data.draw(EDGE_TEXTS))

@@ -45,9 +45,7 @@ def _drops(budget: Budget, figures: Figures) -> list[Violation | None]:
     bounds = budget.max_drop or {}
     # In the tasks' order, whatever order the user wrote them in.
     return [
-        _at_most(
-            drop_field(name), f"{metric.title} drop", figures.drops.get(name), bounds[name], slack=0.01 * metric.scale
-        )
+        _at_most(drop_field(name), metric.loss_title, figures.drops.get(name), bounds[name], slack=0.01 * metric.scale)
         for name, metric in METRICS.items()
         if name in bounds
     ]
@@ -114,7 +112,7 @@ def _answers(budget: Budget, objective: str, figures: Figures) -> Violation | No
     if not figures.unanswered:
         return None
     rows = f"{figures.unanswered} row{'s' if figures.unanswered != 1 else ''}"
-    return Violation("budget", f"for {rows} it gives probabilities that are no numbers", math.inf)
+    return Violation("budget", f"for {rows} it gives answers that are no numbers", math.inf)
 
 
 CHECKS: tuple[Check, ...] = (
@@ -158,7 +156,7 @@ def _missing(field: str, what: str) -> Violation:
 
 def _number(value: float, unit: str) -> str:
     if unit == "bytes":
-        return f"{value / 1e6:.2f} MB"
+        return f"{value / 1e6:.2f} MB" if value >= 100_000 else f"{value / 1e3:.2f} kB"
     return f"{three_digits(value)} {unit}".rstrip()
 
 
@@ -166,6 +164,10 @@ def _up(value: float) -> str:
     """A limit that `value` keeps, short enough to read: rounded up."""
     if value >= 1000:
         return str(math.ceil(value))
+    if 0 < value < 0.001:
+        # To two digits, whatever the unit.
+        step = 10.0 ** (math.floor(math.log10(value)) - 1)
+        return f"{math.ceil(value / step - 1e-6) * step:.2g}"
     return f"{math.ceil(value * 1000 - 1e-6) / 1000:g}"
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kaon.api.compressionjob import Budget
-from kaon_jobs.compress.statistics.decisions import Decision, Finding, decide
+from kaon_jobs.compress.statistics.decisions import Decision, Finding
 from kaon_jobs.compress.statistics.fields import of_quality
 from kaon_jobs.compress.verdict.bounds import Violation, violations, would_keep
 from kaon_jobs.compress.verdict.figures import Measured, strict
@@ -37,9 +37,10 @@ class Conclusion:
 def conclude(budget: Budget, objective: str, measured: Measured, seed: int) -> Conclusion:
     """Holds a candidate's test figures against the budget."""
     at_their_word = violations(budget, objective, strict(measured))
-    decisions = tuple(decide(budget, measured.quality, seed)) if measured.quality is not None else ()
-    missing = measured.quality is None
-    broken = [item for item in at_their_word if missing or not of_quality(item.field)]
+    decisions = tuple(measured.quality.decide(budget, seed)) if measured.quality is not None else ()
+    # A bound on quality that was not decided misses its figure: it is broken at its word.
+    decided = {item.field for item in decisions}
+    broken = [item for item in at_their_word if item.field not in decided or not of_quality(item.field)]
     broken += [_violation(item, budget.confidence) for item in decisions if item.finding is Finding.BROKEN]
     if broken:
         return Conclusion("Rejected", False, tuple(broken), decisions)

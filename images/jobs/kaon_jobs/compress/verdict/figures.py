@@ -30,9 +30,9 @@ class Measured:
     speedup: Interval | None = None
     peak_memory_bytes: int | None = None
     unanswered: int = 0
-    """Rows for which the candidate gave no finite probabilities: then it has no quality."""
+    """Rows for which the candidate gave no finite answer: then it has no quality."""
     divergence: float | None = None
-    """How far the probabilities moved from the baseline's (mean KL, nats): it tells two candidates apart when there are
+    """How far the answers moved from the baseline's (comparing.py): it tells two candidates apart when there are
     too few rows for a class to flip."""
 
 

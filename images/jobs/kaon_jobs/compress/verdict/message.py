@@ -11,7 +11,7 @@ from kaon_jobs.compress.statistics.decisions import Decision
 from kaon_jobs.compress.verdict.bounds import Violation, would_keep
 from kaon_jobs.compress.verdict.conclusion import Conclusion
 from kaon_jobs.compress.verdict.figures import Measured
-from kaon_jobs.compress.verdict.naming import three_digits
+from kaon_jobs.compress.verdict.naming import four_decimals, size_in_words, three_digits
 from kaon_jobs.compress.verdict.selection import Contender
 
 MAX_LENGTH = 2048
@@ -64,7 +64,8 @@ def undecided(item: Decision, confidence: float) -> str:
         most = f"{item.label!r} ({item.rows} rows) leaves most of the doubt, and " if item.label is not None else ""
         number = "no number of rows near would decide"
         if item.more_rows_of_all is not None:
-            number = f"about {item.more_rows_of_all:,} more test rows of all classes would decide"
+            of_all = "" if item.label is None else " of all classes"
+            number = f"about {item.more_rows_of_all:,} more test rows{of_all} would decide"
         need = most + number
     return f"with {percent(confidence)} confidence {shown} ({item.field}): {need}"
 
@@ -91,13 +92,13 @@ def bound_sentence(demanded_ratio: float, baseline_bytes: int, smallest_bytes: i
 
 def figures(measured: Measured) -> str:
     """The figures that people ask for first."""
-    parts = [f"{measured.size_bytes / 1e6:.1f} MB ({measured.size_ratio:.2f} times smaller)"]
+    parts = [f"{size_in_words(measured.size_bytes)} ({measured.size_ratio:.2f} times smaller)"]
     if measured.speedup is not None:
         interval = measured.speedup
         parts.append(f"{interval.value:.2f} times faster (95 % interval {interval.low:.2f} to {interval.high:.2f})")
     if measured.quality is not None:
         quality = measured.quality
-        parts += [f"{METRICS[name].title} drop {drop.value:.4f}" for name, drop in quality.drops.items()]
+        parts += [f"{METRICS[name].loss_title} {four_decimals(drop.value)}" for name, drop in quality.drops.items()]
         if quality.worst_class is not None and quality.worst_class.drop is not None:
             parts.append(f"largest recall drop {quality.worst_class.drop:.4f} ({quality.worst_class.label})")
     return ", ".join(parts)

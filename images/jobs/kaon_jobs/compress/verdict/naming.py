@@ -5,31 +5,40 @@ A step is named as a candidate's name shows it: parameters at their default are 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from kaon.api.compressionjob import Distill, Prune, Quantize, Step, Student, Training, Vocabulary
 
 
 def step_name(step: Step) -> str:
     """A step in a few words, e.g. `int8-static(entropy, exclude 3)` or `distill(layers 0 5, 12 epochs)`."""
+    said = _SAID.get(step.kind)
+    return _with(technique_name(step), said(step.parameters) if said else [])
+
+
+def technique_name(step: Step) -> str:
+    """What does the step, e.g. `int8-static` or `prune-heads`: it names a module of compress/techniques too."""
     if step.quantize is not None:
-        return _with(step.quantize.scheme, _quantize(step.quantize))
-    if step.vocabulary is not None:
-        return _with("vocabulary", _vocabulary(step.vocabulary))
+        return step.quantize.scheme
     if step.prune is not None:
-        return _with(f"prune-{step.prune.method}", _prune(step.prune))
-    if step.distill is not None:
-        return _with("distill", _distill(step.distill))
-    if step.finetune is not None:
-        return _with("finetune", _training(step.finetune))
-    if step.linear is not None:
-        return f"linear({step.linear.words} words)"
-    if step.low_rank is not None:
-        return f"low-rank({step.low_rank.energy:g})"
-    return "fusion" if step.optimize is not None else "nothing"
+        return f"prune-{step.prune.method}"
+    return "fusion" if step.optimize is not None else _words(step.kind)
 
 
 def three_digits(value: float) -> str:
     """A figure to its first three digits, a large one without a power of ten: `34.3`, `1,000`."""
     return f"{value:.3g}" if abs(value) < 999.5 else f"{float(f'{value:.3g}'):,.0f}"
+
+
+def four_decimals(value: float) -> str:
+    """A figure of quality: to four decimals, and to six digits where these would show too little or too much."""
+    return f"{value:.4f}" if value == 0 or 0.00005 <= abs(value) < 100 else f"{value:.6g}"
+
+
+def size_in_words(size_bytes: float) -> str:
+    """Bytes as `22.9 MB`, a small size as `31.0 kB`."""
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 100_000 else f"{size_bytes / 1e3:.1f} kB"
 
 
 def _with(name: str, said: list[str]) -> str:
@@ -114,3 +123,20 @@ def _student(student: Student) -> str:
         ("heads", student.attention_heads),
     )
     return "student " + " ".join(f"{word} {value}" for word, value in named if value is not None)
+
+
+def _words(field: str) -> str:
+    """lowRank as low-rank."""
+    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in field)
+
+
+_SAID: Mapping[str, Callable[[Any], list[str]]] = {
+    "vocabulary": _vocabulary,
+    "prune": _prune,
+    "distill": _distill,
+    "finetune": _training,
+    "linear": lambda linear: [f"{linear.words} words"],
+    "lowRank": lambda low_rank: [f"{low_rank.energy:g}"],
+    "quantize": _quantize,
+}
+"""Step -> what is said of its parameters. Of a step that is not here nothing is."""

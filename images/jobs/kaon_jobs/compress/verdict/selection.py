@@ -22,9 +22,8 @@ from scipy.optimize import isotonic_regression
 
 from kaon.api.compressionjob import Budget
 from kaon.tasks.registry import METRICS
-from kaon_jobs.compress.statistics.decisions import Finding, finding
+from kaon_jobs.compress.statistics.decisions import Finding
 from kaon_jobs.compress.statistics.fields import of_quality
-from kaon_jobs.compress.statistics.likelihood import SHOWN_DRAWS, chance
 from kaon_jobs.compress.verdict.bounds import Violation, violations
 from kaon_jobs.compress.verdict.figures import Figures, Measured, as_measured, hopeful, strict
 
@@ -73,7 +72,7 @@ Passing = Callable[[Contender], float]
 
 def contender(name: str, measured: Measured, budget: Budget, objective: str, seed: int = 0) -> Contender:
     """Holds a candidate's validation figures against the budget."""
-    likely = chance(budget, measured.quality.pairs, seed) if measured.quality is not None else 0.0
+    likely = measured.quality.chance(budget, seed) if measured.quality is not None else 0.0
 
     def keeps(figures: Figures) -> bool:
         found = violations(budget, objective, figures)
@@ -87,7 +86,7 @@ def contender(name: str, measured: Measured, budget: Budget, objective: str, see
         standing = Standing.BREAKS
     # A class without a validation row is the test split's matter.
     at_their_word = replace(strict(measured), unmeasured=())
-    shown = measured.quality is not None and finding(budget, measured.quality.pairs, seed, SHOWN_DRAWS) is Finding.KEPT
+    shown = measured.quality is not None and measured.quality.finding(budget, seed) is Finding.KEPT
     return Contender(name, measured, standing, tuple(violations(budget, objective, at_their_word)), likely, shown)
 
 

@@ -1,0 +1,14 @@
+"""fp16: weights in half the bytes, eleven bits of each value and a small range. See half.py."""
+
+from __future__ import annotations
+
+from kaon.api.compressionjob import Quantize
+from kaon_jobs.compress.techniques.base import Kind, Technique
+from kaon_jobs.compress.techniques.half import HalfStorage
+
+TAKES: tuple[Kind, ...] = ("encoder", "text", "network")
+
+
+def technique(parameters: Quantize, kind: Kind) -> Technique:
+    """See TechniqueModule."""
+    return HalfStorage(parameters)
