@@ -183,6 +183,7 @@ def largest(kind: Kind, rng: random.Random) -> Object:
     named = ("persistentVolumeClaim", "mountPath", "runtimeClassName", "priorityClassName", "delimiter")
     for site in list(sites(spec, kind.spec, ("spec",))):
         free = site.schema.get("type") == "string" and "maxLength" in site.schema and "pattern" not in site.schema
-        if free and site.path[-1] not in named:
+        # Each feature has a name of its own.
+        if free and site.path[-1] not in named and "features" not in site.path:
             at({"spec": spec}, site.path[:-1])[site.path[-1]] = "ü" * site.schema["maxLength"]
     return spec

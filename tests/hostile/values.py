@@ -11,7 +11,7 @@ from typing import Any
 
 from hostile.schema import Schema, fits
 
-from kaon.tasks.registry import COMPARED, METRICS
+from kaon.tasks.registry import COMPARED, METRICS, TASKS
 
 WORDS = ("text", "label", "reuters", "r8", "Übermut", "данные", "数据", "a b", "x", "e" * 40)
 READY = {"Dataset": "ready-d", "TrainingRun": "ready-t", "CompressionJob": "ready-c"}
@@ -49,6 +49,8 @@ def draw(schema: Schema, rng: random.Random, name: str = "", often: float = 0.35
 def draw_spec(kind: str, schema: Schema, rng: random.Random, often: float = 0.35) -> dict[str, Any]:
     """A spec that the API server takes, rules between fields included."""
     spec: dict[str, Any] = _fields(schema, rng, often)
+    if kind == "Dataset":
+        _agree_on_columns(spec, rng)
     if kind == "TrainingRun":
         spec["datasetRef"] = {"name": _reference("Dataset", rng)}
     if kind in ("CompressionJob", "ModelDeployment"):
@@ -62,6 +64,22 @@ def draw_spec(kind: str, schema: Schema, rng: random.Random, often: float = 0.35
 
 def _reference(kind: str, rng: random.Random) -> str:
     return READY[kind] if rng.random() < 0.6 else f"missing-{rng.randint(0, 99)}"
+
+
+def _agree_on_columns(spec: dict[str, Any], rng: random.Random) -> None:
+    """Columns that models of the task read, and no rules for classes where there are none."""
+    task, columns = TASKS[spec["task"]], spec["schema"]
+    label = columns["label"]
+    columns["features"] = columns["features"][: task.most_columns]
+    for at, feature in enumerate(columns["features"]):
+        feature["type"] = rng.choice(task.columns)
+        if feature["name"] == label["name"]:
+            feature["name"] = f"feature {at}"
+    if not task.has_classes:
+        label.pop("classes", None)
+        spec.get("quality", {}).pop("minRowsPerClass", None)
+    if "text" in task.columns and spec.get("clean", {}).get("missing") == "keep":
+        spec["clean"]["missing"] = "drop"
 
 
 def _agree_on_strategy(spec: dict[str, Any]) -> None:

@@ -56,3 +56,9 @@ def test_only_stores_and_mounted_claims_have_data(kind: str, path: tuple[str | i
 )
 def test_a_quantity_is_worth_its_number(quantity: str | int, number: float) -> None:
     assert amount(quantity) == pytest.approx(number)
+
+
+def test_a_feature_that_stands_twice_is_refused() -> None:
+    features = [{"name": name, "type": "number"} for name in ("age", "height", "age")]
+    fields = {"task": "tabular-regression", "schema": {"features": features, "label": {"name": "label"}}}
+    assert "the column 'age' stands in features more than once" in refusal("Dataset", broken("Dataset", fields))
