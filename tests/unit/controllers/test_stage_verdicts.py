@@ -8,6 +8,7 @@ from metricvalues import wire
 from kaon.api import conditions as c
 from kaon.api.dataset import DatasetSpec
 from kaon.api.report import CompressionResult
+from kaon.api.signature import TEXT_SIGNATURE
 from kaon.controllers import display
 from kaon.controllers.base import Key, Object
 from kaon.controllers.conditions import condition, is_true
@@ -227,3 +228,17 @@ def test_kubectl_gets_rounded_figures_and_the_numbers_keep_every_digit(world: Wo
 def test_a_ratio_of_any_size_is_shown_in_a_few_digits(value: float, shown: str) -> None:
     result = compression_result()["compression"] | {"sizeRatio": min(value, 2.0**53 - 1)}
     assert display.of_compression(None, CompressionResult.model_validate(result))["smaller"] == shown
+
+
+def test_what_a_request_to_the_model_holds_is_told_by_each_stage_that_has_made_one(world: World) -> None:
+    finish_dataset(world)
+    world.apply("TrainingRun", "run", TRAINING_SPEC)
+    world.settle()
+    world.run(world.jobs("run")[0], {**training_result(), "signature": TEXT_SIGNATURE.wire()})
+    world.settle()
+    world.apply("CompressionJob", "small", COMPRESSION_SPEC)
+    world.settle()
+    world.run(world.jobs("small")[0], {**compression_result(), "signature": TEXT_SIGNATURE.wire()})
+    world.settle()
+    for key in (Key("TrainingRun", NAMESPACE, "run"), Key("CompressionJob", NAMESPACE, "small")):
+        assert world.objects[key]["status"]["signature"] == TEXT_SIGNATURE.wire()

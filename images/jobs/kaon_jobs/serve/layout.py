@@ -13,7 +13,7 @@ from typing import Any
 
 from kaon.api.signature import TensorSpec
 from kaon.contract.jobspec import FetchWork
-from kaon.contract.manifest import ModelCard
+from kaon.contract.manifest import GoldenExample, ModelCard
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.predict.onnx_external import check_external_data
 
@@ -166,12 +166,21 @@ def _one(card: ModelCard, ending: str) -> str:
     return found[0]
 
 
+def _can_be_sent(example: GoldenExample, card: ModelCard) -> bool:
+    """Not of a table of numbers alone the row of which all are missing: a request has one input at least."""
+    if example.row is None:
+        return True
+    return any(column.type != "number" for column in card.columns or []) or any(
+        value is not None for value in example.row
+    )
+
+
 def _golden(card: ModelCard, target: Path, url: str) -> None:
     golden = {
         "url": url,
         "tolerance": card.golden_tolerance,
         "labels": card.labels,
         "inputs": card.served_signature.wire()["inputs"],
-        "examples": [example.wire() for example in card.golden],
+        "examples": [example.wire() for example in card.golden if _can_be_sent(example, card)],
     }
     (target / GOLDEN).write_text(json.dumps(golden), encoding="utf-8")

@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from kaon.contract.jobspec import SPEC_VARIABLE
-from kaon.contract.manifest import ModelCard
+from kaon.contract.manifest import Column, GoldenExample, ModelCard
 from kaon_jobs import main
 from kaon_jobs.report.told import Source
 
@@ -96,6 +96,19 @@ def test_triton_is_told_of_a_column_as_an_input_that_may_be_left_out(
         'input { name: "since" data_type: TYPE_STRING dims: [ 1 ] optional: true }',
         'output { name: "prediction" data_type: TYPE_FP64 dims: [ 1 ] }',
     ]
+
+
+def test_a_row_that_no_request_can_hold_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Path
+) -> None:
+    def described(folder: Path, *, golden: bool) -> ModelCard:
+        examples = [GoldenExample(row=row, answer=[1.0]) for row in ([None, 2.0], [None, None])]
+        columns = [Column(name=name, type="number") for name in ("a", "b")]
+        return tinytable.card(folder, [], golden=golden).model_copy(update={"columns": columns, "golden": examples})
+
+    source = tiny.publish(tmp_path / "artifact", write=tinytable.KINDS["number"][0], described=described)
+    assert fetch(monkeypatch, source, target, "triton") == 0
+    assert [example["row"] for example in tiny.golden_of(target)["examples"]] == [[None, 2.0]]
 
 
 def test_a_model_that_reads_arrays_is_not_served(
