@@ -20,6 +20,7 @@ from kaon.api.report import CompressionResult, Result
 from kaon.api.types import BUILTIN
 from kaon.contract.jobspec import CompressWork, JobSpec
 from kaon.contract.manifest import ModelCard
+from kaon.tasks.registry import TASKS
 from kaon_jobs.compress.evidence import document as documents
 from kaon_jobs.compress.evidence.attribution import attribution
 from kaon_jobs.compress.evidence.page import page
@@ -147,11 +148,19 @@ def _outcome(
     card = bench.card
     builtin = (card.base_model or "").startswith(BUILTIN)
     may = work.strategy == "auto" and work.search.linear and card.reads == "text" and not builtin
-    question = Question(work.budget, work.objective, work.search, bench.baseline_bytes, linear=LINEAR if may else ())
+    question = Question(
+        work.budget,
+        work.objective,
+        work.search,
+        bench.baseline_bytes,
+        linear=LINEAR if may else (),
+        trees=bench.trees(),
+        fusible=bench.kind == "encoder",
+    )
     shape = bench.shape() if work.strategy == "auto" else None
     # Where structures can go, the bound on a graph's bytes bounds nothing; the search then finds its own.
     remakes = any(step.trains or step.linear is not None for step in work.steps or [])
-    reshapes = shape is not None or may or remakes
+    reshapes = shape is not None or may or remakes or bool(question.trees)
     bound = (
         None
         if reshapes or question.linear
@@ -160,15 +169,20 @@ def _outcome(
     question = replace(question, impossible=bound is not None, shape=shape)
     if work.strategy == "steps":
         explored = follow(bench, work.steps or [], question, context)
-        chosen = explored.contenders[-1]
+        chosen: Contender | None = explored.contenders[-1]
     else:
         explored = explore(bench, question, context, threads)
         found = choose(explored.contenders, work.objective, _passing(work, baseline))
-        chosen = found or _nearest(explored)
+        chosen = found or nearest(explored.contenders)
         bound = bound or (explored.bound if found is None else None)
         if found is None and bound is None:
             bound = ""
     smallest = min([smallest, *explored.smallest_bytes(bench.baseline_bytes)])
+    if chosen is None:
+        failures = [record.failure for record in explored.records.values() if record.failure is not None]
+        text = message.impossible(bench.baseline_bytes, failures)
+        context.reporter.progress("measuring the baseline", 78)
+        return Outcome("Infeasible", text, explored, baseline_evaluation(baseline, threads, work.search.seed), smallest)
     if bound is not None:
         text = message.infeasible(bound or None, chosen, len(explored.tried), explored.ended)
         context.reporter.progress("measuring the baseline", 78)
@@ -215,14 +229,6 @@ def _passing(work: CompressWork, baseline: Baseline) -> Passing:
         return item.measured.quality.chance_of_passing(work.budget, baseline.test.targets, work.search.seed)
 
     return passing
-
-
-def _nearest(explored: Explored) -> Contender:
-    found = nearest(explored.contenders)
-    if found is None:
-        causes = "; ".join(f"{record.name}: {record.failure}" for record in explored.records.values())
-        raise StageFailure("NoCandidate", f"no technique could compress this model: {causes}"[:4096])
-    return found
 
 
 def _prepare(
@@ -293,6 +299,7 @@ def _evidence(outcome: Outcome, work: CompressWork, threads: int) -> documents.E
         target=work.target,
         threads=threads,
         seed=work.search.seed,
+        predicts=TASKS[work.task].target,
         model_digest=work.model.digest,
         dataset_digest=work.dataset.digest,
         isa=instruction_sets(),

@@ -17,7 +17,7 @@ from transformers.pytorch_utils import Conv1D
 from kaon.api.compressionjob import Step
 from kaon_jobs.compress.families import anatomy, encoder
 from kaon_jobs.compress.families.soundness import check_edges
-from kaon_jobs.compress.techniques import technique_of
+from kaon_jobs.compress.techniques.registry import technique_of
 from kaon_jobs.compress.techniques.structure import keep_layers
 from kaon_jobs.compress.techniques.vocabulary import shorten
 from kaon_jobs.compress.training.calibration import batches
@@ -104,7 +104,7 @@ def test_lookups_beyond_a_table_are_found_in_four_bits_too(
 ) -> None:
     made = _longer_than_its_positions(artifact_of("mpnet"), tmp_path / "made")
     step = Step.model_validate({"quantize": {"scheme": "int4-weight-only", "blockSize": 16, "only": only}})
-    technique_of(step).apply(artifact_of("mpnet"), made, Lessons(rows_of(3), 0, made, threads=1))
+    technique_of(step, "encoder").apply(artifact_of("mpnet"), made, Lessons(rows_of(3), 0, made, threads=1))
     told = "looks up rows that its tables do not have: row 75 of 66 in" if only == "embeddings" else "fails on"
     with pytest.raises(TechniqueFailed, match=told):
         check_edges(made, ["wing nest egg"])

@@ -16,7 +16,7 @@ from kaon.api.compressionjob import Step
 from kaon.contract.manifest import ModelCard, Signature, TensorSpec
 from kaon_jobs.compress.families import channels, graph
 from kaon_jobs.compress.families.network import Network
-from kaon_jobs.compress.techniques import technique_of
+from kaon_jobs.compress.techniques.registry import technique_of
 from kaon_jobs.compress.training.lessons import Lessons
 from kaon_jobs.compress.training.views import mixed
 from kaon_jobs.data.splits import Rows, read_split, write_arrays
@@ -196,7 +196,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Lessons, Row
 def _apply(step: dict[str, Any], source: Path, target: Path, data: Lessons) -> Path:
     target.mkdir()
     (target / CARD_FILE).write_bytes((source / CARD_FILE).read_bytes())
-    technique_of(Step.model_validate(step), of_network=True).apply(source, target, data)
+    technique_of(Step.model_validate(step), "network").apply(source, target, data)
     return target
 
 

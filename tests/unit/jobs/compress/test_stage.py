@@ -20,6 +20,7 @@ from metricvalues import metrics
 from kaon.api.evaluation import Evaluation
 from kaon.api.report import Result
 from kaon.contract.jobspec import InputArtifact
+from kaon.contract.manifest import ModelCard, Signature
 from kaon_jobs.compress.trials.baseline import check_evaluation
 from kaon_jobs.context import Context
 from kaon_jobs.data.splits import Rows, fetch_dataset, read_split
@@ -286,9 +287,12 @@ def test_a_recorded_evaluation_that_is_not_reproduced_is_refused(changes: dict[s
     rows = Rows([""] * 100, truth, truth)
     probabilities = np.eye(2, dtype=np.float32)[truth]
     recorded = Evaluation(split="test", rows=100, metrics=metrics(accuracy=1.0, macroF1=1.0))
-    check_evaluation(recorded, rows, probabilities, ["a", "b"])
+    card = ModelCard(
+        task="text-classification", labels=["a", "b"], signature=Signature(inputs=[], outputs=[]), serving_files=[]
+    )
+    check_evaluation(recorded, rows, probabilities, card)
     with pytest.raises(StageFailure, match="does not reproduce its evaluation"):
-        check_evaluation(recorded.model_copy(update=changes), rows, probabilities, ["a", "b"])
+        check_evaluation(recorded.model_copy(update=changes), rows, probabilities, card)
 
 
 def test_when_int8_costs_too_much_the_nodes_that_suffer_are_found_and_left_in_full_precision(

@@ -15,10 +15,11 @@ from kaon.api.compressionjob import Quantize, Step
 from kaon.api.report import Result
 from kaon.contract.jobspec import InputArtifact
 from kaon_jobs.compress.families import graph
-from kaon_jobs.compress.techniques import step_name, technique_of
 from kaon_jobs.compress.techniques.ort import needs_reduced_range
+from kaon_jobs.compress.techniques.registry import technique_of
 from kaon_jobs.compress.training.calibration import Calibration, batches
 from kaon_jobs.compress.trials.sensitivity import scan
+from kaon_jobs.compress.verdict.naming import step_name
 from kaon_jobs.data.splits import fetch_dataset, read_split
 from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.predict.onnx_model import MODEL_FILE
@@ -48,7 +49,7 @@ def make(source: Path, texts: list[str], tmp_path: Path) -> Callable[..., Path]:
         for index, step in enumerate(steps):
             target = tmp_path / str(index)
             shutil.copytree(source, target, ignore=shutil.ignore_patterns(MODEL_FILE))
-            technique_of(step).apply(directory, target, Calibration(texts, seed=0))
+            technique_of(step, "encoder").apply(directory, target, Calibration(texts, seed=0))
             directory = target
         return directory
 
@@ -114,7 +115,9 @@ def test_int8_is_the_same_each_time(make: Callable[..., Path], source: Path, tmp
     one = make(_int8("int8-static", calibrationSamples=32))
     again = tmp_path / "again"
     shutil.copytree(source, again, ignore=shutil.ignore_patterns(MODEL_FILE))
-    technique_of(_int8("int8-static", calibrationSamples=32)).apply(source, again, Calibration(texts, seed=0))
+    technique_of(_int8("int8-static", calibrationSamples=32), "encoder").apply(
+        source, again, Calibration(texts, seed=0)
+    )
     first, second = (OnnxTextModel(path, 1).answers(texts[:40], 1) for path in (one, again))
     assert np.array_equal(first, second)
 
@@ -140,7 +143,7 @@ def test_an_excluded_node_keeps_its_precision(make: Callable[..., Path], source:
 def make_plain(near: Path, source: Path) -> Path:
     target = near.parent / "plain"
     shutil.copytree(source, target, ignore=shutil.ignore_patterns(MODEL_FILE))
-    technique_of(_int8()).apply(source, target, Calibration(["x"], seed=0))
+    technique_of(_int8(), "encoder").apply(source, target, Calibration(["x"], seed=0))
     return target
 
 

@@ -23,7 +23,7 @@ from kaon.api.report import Result
 from kaon.contract.jobspec import InputArtifact
 from kaon_jobs.compress.families import encoder
 from kaon_jobs.compress.families.pieces import kept_tokens, remapped, token_ids
-from kaon_jobs.compress.techniques import technique_of
+from kaon_jobs.compress.techniques.registry import technique_of
 from kaon_jobs.compress.training.lessons import Lessons
 from kaon_jobs.data.splits import Rows, fetch_dataset, read_split
 from kaon_jobs.errors import TechniqueFailed
@@ -72,7 +72,7 @@ def make(source: Path, lessons: Lessons, tmp_path: Path) -> Callable[..., Path]:
                 encoder.export(directory, lessons.draw(16))
             target = tmp_path / str(len(list(tmp_path.iterdir())))
             shutil.copytree(directory, target, ignore=shutil.ignore_patterns(MODEL_FILE, "*.parquet"))
-            technique_of(step).apply(directory, target, data or lessons)
+            technique_of(step, "encoder").apply(directory, target, data or lessons)
             directory = target
         if not (directory / MODEL_FILE).exists():
             encoder.export(directory, lessons.draw(16))
@@ -306,7 +306,7 @@ def test_a_technique_of_the_trained_form_refuses_a_model_without_one(
     bare = tmp_path / "bare"
     shutil.copytree(source, bare, ignore=shutil.ignore_patterns("*.safetensors"))
     with pytest.raises(TechniqueFailed, match="it needs the trained weights"):
-        technique_of(Step.model_validate({"finetune": {}})).apply(bare, tmp_path, lessons)
+        technique_of(Step.model_validate({"finetune": {}}), "encoder").apply(bare, tmp_path, lessons)
 
 
 def test_the_last_layer_is_computed_for_the_first_token_and_segments_are_folded(

@@ -24,7 +24,7 @@ MULTIPLE = 8
 
 _SAME_CHANNELS = (
     "AveragePool", "Clip", "Dropout", "GlobalAveragePool", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu",
-    "MaxPool", "Relu", "Sigmoid", "Tanh",
+    "MaxPool", "Relu", "Selu", "Sigmoid", "Softplus", "Tanh",
 )  # fmt: skip
 _BOTH = ("Add", "Mul")
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from kaon_jobs.compress.families.stacks import apart
 from kaon_jobs.predict.onnx_model import MODEL_FILE
 
 QUANTIZABLE = {"MatMul": 1, "Gemm": 1, "Conv": 1, "Attention": 1, "Gather": 0, "EmbedLayerNormalization": 2}
@@ -52,7 +53,7 @@ class WeightNode:
 
 
 def load(directory: Path) -> onnx.ModelProto:
-    """The model of a directory, every node with a name of its own and without recorded shapes."""
+    """The model of a directory, every node with a name of its own, without recorded shapes, networks apart."""
     model = onnx.load(directory / MODEL_FILE)
     # Shapes that an exporter recorded contradict what quantization infers, and break it.
     del model.graph.value_info[:]
@@ -60,7 +61,7 @@ def load(directory: Path) -> onnx.ModelProto:
     for index, node in enumerate(model.graph.node):
         if not node.name or taken[node.name] > 1:
             node.name = f"{node.name or node.op_type}.{index}"
-    return model
+    return apart(model)
 
 
 def unshared(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -21,6 +21,7 @@ from kaon_jobs.errors import TechniqueFailed
 Attributes = Mapping[str, Any]
 Operator = Callable[..., Tensor]
 
+_PRODUCTS = ("BatchNormalization", "Conv", "Gemm", "MatMul")
 _STATISTICS = (3, 4)
 """Inputs of BatchNormalization that are no weights."""
 
@@ -58,18 +59,19 @@ class Network(torch.nn.Module):
         for node in model.graph.node:
             if node.op_type == "Constant":
                 self._constants[node.output[0]] = _tensor(graph.attributes(node)["value"])
+        learnt = _behind_products(model) - statistics
         self._weights = torch.nn.ParameterDict()
         self._places: dict[str, str] = {}
         for index, tensor in enumerate(model.graph.initializer):
             values = _tensor(tensor)
-            if values.is_floating_point() and values.dim() and tensor.name not in statistics:
+            if values.is_floating_point() and values.dim() and tensor.name in learnt:
                 self._places[tensor.name] = str(index)
                 self._weights[str(index)] = torch.nn.Parameter(values)
             else:
                 self._constants[tensor.name] = values
 
     def forward(self, values: Tensor) -> Tensor:
-        """Scores [rows, classes] of a batch."""
+        """What the graph answers [rows, outputs] to a batch."""
         held = {**self._constants, self._input: values}
         held |= {name: self._weights[place] for name, place in self._places.items()}
         for operator, inputs, output, described in self._nodes:
@@ -91,6 +93,17 @@ class Network(torch.nn.Module):
                 learnt = self._weights[self._places[tensor.name]].detach().numpy()
                 tensor.CopyFrom(onnx.numpy_helper.from_array(learnt, tensor.name))
         return made
+
+
+def _behind_products(model: onnx.ModelProto) -> set[str]:
+    """Names that the first products and what comes behind them read. What comes before them prepares the inputs."""
+    made: set[str] = set()
+    read: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type in _PRODUCTS or made.intersection(node.input):
+            made.update(node.output)
+            read.update(node.input)
+    return read
 
 
 def _initializers(model: onnx.ModelProto) -> set[str]:
@@ -193,28 +206,49 @@ def _hard_sigmoid(described: Attributes, values: Tensor) -> Tensor:
     return torch.clamp(described.get("alpha", 0.2) * values + described.get("beta", 0.5), 0.0, 1.0)
 
 
+def _cast(described: Attributes, values: Tensor) -> Tensor:
+    kind = described["to"]
+    if kind != onnx.TensorProto.FLOAT:
+        raise TechniqueFailed(f"Cast to {onnx.TensorProto.DataType.Name(kind)} is not known, only to FLOAT")
+    return values.float()
+
+
 OPERATORS: dict[str, Operator] = {
     "Add": lambda described, left, right: left + right,
     "AveragePool": _average_pool,
     "BatchNormalization": _batch_normalization,
+    "Cast": _cast,
     "Clip": _clip,
+    "Concat": lambda described, *values: torch.cat(values, dim=described["axis"]),
     "Conv": _conv,
+    "Div": lambda described, left, right: left / right,
     "Dropout": lambda described, values, *ratio_and_mode: values,
+    "Equal": lambda described, left, right: left == right,
     "Flatten": _flatten,
+    "Gather": lambda described, values, places: values.index_select(described.get("axis", 0), places),
     "Gemm": _gemm,
     "GlobalAveragePool": lambda described, values: values.mean(dim=list(range(2, values.dim())), keepdim=True),
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": lambda described, values: values * _hard_sigmoid({"alpha": 1 / 6}, values),
     "Identity": lambda described, values: values,
+    "IsNaN": lambda described, values: torch.isnan(values),
     "LeakyRelu": lambda described, values: functional.leaky_relu(values, described.get("alpha", 0.01)),
     "MatMul": lambda described, left, right: left @ right,
+    "Max": lambda described, left, right: torch.maximum(left, right),
     "MaxPool": _max_pool,
+    "Mean": lambda described, *values: torch.stack(values).mean(dim=0),
+    "Min": lambda described, left, right: torch.minimum(left, right),
     "Mul": lambda described, left, right: left * right,
     "ReduceMean": _mean,
     "Relu": lambda described, values: functional.relu(values),
     "Reshape": _reshape,
+    "Selu": lambda described, values: functional.selu(values),
     "Sigmoid": lambda described, values: torch.sigmoid(values),
+    "Softplus": lambda described, values: functional.softplus(values),
+    "Sqrt": lambda described, values: torch.sqrt(values),
+    "Sub": lambda described, left, right: left - right,
     "Tanh": lambda described, values: torch.tanh(values),
+    "Where": lambda described, chosen, left, right: torch.where(chosen, left, right),
 }
 
 

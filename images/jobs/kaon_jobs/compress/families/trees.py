@@ -27,7 +27,7 @@ def ensembles(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return [node for node in model.graph.node if node.op_type in OPERATORS]
 
 
-def rounds(model: onnx.ModelProto) -> int:
+def most_trees(model: onnx.ModelProto) -> int:
     """Trees that the output with the most trees has; 0 without any."""
     return max((len(trees) for node in ensembles(model) for trees in _by_output(graph.attributes(node))), default=0)
 
@@ -68,8 +68,8 @@ def _keep(node: onnx.NodeProto, given: Mapping[str, Any], trees: Iterable[int]) 
         if kind not in stays or not _of_each(value, len(stays[kind])):
             node.attribute.append(item)
         elif isinstance(value, onnx.TensorProto):
-            part = onnx.numpy_helper.to_array(value)[stays[kind]]
-            node.attribute.append(onnx.helper.make_attribute(item.name, onnx.numpy_helper.from_array(part, value.name)))
+            kept = onnx.numpy_helper.to_array(value)[stays[kind]]
+            node.attribute.append(onnx.helper.make_attribute(item.name, onnx.numpy_helper.from_array(kept, value.name)))
         else:
             part = [one for one, stay in zip(value, stays[kind], strict=True) if stay]
             if item.name.endswith("_treeids"):

@@ -5,12 +5,15 @@ Of a model that can be reshaped: plain INT8 first, as the candidate to beat; the
 untrained, and from them it is known which structures can keep the budgets on size and speed at all (shape.py). What
 nobody misses goes without training (tokens that never occur). Of the other structures, some are trained by successive
 halving (students.py), and around the best Optuna looks further (widen.py).
+Of an ensemble of trees: the first half of them, a quarter and so on, while the quality is kept, and then between the
+last share that keeps it and the first that does not.
 Of any other, or when no structure keeps its quality: a short ladder of quantizations, then rescue: a scan
 says which nodes suffer most under INT8, and the best pipeline is tried with them left in full precision.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -29,6 +32,7 @@ from kaon_jobs.compress.search.moves import (
     Seen,
     Tried,
     Try,
+    first_trees,
 )
 from kaon_jobs.compress.search.shape import Point, Shape, Structure, learn
 from kaon_jobs.compress.search.students import by_weight, next_student, on_rung, student_of
@@ -45,6 +49,11 @@ PATIENCE = 6
 """Trials without a better one that keeps its budget, after which looking further is given up."""
 MEASURED_DOUBT = 1.1
 """A speed-up of an untrained structure, timed briefly, may be off by this factor."""
+
+TREE_SHARES = (1 / 2, 1 / 4, 1 / 8, 1 / 16)
+"""Of the trees of an ensemble, that are tried at first."""
+SAME_TREES = 1.1
+"""An ensemble with more trees by no more than this factor is not told apart further."""
 
 # What a pipeline can reach at best: without eight-bit weights, this much smaller.
 _SIZE_RATIO_AT_BEST = {"": 1.1, "fp16": 2.1}
@@ -65,6 +74,8 @@ def next_move(question: Question, seen: Seen) -> Move:
     linear = _linear(question, tried)
     if linear is not None:
         return linear
+    if question.trees:
+        return _trees(question.trees, tried)
     if question.shape is None or question.impossible:
         return _quantizations(question, seen)
     return _students(question, seen, question.shape)
@@ -82,6 +93,29 @@ def _linear(question: Question, tried: Sequence[Tried]) -> Move | None:
             break
         kept = True
     return Done("a linear model keeps the budget, and nothing else is as small and fast") if kept else None
+
+
+def _trees(trees: int, tried: Sequence[Tried]) -> Move:
+    """Fewer trees lose more and are smaller and faster: what counts is the fewest that keep the quality."""
+    done = {item.pipeline for item in tried}
+    kept, lost = trees, 0
+    for count in dict.fromkeys(max(1, round(trees * share)) for share in TREE_SHARES):
+        if count >= trees:
+            continue
+        if first_trees(count, trees) not in done:
+            return Try(first_trees(count, trees))
+        if _is_lossy(first_trees(count, trees), tried):
+            lost = count
+            break
+        kept = count
+    if not lost:
+        return Done("the smallest share of the trees that is tried keeps the quality" if tried else "there is one tree")
+    while kept - lost > 1 and kept > SAME_TREES * lost:
+        middle = min(max(round(math.sqrt(kept * lost)), lost + 1), kept - 1)
+        if first_trees(middle, trees) not in done:
+            return Try(first_trees(middle, trees))
+        kept, lost = (kept, middle) if _is_lossy(first_trees(middle, trees), tried) else (middle, lost)
+    return Done("a smaller share of the trees loses too much")
 
 
 def _baseline_ms(tried: Sequence[Tried]) -> float | None:
@@ -247,7 +281,7 @@ def _fusible(tried: Sequence[Tried]) -> bool:
 
 def _quantizations(question: Question, seen: Seen) -> Move:
     done = {item.pipeline for item in seen.tried}
-    fusible = _fusible(seen.tried)
+    fusible = question.fusible and _fusible(seen.tried)
     for pipeline in ladder(question, fusible):
         if pipeline not in done:
             return Try(pipeline)

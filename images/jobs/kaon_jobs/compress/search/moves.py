@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from kaon.api.compressionjob import Budget, Linear, Quantize, SearchLimits, Step
+from kaon.api.compressionjob import Budget, Linear, Prune, Quantize, SearchLimits, Step
 from kaon.contract.digest import digest_of
 from kaon_jobs.compress.search.shape import Shape
 from kaon_jobs.compress.verdict.figures import LATENCY_DOUBT
@@ -52,6 +52,11 @@ class Pipeline:
     def reshapes(self) -> bool:
         """Whether it works on the trained form, and not on the exported graph alone."""
         return any(step.trains for step in self.steps)
+
+
+def first_trees(count: int, of: int) -> Pipeline:
+    """The first `count` of the trees of a boosted ensemble."""
+    return Pipeline((Step(prune=Prune(method="trees", ratio=round(1 - count / of, 4))),))
 
 
 LINEAR = tuple(Pipeline((Step(linear=Linear(words=words)),)) for words in LINEAR_WORDS)
@@ -139,6 +144,10 @@ class Question:
     """Of the trained form; None when there is only the exported one, which can be quantized and no more."""
     linear: tuple[Pipeline, ...] = ()
     """Linear models that could take the model's place, the largest first."""
+    trees: int = 0
+    """Of an ensemble, of the output with the most trees; 0 for another model."""
+    fusible: bool = True
+    """Whether fusion may know it: a text encoder."""
 
     @property
     def size_ratio(self) -> float:

@@ -13,15 +13,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from kaon.api.compressionjob import Distill, Finetune, Prune
 from kaon_jobs.compress.families import graph
 from kaon_jobs.compress.families.channels import Group, groups, without
 from kaon_jobs.compress.families.network import Network, batched
 from kaon_jobs.compress.training.lessons import Lessons
-from kaon_jobs.compress.training.teaching import FINETUNE_EPOCHS, Plan, View, logits_loss, teach, views_to_learn
+from kaon_jobs.compress.training.teaching import (
+    FINETUNE_EPOCHS,
+    Batch,
+    Plan,
+    View,
+    labels_loss,
+    logits_loss,
+    numbers_loss,
+    teach,
+    views_to_learn,
+)
 from kaon_jobs.errors import TechniqueFailed
+from kaon_jobs.predict.onnx_model import read_card
 
 DISTILL_EPOCHS = 20
 LEARNING_RATE = 1e-3
@@ -67,12 +77,15 @@ class NetworkDistillation:
                 raise TechniqueFailed(f"distill.{field} is for text encoders, and this is a network; leave it out")
         plan = Plan.of(wanted, epochs=DISTILL_EPOCHS, learning_rate=LEARNING_RATE, seed=data.seed)
         network = Network(graph.load(source))
+        of_classes = bool(read_card(source).labels)
+        if not of_classes and wanted.temperature is not None:
+            raise TechniqueFailed("distill.temperature softens probabilities, and this predicts a number; leave it out")
         teach(
             _Pupil(network),
-            views_to_learn(wanted, plan, data.view, data.answers),
+            views_to_learn(wanted, plan, lambda number: data.numbers(data.view(number)), data.answers),
             data.rows.targets,
             plan,
-            logits_loss(wanted),
+            logits_loss(wanted) if of_classes else numbers_loss(wanted),
             threads=data.threads,
             progress=lambda share: data.progress("distilling", share),
         )
@@ -94,10 +107,10 @@ class NetworkFinetuning:
         network = Network(graph.load(source))
         teach(
             _Pupil(network),
-            [View(data.view(0))],
+            [View(data.numbers(data.view(0)))],
             data.rows.targets,
             Plan.of(self._parameters, epochs=FINETUNE_EPOCHS, learning_rate=FINETUNE_RATE, seed=data.seed),
-            lambda found, batch: functional.cross_entropy(found.logits, batch.labels),
+            labels_loss,
             threads=data.threads,
             progress=lambda share: data.progress("fine-tuning", share),
         )
@@ -132,10 +145,12 @@ def _scores(network: Network, found: Sequence[Group], data: Lessons) -> list[tor
     weights = network.weights()
     scores = [torch.zeros(group.count) for group in found]
     rows = data.drawn_rows(SCORED_ROWS)
+    values = data.numbers(rows.inputs)
     for start in range(0, len(rows), SCORED_BATCH):
-        labels = torch.as_tensor(rows.targets[start : start + SCORED_BATCH])
+        inputs = {"values": batched(values[start : start + SCORED_BATCH])}
+        batch = Batch(inputs, torch.as_tensor(rows.targets[start : start + SCORED_BATCH]), None)
         network.zero_grad()
-        functional.cross_entropy(network(batched(rows.inputs[start : start + SCORED_BATCH])), labels).backward()
+        labels_loss(SimpleNamespace(logits=network(inputs["values"])), batch).backward()
         for group, score in zip(found, scores, strict=True):
             change = torch.zeros(group.count)
             for part in group.parts:

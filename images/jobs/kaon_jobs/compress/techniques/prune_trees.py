@@ -33,7 +33,7 @@ class TreePruning:
         """See Technique."""
         model = graph.load(source)
         made = trees.first_trees(model, 1 - self._ratio)
-        before, after = trees.rounds(model), trees.rounds(made)
+        before, after = trees.most_trees(model), trees.most_trees(made)
         if after == before:
             raise TechniqueFailed(f"a ratio of {self._ratio:g} leaves all {before} trees; ask for more")
         graph.save(made, target)

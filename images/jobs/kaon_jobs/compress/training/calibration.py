@@ -11,6 +11,7 @@ from onnxruntime.quantization import CalibrationDataReader
 
 from kaon_jobs.predict.onnx_model import Inputs
 from kaon_jobs.predict.onnx_text import load_tokenizer
+from kaon_jobs.predict.opening import open_model
 from kaon_jobs.runtime.text import encode
 
 BATCH_ROWS = 16
@@ -33,9 +34,8 @@ def batches(directory: Path, examples: Sequence[Any], input_names: Sequence[str]
     """The examples as inputs of the model in `directory`."""
     if isinstance(examples[0], str):
         return _of_texts(directory, examples, input_names)
-    (name,) = input_names
-    parts = [examples[start : start + BATCH_ROWS] for start in range(0, len(examples), BATCH_ROWS)]
-    return [{name: np.stack(part)} for part in parts]
+    model = open_model(directory, threads=1)
+    return [model.encode(examples[start : start + BATCH_ROWS]) for start in range(0, len(examples), BATCH_ROWS)]
 
 
 def _of_texts(directory: Path, texts: Sequence[str], input_names: Sequence[str]) -> list[Inputs]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from kaon_jobs.compress.families.forms import is_trained_form
 from kaon_jobs.compress.training.calibration import Calibration
-from kaon_jobs.compress.training.views import Spans, mixed, view
+from kaon_jobs.compress.training.views import Spans, mixed, mixed_rows, view
 from kaon_jobs.data.splits import Rows
 from kaon_jobs.predict.onnx_model import Floats
 from kaon_jobs.predict.onnx_text import BLOCK, TOKENIZER_FILE, load_tokenizer, longest_of, token_rows
@@ -83,7 +83,14 @@ class Lessons(Calibration):
         if isinstance(self.rows.inputs[0], str):
             # A token is no more than a word: what lies behind is never read.
             return view(self.rows.inputs, number, self.seed, longest_of(self.teacher), self._spans)
+        if isinstance(self.rows.inputs[0], tuple):
+            return mixed_rows(self.rows.inputs, number, self.seed)
         return list(mixed(np.stack(self.rows.inputs), number, self.seed))
+
+    def numbers(self, examples: Sequence[Any]) -> list[Floats]:
+        """Arrays or rows of a table, each as the graph of the teacher, and of a student, takes it."""
+        (values,) = open_model(self.teacher, threads=1).encode(examples).values()
+        return list(values)
 
     def _spans(self, texts: list[str]) -> list[Spans]:
         tokenizer = load_tokenizer(self.teacher)
@@ -103,7 +110,7 @@ class Lessons(Calibration):
         return self._encoded[key]
 
     def answers(self, number: int) -> Floats:
-        """The teacher's logits [rows, classes] for a view."""
+        """The teacher's logits [rows, classes] for a view; of numbers its predictions [rows, 1]."""
         if number not in self._answers:
             name = f"teacher-{number}.npy"
             kept = self._shelf.read(name)

@@ -101,7 +101,7 @@ class Plan:
 def teach(
     pupil: Pupil,
     views: Sequence[View],
-    labels: NDArray[np.int64],
+    labels: NDArray[Any],
     plan: Plan,
     loss_of: Loss,
     *,
@@ -112,6 +112,7 @@ def teach(
     """Trains the model in place; each epoch sees the next view. Leaves it in evaluation mode.
 
     Args:
+        labels: class ids (int64), or numbers (float64).
         dropout: a student of a teacher's answers has no need of it, and learns faster without.
 
     Raises:
@@ -153,8 +154,26 @@ def views_to_learn(
     return [View(rows(number), torch.as_tensor(answers(number))) for number in range(count)]
 
 
+def labels_loss(found: Any, batch: Batch) -> torch.Tensor:
+    """The distance from the labels: cross entropy of classes, the mean squared error of numbers."""
+    if batch.labels.is_floating_point():
+        return functional.mse_loss(found.logits[:, 0], batch.labels.to(found.logits.dtype))
+    return functional.cross_entropy(found.logits, batch.labels)
+
+
+def numbers_loss(wanted: Distill) -> Loss:
+    """(1 - alpha) of the mean squared distance from the teacher's predictions, alpha of that from the labels."""
+    alpha = ALPHA if wanted.alpha is None else wanted.alpha
+
+    def loss(found: Any, batch: Batch) -> torch.Tensor:
+        assert batch.answers is not None
+        return (1 - alpha) * functional.mse_loss(found.logits, batch.answers) + alpha * labels_loss(found, batch)
+
+    return loss
+
+
 def logits_loss(wanted: Distill) -> Loss:
-    """(1 - alpha) of the distance from the teacher's softened answers, alpha of that from the labels."""
+    """(1 - alpha) of the distance from the teacher's softened answers, alpha of that from the labels. Of classes."""
     temperature = wanted.temperature or TEMPERATURE
     alpha = ALPHA if wanted.alpha is None else wanted.alpha
 
@@ -166,7 +185,7 @@ def logits_loss(wanted: Distill) -> Loss:
             log_target=True,
             reduction="batchmean",
         )
-        hard = functional.cross_entropy(found.logits, batch.labels) if alpha else 0.0
+        hard = labels_loss(found, batch) if alpha else 0.0
         # The square keeps the gradients of both parts comparable at any temperature (Hinton et al. 2015).
         return (1 - alpha) * temperature**2 * soft + alpha * hard
 
@@ -178,7 +197,7 @@ def _rate(step: int, steps: int) -> float:
     return (step + 1) / warm if step < warm else max(0.0, (steps - step) / max(1, steps - warm))
 
 
-def _batches(pupil: Pupil, views: Sequence[View], labels: NDArray[np.int64], plan: Plan) -> Iterator[Batch]:
+def _batches(pupil: Pupil, views: Sequence[View], labels: NDArray[Any], plan: Plan) -> Iterator[Batch]:
     for epoch in range(plan.epochs):
         view = views[epoch % len(views)]
         lengths = pupil.lengths(view)

@@ -3,8 +3,8 @@ knows by heart. Pure, and the same each time.
 
 Of texts: units are left out (the data augmentation of TinyBERT, Jiao et al. 2020, reduced to what needs no second
 model). A unit is a word between spaces; in scripts that write without spaces it is what the tokenizer reads as a piece.
-Of arrays: rows are mixed two by two, images moved a little (Beyer et al., "Knowledge distillation: A good teacher is
-patient and consistent", CVPR 2022, where student and teacher see the same mixture).
+Of rows of a table and of arrays: rows are mixed two by two, images moved a little (Beyer et al., "Knowledge
+distillation: A good teacher is patient and consistent", CVPR 2022, where student and teacher see the same mixture).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from kaon_jobs.predict.onnx_model import Floats
+from kaon_jobs.predict.onnx_model import Floats, Row
 
 DROPPED_UNITS = 0.15
 """Share of units that a view leaves out."""
@@ -139,6 +139,29 @@ def mixed(values: Floats, number: int, seed: int) -> Floats:
     seen = _moved(values, draw) if values.ndim == 4 else values
     share = draw.uniform(0.5, 1.0, (len(values), *[1] * (values.ndim - 1))).astype(np.float32)
     return np.asarray(share * seen + (1 - share) * seen[draw.permutation(len(values))], dtype=np.float32)
+
+
+def mixed_rows(rows: Sequence[Row], number: int, seed: int) -> list[Row]:
+    """Each row of a table with up to half of another one: of numbers a mixture, all else as it is. None stays None.
+
+    Args:
+        number: 0 is the rows as they are.
+    """
+    if number == 0:
+        return list(rows)
+    draw = np.random.Generator(np.random.PCG64([seed, number]))
+    shares = draw.uniform(0.5, 1.0, len(rows)).tolist()
+    others = draw.permutation(len(rows)).tolist()
+    return [
+        tuple(_mixed_value(one, other, share) for one, other in zip(row, rows[place], strict=True))
+        for row, place, share in zip(rows, others, shares, strict=True)
+    ]
+
+
+def _mixed_value(one: float | str | None, other: float | str | None, share: float) -> float | str | None:
+    if isinstance(one, str) or isinstance(other, str) or one is None or other is None:
+        return one
+    return share * one + (1 - share) * other
 
 
 def _moved(images: Floats, draw: np.random.Generator) -> Floats:

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from kaon.api.compressionjob import Step
 from kaon.contract.digest import digest_of, short
-from kaon_jobs.compress.families import channels, graph, trees
+from kaon_jobs.compress.families import channels, graph
 from kaon_jobs.compress.families.forms import DESCRIPTIONS, is_trained_form
 from kaon_jobs.compress.families.kinds import kind_of
 from kaon_jobs.compress.families.soundness import check_edges
+from kaon_jobs.compress.families.trees import most_trees
 from kaon_jobs.compress.search.moves import Pipeline
 from kaon_jobs.compress.search.shape import Shape
 from kaon_jobs.compress.statistics import timing
@@ -183,9 +184,9 @@ class Workbench:
 
         return shape_of(self._source, self.data.encoded(self._source, 0))
 
-    def rounds(self) -> int:
+    def trees(self) -> int:
         """Trees of an ensemble, of the output with the most; 0 for another model."""
-        return trees.rounds(graph.load(self._source)) if self.kind == "trees" else 0
+        return most_trees(graph.load(self._source)) if self.kind == "trees" else 0
 
     def model(self, record: TrialRecord) -> Path:
         """The model directory of a finished trial: made in this process, else from the store, else made again."""

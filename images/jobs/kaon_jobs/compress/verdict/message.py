@@ -70,6 +70,15 @@ def undecided(item: Decision, confidence: float) -> str:
     return f"with {percent(confidence)} confidence {shown} ({item.field}): {need}"
 
 
+def impossible(size_bytes: int, failures: Sequence[str]) -> str:
+    """No technique could make a candidate. `failures` say why, each with the candidate's name."""
+    causes = "; ".join(dict.fromkeys(failures)) or "there is nothing to take away"
+    return (
+        f"Nothing smaller or faster can be made of this model, which has {size_in_words(size_bytes)}: {causes}. "
+        "Deploy the TrainingRun's model as it is"
+    )[:MAX_LENGTH]
+
+
 def infeasible(bound: str | None, nearest: Contender, trials: int, ended: str) -> str:
     """No candidate may keep the budget. `bound` says which budget is impossible, and why."""
     tried = f"{trials} trial{'s' if trials != 1 else ''}"

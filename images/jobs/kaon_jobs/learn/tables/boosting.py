@@ -50,12 +50,14 @@ class Trees:
     def add_to(self, graph: Graph, rows: str) -> str:
         """See TableModel."""
         exported = _Exported(self.fill)
-        for booster in self.boosters:
-            told = booster.dump_model(num_iteration=self.rounds)
-            each = int(told["num_tree_per_iteration"])
-            for number, tree in enumerate(told["tree_info"]):
-                target = 1 if self.classes == 2 else number % each
-                exported.add(tree["tree_structure"], target, 1 / len(self.boosters))
+        told = [booster.dump_model(num_iteration=self.rounds) for booster in self.boosters]
+        each = int(told[0]["num_tree_per_iteration"])
+        # Round by round: the first trees of the operator are the first ones of every booster, so that a compression can
+        # leave out the last ones.
+        for number, trees in enumerate(zip(*(one["tree_info"] for one in told), strict=True)):
+            target = 1 if self.classes == 2 else number % each
+            for tree in trees:
+                exported.add(tree["tree_structure"], target, 1 / len(told))
         return exported.add_to(graph, rows, max(1, self.classes))
 
 
