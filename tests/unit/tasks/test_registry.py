@@ -16,7 +16,7 @@ from kaon.tasks.metrics import ACCURACY, CLASSIFICATION, ECE, MACRO_F1
 from kaon.tasks.registry import COMPARED, METRICS, TASKS, _metrics
 
 RMSE = Metric("rmse", "RMSE", "Root of the mean squared error.", better="lower", most=math.inf)
-REGRESSION = Task("regression", (RMSE,), ("rmse",), ("rmse",), "rmse", has_classes=False)
+REGRESSION = Task("regression", (RMSE,), ("rmse",), ("rmse",), "rmse", "number", ("number",), 1)
 
 
 def test_each_task_is_whole() -> None:
@@ -29,7 +29,7 @@ def test_each_task_is_whole() -> None:
 
 
 def test_a_name_means_one_metric_in_all_tasks() -> None:
-    other = Task("other", (replace(ACCURACY, better="lower"),), (), (), "accuracy", has_classes=True)
+    other = Task("other", (replace(ACCURACY, better="lower"),), (), (), "accuracy", "class", ("text",), 1)
     with pytest.raises(ValueError, match="different things by the metric accuracy"):
         _metrics([*TASKS.values(), other])
     assert set(COMPARED) <= METRICS.keys()
@@ -64,7 +64,7 @@ def test_a_metric_of_another_task_stalls_with_the_field_the_name_and_those_that_
 def test_an_unknown_task_stalls() -> None:
     state = task_of("translation")
     assert isinstance(state, State) and state.reason == "TaskUnknown"
-    assert "It knows text-classification" in state.message
+    assert "It knows tabular-classification, tabular-regression, text-classification" in state.message
 
 
 def test_gates_stand_in_the_tasks_order_and_ask_what_the_metric_means() -> None:

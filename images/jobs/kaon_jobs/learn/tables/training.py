@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from kaon_jobs.learn.calibration import ABSENT, sharpness
 from kaon_jobs.learn.tables.boosting import fit_boosting
@@ -165,7 +166,8 @@ def train(
             progress(one, start + share * _SHARES[one] / whole)
 
         heard(0.0)
-        candidates.append(_candidate(one, KINDS[one](material, heard), material))
+        with threadpool_limits(material.threads):  # of the linear algebra, in which nobody else looks for a limit
+            candidates.append(_candidate(one, KINDS[one](material, heard), material))
         done += _SHARES[one]
     best = min(candidates, key=lambda candidate: float(candidate.losses.mean()))
     if kind == AUTO:
@@ -244,6 +246,6 @@ def _material(
         classes=len(known),
         parts=parts_of(targets, count, len(known), seed),
         seed=seed,
-        threads=threads,
+        cores=threads,
     )
     return material, scale
