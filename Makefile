@@ -60,7 +60,7 @@ lock: venv ## renew requirements/*.lock
 	$(UV_COMPILE) pyproject.toml requirements/demo.in --extra cli -o requirements/demo.lock
 	for part in triton torchserve router; do $(UV_COMPILE) requirements/$$part.in -o requirements/$$part.lock; done
 	$(UV_COMPILE) --no-deps requirements/data.in -o requirements/data.lock
-	$(UV_COMPILE) --no-deps benchmarks/compression/data.in -o benchmarks/compression/data.lock
+	for part in compression tasks; do $(UV_COMPILE) --no-deps benchmarks/$$part/data.in -o benchmarks/$$part/data.lock; done
 	for file in benchmarks/compression/judge.in benchmarks/compression/peers/*.in; do $(UV_COMPILE) $$file -o $${file%.in}.lock; done
 
 .PHONY: generate
@@ -137,6 +137,10 @@ benchmark-router: venv ## what the router's check of requests costs; minutes
 .PHONY: benchmark-compression
 benchmark-compression: venv ## Kaon's compression beside its peers, in one run; hours
 	$(BIN)/python benchmarks/compression
+
+.PHONY: benchmark-tasks
+benchmark-tasks: venv ## models of tables beside LightGBM and scikit-learn with their defaults; minutes
+	$(BIN)/python benchmarks/tasks
 
 # -- the local cluster -----------------------------------------------------------------------------------------------
 

@@ -101,7 +101,11 @@ def _contest(table: Table, seed: int) -> dict[str, Figures]:
     whole = time.perf_counter() - start
     finish: Callable[[Answers], Answers] = (lambda logits: softmax(logits)) if table.labels else (lambda said: said)
     for candidate in made.candidates:
-        note(f"builtin:{candidate.kind}", times[candidate.kind], finish(made.answers_of(candidate, numbers[test])))
+        note(
+            f"builtin:{candidate.kind}",
+            times.get(candidate.kind, whole),
+            finish(made.answers_of(candidate, numbers[test])),
+        )
     note("builtin:auto", whole, finish(made.answers(numbers[test])))
     found["builtin:auto"] |= {f"chose {made.kind}": 1.0}
     return found

@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 
 from kaon.api import conditions as c
-from kaon.controllers import dataset
+from kaon.api.trainingrun import BaseModelSource, Recipe
+from kaon.controllers import dataset, trainingrun
 from kaon.controllers.base import Key, Object
 from kaon.controllers.conditions import is_true
+from kaon.tasks.registry import TASKS
 
 from .stage_steps import finish_dataset, finish_training, ready, stalled
 from .world import (
@@ -225,3 +227,56 @@ class TestABuiltinModel:
         told = stalled(world, "TrainingRun", "run")
         assert told["status"] == "True" and "builtin:linear" in told["message"]
         assert world.jobs("run") == []
+
+    def test_without_a_model_it_is_the_default_and_to_say_so_changes_nothing(self, world: World) -> None:
+        finish_dataset(world)
+        world.apply("TrainingRun", "run", {"datasetRef": {"name": "data"}})
+        world.settle()
+        digest = world.objects[Key("TrainingRun", NAMESPACE, "run")]["status"]["inputDigest"]
+        work = world.told(world.jobs("run")[0]).work
+        assert work.stage == "train" and work.model.base == "builtin:linear" and work.model_secret is None
+        world.apply("TrainingRun", "run", self.spec("builtin:linear"))
+        world.settle()
+        assert world.objects[Key("TrainingRun", NAMESPACE, "run")]["status"]["inputDigest"] == digest
+
+    def test_that_of_another_task_is_refused(self, world: World) -> None:
+        finish_dataset(world)
+        world.apply("TrainingRun", "run", self.spec("builtin:lightgbm"))
+        world.settle()
+        told = stalled(world, "TrainingRun", "run")
+        assert told["message"] == (
+            "spec.model.base is builtin:lightgbm; the builtin models of text-classification are: builtin:linear."
+        )
+
+
+class TestAModelOfTables:
+    """Tables are read by builtin models alone, the best of all by default."""
+
+    TASK = TASKS["tabular-regression"]
+
+    def test_it_is_auto_unless_a_model_is_named(self) -> None:
+        found = trainingrun.default_model(self.TASK)
+        assert isinstance(found, BaseModelSource) and found.base == "builtin:auto"
+        assert trainingrun.foreign_model(self.TASK, found, Recipe(seed=1)) is None
+
+    def test_a_base_model_is_refused_by_name_before_a_pod_starts(self) -> None:
+        state = trainingrun.foreign_model(self.TASK, BaseModelSource(base="s3://models/minilm"), Recipe())
+        assert state is not None and state.stalled and state.reason == c.INVALID_SPEC
+        assert state.message == (
+            "spec.model.base is s3://models/minilm; the builtin models of tabular-regression are: builtin:auto, "
+            "builtin:lightgbm, builtin:mlp, builtin:linear. It starts from no model of a store."
+        )
+
+    @pytest.mark.parametrize("name", ["auto", "lightgbm", "mlp", "linear"])
+    def test_a_recipe_for_texts_is_refused(self, name: str) -> None:
+        model = BaseModelSource(base=f"builtin:{name}")
+        state = trainingrun.foreign_model(self.TASK, model, Recipe(epochs=9, class_weights="balanced"))
+        assert (
+            state is not None and "spec.recipe.classWeights, spec.recipe.epochs would change nothing" in state.message
+        )
+        classes = TASKS["tabular-classification"]
+        assert trainingrun.foreign_model(classes, model, Recipe(class_weights="balanced", seed=3)) is None
+
+    def test_a_task_without_builtin_models_needs_one_named(self) -> None:
+        state = trainingrun.default_model(replace(self.TASK, builtins=()))
+        assert not isinstance(state, BaseModelSource) and "spec.model is missing" in state.message

@@ -53,7 +53,12 @@ class Material:
     """That training rows have; 0 where the targets are numbers."""
     parts: Sequence[Part]
     seed: int
-    threads: int
+    cores: int
+
+    @property
+    def threads(self) -> int:
+        """Threads worth starting: of few rows the threads would wait for each other longer than they work."""
+        return self.cores if self.training > FOLDED_ROWS else 1
 
     @property
     def outputs(self) -> int:

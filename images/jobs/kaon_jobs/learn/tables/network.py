@@ -118,7 +118,7 @@ def _train(
     random = np.random.default_rng(material.seed)
     torch.manual_seed(material.seed)
     nets, rows = len(parts), min(len(part.learnt) for part in parts)
-    batch = min(1024, max(32, 2 ** round(math.log2(max(1, rows / 8)))))
+    batch = min(1024, max(16, 2 ** round(math.log2(max(1, rows / 16)))))
     steps = max(1, rows // batch)
     epochs = max(1, min(EPOCHS, STEPS // steps))
     classes, rate = bool(material.classes), 0.04 if material.classes else 0.07
