@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 
 from kaon.api.evaluation import SimpleBaseline
-from kaon.contract.manifest import Column, ModelCard, Signature, TensorSpec
+from kaon.api.signature import Signature, TensorSpec
+from kaon.contract.manifest import Column, ModelCard
 from kaon.tasks.registry import METRICS, TASKS
 from kaon_jobs.data.splits import Rows
 from kaon_jobs.errors import StageFailure
