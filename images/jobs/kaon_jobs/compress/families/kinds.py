@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final, Literal
 
 from kaon_jobs.compress.families import graph, trees
 from kaon_jobs.compress.families.forms import is_trained_form
-from kaon_jobs.compress.techniques.base import Kind
 from kaon_jobs.predict.onnx_model import read_card
+
+Kind = Literal["encoder", "text", "network", "trees"]
+"""A text encoder with its weights; any other model of texts; a network over arrays or tables; an ensemble of trees."""
+
+IN_WORDS: Final[Mapping[Kind, tuple[str, str]]] = {
+    "encoder": ("a text encoder", "text encoders"),
+    "text": ("a model of texts without weights to train", "models of texts"),
+    "network": ("a network", "networks"),
+    "trees": ("an ensemble of trees", "ensembles of trees"),
+}
+"""One of them, and several."""
 
 
 def kind_of(directory: Path) -> Kind:

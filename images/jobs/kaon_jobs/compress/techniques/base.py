@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Protocol
 
+from kaon_jobs.compress.families.kinds import Kind
 from kaon_jobs.compress.training.lessons import Lessons
-
-Kind = Literal["encoder", "text", "network", "trees"]
-"""A text encoder with its weights; any other model of texts; a network over arrays or tables; an ensemble of trees."""
-
-IN_WORDS: Final[Mapping[Kind, tuple[str, str]]] = {
-    "encoder": ("a text encoder", "text encoders"),
-    "text": ("a model of texts without weights to train", "models of texts"),
-    "network": ("a network", "networks"),
-    "trees": ("an ensemble of trees", "ensembles of trees"),
-}
-"""One of them, and several."""
 
 
 class Technique(Protocol):

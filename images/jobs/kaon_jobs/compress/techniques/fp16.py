@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from kaon.api.compressionjob import Quantize
-from kaon_jobs.compress.techniques.base import Kind, Technique
+from kaon_jobs.compress.families.kinds import Kind
+from kaon_jobs.compress.techniques.base import Technique
 from kaon_jobs.compress.techniques.half import HalfStorage
 
 TAKES: tuple[Kind, ...] = ("encoder", "text", "network")

@@ -16,7 +16,8 @@ from onnxruntime.transformers.fusion_options import FusionOptions
 from onnxruntime.transformers.optimizer import optimize_model
 
 from kaon_jobs.compress.families import graph
-from kaon_jobs.compress.techniques.base import Kind, Technique
+from kaon_jobs.compress.families.kinds import Kind
+from kaon_jobs.compress.techniques.base import Technique
 from kaon_jobs.compress.techniques.first_token import take_first_token_early
 from kaon_jobs.compress.techniques.ort import quiet
 from kaon_jobs.compress.techniques.segments import fold_segments

@@ -17,7 +17,8 @@ from onnxruntime.quantization.matmul_nbits_quantizer import (
 
 from kaon.api.compressionjob import Quantize
 from kaon_jobs.compress.families import graph
-from kaon_jobs.compress.techniques.base import Kind, Technique
+from kaon_jobs.compress.families.kinds import Kind
+from kaon_jobs.compress.techniques.base import Technique
 from kaon_jobs.compress.techniques.ort import left_alone, quiet
 from kaon_jobs.compress.training.calibration import Calibration
 from kaon_jobs.errors import TechniqueFailed

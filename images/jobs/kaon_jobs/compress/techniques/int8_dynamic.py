@@ -6,7 +6,8 @@ from pathlib import Path
 
 from kaon.api.compressionjob import Quantize
 from kaon_jobs.compress.families import graph
-from kaon_jobs.compress.techniques.base import Kind, Technique
+from kaon_jobs.compress.families.kinds import Kind
+from kaon_jobs.compress.techniques.base import Technique
 from kaon_jobs.compress.techniques.ort import left_alone, quantize_nodes_dynamically
 from kaon_jobs.compress.training.calibration import Calibration
 

@@ -15,7 +15,8 @@ from onnxruntime.quantization import (
 
 from kaon.api.compressionjob import Quantize
 from kaon_jobs.compress.families import graph
-from kaon_jobs.compress.techniques.base import Kind, Technique
+from kaon_jobs.compress.families.kinds import Kind
+from kaon_jobs.compress.techniques.base import Technique
 from kaon_jobs.compress.techniques.ort import (
     OPTIONS,
     also_as_products,

@@ -14,7 +14,8 @@ from tokenizers import models
 
 from kaon.api.compressionjob import Linear
 from kaon_jobs.compress.families.forms import TRAINED_FILES
-from kaon_jobs.compress.techniques.base import Kind, Technique
+from kaon_jobs.compress.families.kinds import Kind
+from kaon_jobs.compress.techniques.base import Technique
 from kaon_jobs.compress.training.lessons import Lessons
 from kaon_jobs.learn.calibration import sharpness
 from kaon_jobs.learn.linear import (

@@ -15,7 +15,8 @@ from onnx import helper, numpy_helper
 
 from kaon.api.compressionjob import LowRank
 from kaon_jobs.compress.families import graph
-from kaon_jobs.compress.techniques.base import Kind, Technique
+from kaon_jobs.compress.families.kinds import Kind
+from kaon_jobs.compress.techniques.base import Technique
 from kaon_jobs.compress.training.calibration import Calibration
 from kaon_jobs.errors import TechniqueFailed
 

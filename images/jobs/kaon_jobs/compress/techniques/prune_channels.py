@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from kaon.api.compressionjob import Prune
-from kaon_jobs.compress.techniques.base import Kind, Technique
+from kaon_jobs.compress.families.kinds import Kind
+from kaon_jobs.compress.techniques.base import Technique
 
 TAKES: tuple[Kind, ...] = ("network",)
 

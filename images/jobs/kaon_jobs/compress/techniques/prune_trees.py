@@ -11,7 +11,8 @@ from pathlib import Path
 
 from kaon.api.compressionjob import Prune
 from kaon_jobs.compress.families import graph, trees
-from kaon_jobs.compress.techniques.base import Kind, Technique
+from kaon_jobs.compress.families.kinds import Kind
+from kaon_jobs.compress.techniques.base import Technique
 from kaon_jobs.compress.training.lessons import Lessons
 from kaon_jobs.errors import TechniqueFailed
 

@@ -8,7 +8,8 @@ from typing import cast
 
 from kaon.api.compressionjob import Step
 from kaon_jobs.compress import techniques
-from kaon_jobs.compress.techniques.base import IN_WORDS, Kind, Technique, TechniqueModule
+from kaon_jobs.compress.families.kinds import IN_WORDS, Kind
+from kaon_jobs.compress.techniques.base import Technique, TechniqueModule
 from kaon_jobs.compress.verdict.naming import technique_name
 from kaon_jobs.errors import TechniqueFailed
 

@@ -19,9 +19,10 @@ import torch
 from kaon.api.compressionjob import Vocabulary
 from kaon_jobs.compress.families import encoder
 from kaon_jobs.compress.families.faithful import TOLERANCE, answers, describes, difference
+from kaon_jobs.compress.families.kinds import Kind
 from kaon_jobs.compress.families.pieces import kept_tokens, remapped, token_ids, tokens_of
 from kaon_jobs.compress.families.tables import Lookup, position_table, token_tables
-from kaon_jobs.compress.techniques.base import Kind, Technique
+from kaon_jobs.compress.techniques.base import Technique
 from kaon_jobs.compress.training.lessons import Lessons
 from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.predict.edges import edge_texts
