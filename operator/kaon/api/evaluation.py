@@ -75,7 +75,7 @@ def beside_baseline(task: Task | None, found: Evaluation) -> str:
     if task is None or simple is None:
         return ""
     both = [
-        (metric, metric.loss(mine, theirs))
+        (metric, theirs, metric.loss(mine, theirs))
         for metric in task.metrics
         if metric.name in task.headline
         and (mine := found.value(metric.name)) is not None
@@ -83,8 +83,8 @@ def beside_baseline(task: Task | None, found: Evaluation) -> str:
     ]
     if not both:
         return ""
-    figures = ", ".join(f"{metric.title} {simple.value(metric.name):.4f}" for metric, _ in both)
-    losses = [loss for _, loss in both]
+    figures = ", ".join(f"{metric.title} {metric.written(theirs)}" for metric, theirs, _ in both)
+    losses = [loss for *_, loss in both]
     if not any(losses):
         word = "just as good"
     elif min(losses) < 0 < max(losses):

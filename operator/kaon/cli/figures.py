@@ -35,20 +35,13 @@ def metric(known: Metric | None, value: float | None) -> str:
     """A figure of quality: four decimals between 0 and 1, else four digits; a dash when it was not measured."""
     if value is None:
         return "–"
-    if known is None or known.is_share:
-        return f"{value:.4f}"
-    return digits(value)
-
-
-def digits(value: float, sign: str = "") -> str:
-    """A number in a unit of its own: four digits, and all of those before the point."""
-    return f"{value:{sign},.0f}" if 1000 <= abs(value) < 1e15 else f"{value:{sign}.4g}"
+    return f"{value:.4f}" if known is None else known.written(value)
 
 
 def change(known: Metric, lost: float) -> str:
     """What was lost of a metric, as the change of the figure: +3.2 where RMSE, of which lower is better, rose by it."""
     moved = -lost if known.better == "higher" else lost
-    return points(moved) if known.is_share else digits(moved, "+")
+    return points(moved) if known.is_share else f"{'+' if moved >= 0 else ''}{known.written(moved)}"
 
 
 def milliseconds(value: float | None) -> str:

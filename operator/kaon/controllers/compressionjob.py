@@ -102,8 +102,8 @@ def _sentence(task: Task | None, found: CompressionResult) -> str:
     size = f"{found.size_ratio:.1f}x smaller" if found.size_ratio is not None else None
     speed = f"{found.speedup.value:.2f}x faster" if found.speedup is not None else None
     first = next((name for name in (task.compared if task else found.drops) if name in found.drops), None)
-    title = METRICS[first].loss_title if first in METRICS else f"{first} drop"
-    drop = f"{title} {found.drops[first]:.4f}" if first else None
+    metric = METRICS.get(first or "")
+    drop = f"{metric.loss_title} {metric.written(found.drops[first])}" if first and metric else None
     doubt = "" if found.verdict == "Accepted" else "though the test rows are too few to be sure, "
     return f"Accepted {found.chosen or ''}: {doubt}{', '.join(part for part in (size, speed, drop) if part)}."
 

@@ -55,12 +55,21 @@ def metric_gates(
 
 
 def headline(task: Task | None, found: Evaluation | None, digits: int, joint: str = ", ") -> str:
-    """The metrics that the task tells first: "accuracy 0.9696, macro-F1 0.9199". Empty when none was measured."""
+    """The metrics that the task tells first: "accuracy 0.9696, macro-F1 0.9199". Empty when none was measured.
+
+    Args:
+        digits: behind the point, of shares.
+    """
     if found is None:
         return ""
     names = task.headline if task else tuple(found.metrics)[:2]
-    told = [(METRICS[name].title if name in METRICS else name, found.value(name)) for name in names]
-    return joint.join(f"{title} {value:.{digits}f}" for title, value in told if value is not None)
+    told = [(name, found.value(name)) for name in names]
+    return joint.join(_figure(name, value, digits) for name, value in told if value is not None)
+
+
+def _figure(name: str, value: float, digits: int) -> str:
+    metric = METRICS.get(name)
+    return f"{name} {value:.{digits}f}" if metric is None else f"{metric.title} {metric.written(value, digits)}"
 
 
 def refused(reason: str, message: str) -> State:

@@ -32,6 +32,12 @@ class Metric:
         """What is lost of it, as it stands in a sentence: accuracy drop, RMSE rise."""
         return f"{self.title} {'drop' if self.better == 'higher' else 'rise'}"
 
+    def written(self, value: float, decimals: int = 4) -> str:
+        """A figure for people: so many decimals of a share, else four digits and all of those before the point."""
+        if self.is_share:
+            return f"{value:.{decimals}f}"
+        return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
+
     @property
     def span(self) -> float:
         """The most that can be lost."""
