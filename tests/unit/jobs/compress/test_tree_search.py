@@ -1,4 +1,4 @@
-"""The search over an ensemble of trees: a ladder of shares, then between the last that keeps and the first that breaks."""
+"""The search over trees: a ladder of shares, then between the last that keeps and the first that breaks."""
 
 from __future__ import annotations
 
