@@ -22,6 +22,7 @@ from kaon.api.report import Result
 from kaon.contract.jobspec import InputArtifact
 from kaon.contract.manifest import ModelCard, Signature
 from kaon_jobs.compress.trials.baseline import check_evaluation
+from kaon_jobs.compress.verdict import message
 from kaon_jobs.context import Context
 from kaon_jobs.data.splits import Rows, fetch_dataset, read_split
 from kaon_jobs.errors import StageFailure
@@ -29,6 +30,7 @@ from kaon_jobs.measure.predictions import read_probabilities
 from kaon_jobs.measure.quality import quality
 from kaon_jobs.predict.onnx_text import OnnxTextModel
 from kaon_jobs.programs import compress as stage
+from kaon_jobs.programs import train as training
 from kaon_jobs.report.reporter import Reporter
 from kaon_jobs.store.artifact import fetch, find, publish
 
@@ -345,3 +347,25 @@ def test_a_pod_that_is_stopped_repeats_no_finished_trial(
     assert artifact is not None
     document = json.loads((folder / artifact.manifest.attempt / "report.json").read_text())
     assert sum(trial["reused"] for trial in document["trials"]) == len(kept)
+
+
+def test_a_linear_model_over_words_ends_in_a_sentence_that_says_why_nothing_smaller_was_made(
+    shop: Any, dataset: Result, context: Context, tmp_path: Path
+) -> None:
+    job = shop.job(
+        "trainingruns", {**shop.train_work(dataset), "model": {"base": "builtin:linear"}, "recipe": {"seed": 1}}
+    ).model_copy(update={"content": {}})
+    (tmp_path / "train").mkdir()
+    linear = training.run(job, job.work, Context(Reporter(None, None), tmp_path / "train", "attempt-1"))
+    _, result = _run(shop, context, _work(linear, dataset, budget={"maxDrop": {"accuracy": 0.05}}, search={}))
+    found = result.compression
+    assert found is not None and found.verdict == "Infeasible" and result.artifact is None
+    assert "int8-dynamic" in found.message and "not smaller than the baseline" in found.message
+
+
+def test_where_no_technique_can_do_anything_the_sentence_names_each_with_its_cause() -> None:
+    text = message.impossible(31_000, ["int8-dynamic: the graph holds no weights"] * 2)
+    assert text == (
+        "Nothing smaller or faster can be made of this model, which has 31.0 kB: int8-dynamic: the graph holds no "
+        "weights. Deploy the TrainingRun's model as it is"
+    )
