@@ -21,9 +21,9 @@ HERE = Path(__file__).resolve().parent
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path[:0] = [str(HERE.parents[1] / "hack")]
 
+import figures  # noqa: E402
 import infeasible  # noqa: E402
 import kaon_auto  # noqa: E402
-import table  # noqa: E402
 from cases import CASES, TextCase  # noqa: E402
 from contenders import PEERS, child_environment, run_peer  # noqa: E402
 from contract import RESULT_FILE, Case, Result, read_case, read_result  # noqa: E402
@@ -57,15 +57,15 @@ def main() -> None:
         judged = judge(case, made, told)
         entries = _entries(made, judged)
         results[name] = {
-            "baseline": asdict(judged.found[table.BASELINE]),
-            "reference": asdict(judged.found[table.REFERENCE]),
+            "baseline": asdict(judged.found[figures.BASELINE]),
+            "reference": asdict(judged.found[figures.REFERENCE]),
             "contenders": {title: asdict(entry) for title, entry in entries.items()},
         }
         if told.out is not None:
             told.out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        print(f"\n## {CASES[name].title}\n\n{table.markdown(case.budget, judged, entries)}", flush=True)
+        print(f"\n## {CASES[name].title}\n\n{figures.markdown(case.budget, judged, entries)}", flush=True)
         if kaon_auto.NAME in told.contenders:
-            print(f"\n{table.standing(case.budget, judged, entries, kaon_auto.TITLE)}", flush=True)
+            print(f"\n{figures.standing(case.budget, judged, entries, kaon_auto.TITLE)}", flush=True)
             if told.infeasible:
                 print("\n### Budgets that cannot be met\n")
                 full, out = made[kaon_auto.NAME].seconds, _runs(case, told) / "infeasible"
@@ -117,7 +117,7 @@ def run(case: Case, trained: kaon_auto.Trained, told: argparse.Namespace) -> dic
     return results
 
 
-def judge(case: Case, results: Mapping[str, Result], told: argparse.Namespace) -> table.Judgement:
+def judge(case: Case, results: Mapping[str, Result], told: argparse.Namespace) -> figures.Judgement:
     """The common judge over all that made something, in a process and an environment of its own."""
     runs = _runs(case, told)
     out = runs / "judged.json"
@@ -126,7 +126,7 @@ def judge(case: Case, results: Mapping[str, Result], told: argparse.Namespace) -
     log.info("%s: judging", case.name)
     with (runs / "judge.log").open("wb") as said:
         subprocess.run(command, cwd=HERE, env=child_environment(case.threads), stdout=said, stderr=said, check=True)
-    return table.read_judgement(json.loads(out.read_text(encoding="utf-8")))
+    return figures.read_judgement(json.loads(out.read_text(encoding="utf-8")))
 
 
 def _limits(told: argparse.Namespace) -> dict[str, int]:
@@ -138,9 +138,9 @@ def _runs(case: Case, told: argparse.Namespace) -> Path:
     return Path(told.cache) / "runs" / case.folder.name
 
 
-def _entries(results: Mapping[str, Result], judged: table.Judgement) -> dict[str, table.Entry]:
+def _entries(results: Mapping[str, Result], judged: figures.Judgement) -> dict[str, figures.Entry]:
     return {
-        _title(contender): table.Entry(
+        _title(contender): figures.Entry(
             result.seconds,
             result.software,
             did=result.made.did if result.made else None,

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 from contract import OWN_TEST_FILE, Case, Feed, Made, Rows, read_case, read_result, read_rows
+from figures import BASELINE, REFERENCE, Found
 from numpy.typing import NDArray
 from peers.sessions import classes_of, session
 from scores import quality, speedup
-from table import BASELINE, REFERENCE, Found
 
 WARM_UP_ROUNDS = 20
 

@@ -51,21 +51,29 @@ def names(layout: Layout) -> list[str]:
     return ctr(layout, "images", "ls", "-q").split()
 
 
-def unused(present: Sequence[str], used: Collection[str]) -> list[str]:
-    """The local images that may go. Other names (digests, references of the kubelet) follow the images they name."""
-    return [name for name in present if name.startswith("localhost/") and name not in used]
+def digests(layout: Layout) -> dict[str, str]:
+    """Name of each image -> its digest. The kubelet's side of containerd gives each image a name by its id, too."""
+    lines = [line.split() for line in ctr(layout, "images", "ls").splitlines()[1:]]
+    return {line[0]: next(word for word in line[1:] if word.startswith("sha256:")) for line in lines if line}
+
+
+def unused(present: Mapping[str, str], used: Collection[str]) -> list[str]:
+    """The local images that may go, by all their names: an id that stays would keep the image's content."""
+    gone = [name for name in present if name.startswith("localhost/") and name not in used]
+    kept = {digest for name, digest in present.items() if name not in gone and not name.startswith("sha256:")}
+    return gone + [name for name, digest in present.items() if name.startswith("sha256:") and digest not in kept]
 
 
 def prune(layout: Layout, buildctl: Path, used: Collection[str]) -> list[str]:
     """Removes images nobody uses and build cache nobody has used for two days; says which images went."""
-    gone = unused(names(layout), used)
+    gone = unused(digests(layout), used)
     for name in gone:
         ctr(layout, "images", "rm", name)
     command = [str(buildctl), "--addr", f"unix://{layout.buildkit_socket}", "prune", "--keep-duration", "48h"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         raise LocalClusterError(f"buildctl prune failed: {result.stderr.strip()}")
-    return gone
+    return [name for name in gone if name.startswith("localhost/")]
 
 
 def forget_containers(layout: Layout) -> bool:

@@ -175,8 +175,17 @@ def test_a_secret_of_the_callers_own_is_not_replaced(tmp_path: Path) -> None:
 
 
 def test_only_local_images_that_nobody_uses_are_pruned() -> None:
-    present = ["localhost/a:1", "localhost/a:2", "sha256:abc", "docker.io/library/x:1"]
-    assert images.unused(present, {"localhost/a:2"}) == ["localhost/a:1"]
+    # Each also has a name by its id, which would keep the content of an image that is otherwise gone.
+    present = {
+        "localhost/a:1": "sha256:1",
+        "localhost/a:2": "sha256:2",
+        "localhost/same:2": "sha256:2",
+        "sha256:id1": "sha256:1",
+        "sha256:id2": "sha256:2",
+        "docker.io/library/x:1": "sha256:3",
+        "sha256:id3": "sha256:3",
+    }
+    assert images.unused(present, {"localhost/a:2"}) == ["localhost/a:1", "localhost/same:2", "sha256:id1"]
 
 
 def test_the_clusters_addresses_never_go_through_a_proxy() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from figures import BASELINE, REFERENCE, Entry, Found, Judgement, ahead, markdown, read_judgement, standing
 from scores import Budget
-from table import BASELINE, REFERENCE, Entry, Found, Judgement, ahead, markdown, read_judgement, standing
 
 BUDGET = Budget(accuracy_drop=0.01, macro_f1_drop=0.02)
 KAON = "Kaon"
