@@ -155,7 +155,7 @@ def _outcome(
         bench.baseline_bytes,
         linear=LINEAR if may else (),
         trees=bench.trees(),
-        fusible=bench.kind == "encoder",
+        fusible=card.reads == "text",
     )
     shape = bench.shape() if work.strategy == "auto" else None
     # Where structures can go, the bound on a graph's bytes bounds nothing; the search then finds its own.

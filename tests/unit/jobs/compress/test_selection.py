@@ -183,7 +183,7 @@ def test_nothing_is_chosen_when_all_break_the_budget_and_the_nearest_is_named() 
     assert choose([far, near], "latency", _surely) is None
     assert nearest([far, near]) == near
     sentence = infeasible(None, near, 2, "every rescue is tried")
-    assert "after 2 trials" in sentence and "near, with 0.0 MB (4.00 times smaller)" in sentence
+    assert "after 2 trials" in sentence and "near, with 0.0 kB (4.00 times smaller)" in sentence
     assert "accuracy drop 0.06 exceeds 0.01" in sentence and "It would keep maxDrop.accuracy 0.06" in sentence
 
 

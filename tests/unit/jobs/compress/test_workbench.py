@@ -32,9 +32,9 @@ def applied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     done: list[str] = []
     real = workbench.technique_of
 
-    def counted(step: Step, **more: Any) -> Any:
+    def counted(step: Step, kind: Any) -> Any:
         done.append(step.kind)
-        return real(step, **more)
+        return real(step, kind)
 
     monkeypatch.setattr(workbench, "technique_of", counted)
     return done

@@ -147,7 +147,7 @@ class Question:
     trees: int = 0
     """Of an ensemble, of the output with the most trees; 0 for another model."""
     fusible: bool = True
-    """Whether fusion may know it: a text encoder."""
+    """Whether fusion may know it: a model of texts."""
 
     @property
     def size_ratio(self) -> float:

@@ -31,7 +31,7 @@ TOLERANCE = 1e-3
 """Largest absolute difference of a probability that a different order of additions explains."""
 
 
-TAKES: tuple[Kind, ...] = ("encoder",)
+TAKES: tuple[Kind, ...] = ("encoder", "text")
 
 
 def technique(parameters: str, kind: Kind) -> Technique:
