@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,7 +17,9 @@ from pipelines import compression, dataset, deployment, training
 from prometheus import Prometheus, definitions, scrape_configs
 from serving import bodies, run, servers
 
+from kaon.api.signature import TEXT_SIGNATURE
 from kaon.resources.monitoring_queries import alerts, router_series
+from kaon_jobs.runtime import v2
 
 NAMESPACE = "e2e-monitoring"
 SERVERS = ("triton", "torchserve")
@@ -84,17 +87,21 @@ def test_wrong_requests_are_refused_alike_by_both_and_move_no_alert(
     targets = {server: run.Target(kaon.address(server, NAMESPACE), 80, server) for server in SERVERS}
 
     @functools.cache
-    def probabilities(text: str) -> list[float]:
+    def answered(text: str) -> dict[str, list[Any]]:
         # A connection of its own: several threads ask.
         client = run.Client(targets["triton"])
         answer = client.send(bodies.Request("one", json.dumps(servers.request([text])).encode()))
         client.close()
         assert answer.status == 200, answer.content
-        row: list[float] = {item["name"]: item["data"] for item in answer.content["outputs"]}["probabilities"]
-        return row
+        return {item["name"]: item["data"] for item in answer.content["outputs"]}
+
+    def predict(rows: list[Any]) -> dict[str, list[Any]]:
+        each = [answered(text) for text in rows]
+        return {name: [value for answer in each for value in answer[name]] for name in ("label", "probabilities")}
 
     # The scale of dynamic quantization is that of a batch: alone and among others a text gets other last digits.
-    expected = run.Expected(lambda texts: [probabilities(text) for text in texts], max_batch_size=8, tolerance=0.1)
+    signature = v2.Signature(**TEXT_SIGNATURE.wire())
+    expected = run.Expected(predict, 8, signature, bodies.beside(TEXT_SIGNATURE), tolerance=0.1)
     before = {server: failures(prometheus, server) for server in SERVERS}
     requests = [bodies.make(16, index, max_batch_size=8, max_bytes=ROUTE["maxRequestBytes"]) for index in range(300)]
     report = run.against(targets, requests, expected)

@@ -22,6 +22,8 @@ from hostile.schema import Kind, Object, kinds, user_kinds
 from hostile.specs import largest
 from hostile.world import World, metrics, running
 
+from kaon.tasks.registry import TASKS
+
 KEPT = "kept"
 AT_ONCE = 2
 REST_SECONDS = 900.0
@@ -39,7 +41,7 @@ def resource_of(kind: Kind, number: int) -> Object:
     spec = largest(kind, rng)
     # Its Jobs would be as large, and are the API server's burden alone.
     spec["suspend"] = True
-    if kind.name == "Dataset":
+    if kind.name == "Dataset" and TASKS[spec["task"]].has_classes:
         spec["schema"]["label"]["classes"] = [f"{each:04}" + "数" * 61 for each in range(CLASSES)]
     labels = {f"kaon.dev/l{each}": f"{rng.getrandbits(200):050x}" for each in range(800)}
     annotations = {"kaon.dev/note": f"{rng.getrandbits(1_000_000):0250000x}"}

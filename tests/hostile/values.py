@@ -85,6 +85,10 @@ def _agree_on_columns(spec: dict[str, Any], rng: random.Random) -> None:
 def _agree_on_strategy(spec: dict[str, Any]) -> None:
     if "steps" in spec:
         spec["strategy"] = "steps"
+        first = next((step for step in spec["steps"] if "linear" in step), None)
+        if first is not None:
+            # It makes a new model, and only these can follow.
+            spec["steps"] = [first, *(step for step in spec["steps"] if set(step) <= set(_AFTER_TRAINING))]
         spec["steps"].sort(key=_place)
     elif "strategy" in spec:
         spec["strategy"] = "auto"
@@ -201,6 +205,8 @@ def _takes_a_share_or_layers(prune: dict[str, Any], rng: random.Random) -> None:
         prune.pop("ratio", None)
     else:
         prune.setdefault("ratio", 0.5)
+    if prune.get("method") == "trees":
+        prune.pop("finetuneEpochs", None)
 
 
 def _has_one_kind_of_student(distill: dict[str, Any], rng: random.Random) -> None:
