@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -82,6 +83,12 @@ def quality_of(card: ModelCard, targets: NDArray[Any], answers: Floats) -> Quali
         return number_quality(targets, answers)
     task = TASKS.get(card.task)
     return quality(targets, answers, card.labels, task.metrics if task else CLASSIFICATION)
+
+
+def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
+    """Puts an evaluation among the files of an artifact."""
+    text = json.dumps(evaluation.wire(), indent=1, ensure_ascii=False)
+    (folder / "evaluation.json").write_text(text, encoding="utf-8")
 
 
 def serving_size(directory: Path, serving_files: Sequence[str]) -> int:

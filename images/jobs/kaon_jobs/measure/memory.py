@@ -21,7 +21,7 @@ def high_water_mark() -> int:
 
 
 if __name__ == "__main__":
-    classifier = open_model(Path(sys.argv[1]), int(sys.argv[2]))
+    model = open_model(Path(sys.argv[1]), int(sys.argv[2]))
     for example in unpacked(sys.stdin.buffer.read()):
-        classifier.answers([example])
+        model.answers([example])
     print(high_water_mark())

@@ -43,7 +43,7 @@ from kaon_jobs.compress.verdict.selection import Contender, Passing, choose, nea
 from kaon_jobs.context import Context, now
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.machine import cpu_limit
-from kaon_jobs.measure.evaluation import serving_size
+from kaon_jobs.measure.evaluation import serving_size, write_evaluation
 from kaon_jobs.measure.golden import input_of, recorded
 from kaon_jobs.measure.predictions import predictions_file, write_predictions
 from kaon_jobs.measure.speed import instruction_sets
@@ -323,8 +323,7 @@ def _evidence(outcome: Outcome, work: CompressWork, threads: int) -> documents.E
 
 def _write_evidence(folder: Path, outcome: Outcome, baseline: Baseline, evidence: documents.Evidence) -> None:
     if outcome.judged is not None:
-        evaluation = outcome.judged.evaluation.wire()
-        (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=1, ensure_ascii=False), encoding="utf-8")
+        write_evaluation(folder, outcome.judged.evaluation)
         write_predictions(folder / predictions_file("test"), baseline.test, outcome.judged.answers)
     document = json.dumps(evidence.wire(), indent=1, ensure_ascii=False)
     (folder / "report.json").write_text(document, encoding="utf-8")

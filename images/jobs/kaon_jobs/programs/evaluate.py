@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from kaon.api.dataset import Feature
@@ -13,7 +12,7 @@ from kaon_jobs.context import Context, now
 from kaon_jobs.data.splits import classes_of, features_of, fetch_dataset, read_split
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.machine import cpu_limit
-from kaon_jobs.measure.evaluation import measure
+from kaon_jobs.measure.evaluation import measure, write_evaluation
 from kaon_jobs.measure.page import report_page
 from kaon_jobs.measure.predictions import predictions_file, write_predictions
 from kaon_jobs.predict.onnx_model import read_card
@@ -44,7 +43,7 @@ def run(job: JobSpec, work: EvaluateWork, context: Context) -> Result:
     out = context.workdir / "verdict"
     out.mkdir()
     evaluation = measured.evaluation
-    (out / "evaluation.json").write_text(json.dumps(evaluation.wire(), indent=1, ensure_ascii=False))
+    write_evaluation(out, evaluation)
     write_predictions(out / predictions_file(work.split), rows, measured.answers)
     facts = [
         ("model", f"{work.model.uri} {work.model.digest}"),

@@ -5,7 +5,6 @@ How a task's models learn is in its room (tasks/).
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import replace
 
@@ -17,7 +16,7 @@ from kaon_jobs.data.splits import classes_of, features_of, fetch_dataset, read_s
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.learn.checkpoints import Checkpoints
 from kaon_jobs.machine import cpu_limit
-from kaon_jobs.measure.evaluation import Measured, measure
+from kaon_jobs.measure.evaluation import Measured, measure, write_evaluation
 from kaon_jobs.measure.golden import golden_examples
 from kaon_jobs.measure.page import report_page
 from kaon_jobs.measure.predictions import predictions_file, write_predictions
@@ -121,7 +120,7 @@ def forget_checkpoints(job: JobSpec, context: Context) -> None:
 
 def _write_evidence(lesson: Lesson, learned: Learned, measured: Measured) -> None:
     work, out, evaluation = lesson.work, lesson.out, measured.evaluation
-    (out / "evaluation.json").write_text(json.dumps(evaluation.wire(), indent=1, ensure_ascii=False))
+    write_evaluation(out, evaluation)
     write_predictions(out / predictions_file("test"), lesson.test, measured.answers)
     facts = [
         ("dataset", f"{work.dataset.uri} {work.dataset.digest}"),

@@ -15,9 +15,7 @@ from onnx import TensorProto
 
 from kaon_jobs.learn.tables.columns import Layout
 from kaon_jobs.learn.tables.graph import Graph
-
-Floats = NDArray[np.float32]
-Ids = NDArray[np.int64]
+from kaon_jobs.learn.tables.material import Floats, Ids
 
 MAX_ONES = 4096
 """Numbers that categories become, of all columns together; each column's most frequent categories count."""
@@ -65,14 +63,14 @@ class Preparation:
         if there.any():
             known = values[:, there]
             fill[there] = np.nanmedian(known, axis=0)
+            filled = np.where(np.isnan(known), fill[there], known)
             if kind == "standard":
-                filled = np.where(np.isnan(known), fill[there], known)
                 centre[there] = filled.mean(axis=0)
                 scale[there] = _inverse(filled.std(axis=0), filled)
             else:
                 centre[there] = fill[there]
                 quarter, three = np.nanquantile(known, (0.25, 0.75), axis=0)
-                spread = np.where(three > quarter, three - quarter, np.ptp(_filled(known, fill[there]), axis=0) / 2)
+                spread = np.where(three > quarter, three - quarter, np.ptp(filled, axis=0) / 2)
                 scale[there] = _inverse(spread, known)
         reach = np.where(scale > 0, (FARTHEST if kind == "standard" else 1000.0) / np.where(scale > 0, scale, 1), 0)
         most = max(1, MAX_ONES // max(1, len(layout.categories)))
@@ -129,10 +127,6 @@ class Preparation:
             first = graph.add("IsNaN", graph.add("Gather", rows, np.asarray([0], np.int64), axis=1))
             parts.append(graph.add("Mul", graph.add("Cast", first, to=TensorProto.FLOAT), 0.0))
         return parts[0] if len(parts) == 1 else graph.add("Concat", *parts, axis=1)
-
-
-def _filled(values: NDArray[np.float64], fill: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(np.isnan(values), fill, values)
 
 
 def _inverse(spread: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
