@@ -15,8 +15,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from kaon.api.report import Result
+from kaon.api.evaluation import Evaluation
+from kaon.api.report import Result, TrainingResult
 from kaon.api.signature import TEXT_SIGNATURE, Signature, TensorSpec
+from kaon.contract.answers import COUNTER, series_labels
 from kaon.contract.digest import canonical_json
 from kaon.contract.jobspec import FetchWork, InputArtifact, JobSpec, Provenance
 from kaon.contract.manifest import ArtifactFile, GoldenExample, Manifest, ModelCard
@@ -37,6 +39,7 @@ SIGNATURE = Signature(
     ],
 )
 PROVENANCE = Provenance(kind="TrainingRun", namespace="t", name="t", uid="u", generation=1, kaon_version="0", image="i")
+PROBE = "the probe"
 MOMENT = "2026-01-01T00:00:00Z"
 
 
@@ -104,6 +107,9 @@ def settings_of(found: ModelCard, max_batch_size: int) -> dict[str, Any]:
         "maxBatchSize": max_batch_size,
         "threads": 1,
         "model": "model.onnx",
+        "counter": COUNTER,
+        "counted": series_labels(found.labels, []),
+        "probe": PROBE,
         "tokenizer": "tokenizer.json",
         "maxSequenceLength": found.max_sequence_length,
         "columns": [column.wire() for column in found.columns or []],
@@ -125,9 +131,11 @@ def publish(
     change: Callable[[onnx.ModelProto], None] | None = None,
     write: Callable[[Path], None] = write_model,
     described: Callable[..., ModelCard] = card,
+    evaluation: Evaluation | None = None,
 ) -> InputArtifact:
     """An artifact as a training run leaves it; `change` makes another model of its own.
 
+    evaluation: of the model, none by default.
     write, described: what puts a model into a folder, and what makes its card.
     """
     store = root / ("1" * 64)
@@ -150,7 +158,11 @@ def publish(
         files=files,
         provenance=PROVENANCE,
         model=own,
-        result=Result(start_time=MOMENT, completion_time=MOMENT),
+        result=Result(
+            start_time=MOMENT,
+            completion_time=MOMENT,
+            training=TrainingResult(dataset_digest=f"sha256:{'2' * 64}", evaluation=evaluation) if evaluation else None,
+        ),
     )
     data = canonical_json(manifest.wire())
     (store / "kaon.json").write_bytes(data)
