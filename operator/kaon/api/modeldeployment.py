@@ -74,8 +74,15 @@ class ClassShare(ApiModel):
     name: ClassName = Field(alias="class", description="A class of the model.")
     above: float | None = Field(default=None, ge=0, lt=1, description="Alert when the share is larger, e.g. 0.4.")
     below: float | None = Field(default=None, gt=0, le=1, description="Alert when the share is smaller.")
-    window_seconds: int = Field(default=1800, ge=60, le=86_400, description="The share is that of this last time.")
-    for_seconds: int = Field(default=600, ge=0, le=86_400, description="For how long before the alert is raised.")
+    window_seconds: int = Field(
+        default=1800, ge=60, le=86_400, description="The share is that of the answers of so long."
+    )
+    for_seconds: int = Field(
+        default=600,
+        ge=0,
+        le=86_400,
+        description="How long the share must be beyond the limit before the alert is raised.",
+    )
     min_answers: int = Field(
         default=100, ge=1, le=1_000_000_000, description="With fewer answers in the window there is no alert."
     )
@@ -92,8 +99,8 @@ class Alerts(ApiModel):
         default_factory=list,
         max_length=MOST_CLASS_SHARES,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["class"]},
-        description="Limits of how large a part of the answers may have a class. Counted are texts or rows, over all "
-        "replicas and revisions.",
+        description="Limits of the share that a class may have of all answers (texts or rows, of all replicas and "
+        "revisions).",
     )
 
     @field_validator("class_share")

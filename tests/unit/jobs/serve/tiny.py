@@ -27,6 +27,8 @@ from kaon_jobs.store.modelsigning import sign
 from kaon_jobs.store.trust import signing_key
 
 LABELS = ["acq", "earn", "trade"]
+ODD_LABELS = ["", 'a "quote" \\ {{x}} 汉 \U0001f600', "two\nlines, a: b|c 100 %\u2028"]
+"""Names that a line of metrics cannot hold as they are."""
 WORDS = ["[PAD]", "[UNK]", "profit", "shares", "tariff", "the", "company", "dollar"]
 MAX_LENGTH = 16
 TEXTS = ["the company profit", "tariff dollar", "shares", "", " ".join(["dollar", "the"] * (MAX_LENGTH // 2))]
@@ -73,7 +75,7 @@ def write_model(folder: Path) -> None:
     )
 
 
-def expected(folder: Path) -> list[GoldenExample]:
+def expected(folder: Path, labels: list[str] = LABELS) -> list[GoldenExample]:
     """The answers, computed by numpy alone."""
     table = numpy_helper.to_array(onnx.load(folder / "model.onnx").graph.initializer[0])
     found = []
@@ -81,20 +83,20 @@ def expected(folder: Path) -> list[GoldenExample]:
         # An empty text is read as one padding token.
         logits = table[[WORDS.index(word) for word in text.split() or ["[PAD]"]]].sum(axis=0)
         probabilities = np.exp(logits) / np.exp(logits).sum()
-        label = LABELS[int(probabilities.argmax())]
+        label = labels[int(probabilities.argmax())]
         found.append(GoldenExample(text=text, label=label, answer=probabilities.tolist()))
     return found
 
 
-def card(folder: Path, *, golden: bool = True) -> ModelCard:
+def card(folder: Path, *, golden: bool = True, labels: list[str] = LABELS) -> ModelCard:
     """The card of the model in `folder`."""
     return ModelCard(
         task="text-classification",
-        labels=LABELS,
+        labels=labels,
         max_sequence_length=MAX_LENGTH,
         signature=SIGNATURE,
         serving_files=["model.onnx", "tokenizer.json"],
-        golden=expected(folder) if golden else [],
+        golden=expected(folder, labels) if golden else [],
     )
 
 
