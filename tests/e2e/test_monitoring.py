@@ -17,6 +17,7 @@ from pipelines import compression, dataset, deployment, training
 from prometheus import Prometheus, definitions, scrape_configs
 from serving import bodies, run, servers
 
+from kaon.api.modeldeployment import ClassShare
 from kaon.api.signature import TEXT_SIGNATURE
 from kaon.resources.monitoring_queries import alerts, router_series
 from kaon_jobs.runtime import v2
@@ -24,6 +25,7 @@ from kaon_jobs.runtime import v2
 NAMESPACE = "e2e-monitoring"
 SERVERS = ("triton", "torchserve")
 # A text of a megabyte keeps a server busy for seconds, and a busy machine for longer than the default timeout.
+SHARES = [{"class": "bird", "above": 0.99}]
 ROUTE = {"maxRequestBytes": 65536, "timeoutSeconds": 60}
 
 
@@ -33,7 +35,11 @@ def served(kaon: Installation) -> dict[str, Object]:
     kaon.kube.apply(definitions())
     kaon.install(monitoring=True)
     kaon.kube.apply([dataset(), training(), compression()], namespace=NAMESPACE)
-    kaon.kube.apply([deployment(server, server=server, route=ROUTE) for server in SERVERS], namespace=NAMESPACE)
+    monitoring = {"alerts": {"classShare": SHARES}}
+    kaon.kube.apply(
+        [deployment(server, server=server, route=ROUTE, monitoring=monitoring) for server in SERVERS],
+        namespace=NAMESPACE,
+    )
     found = {
         server: kaon.kube.until_ready("modeldeployment", server, NAMESPACE, timeout=300)["status"] for server in SERVERS
     }
@@ -76,7 +82,16 @@ def test_every_signal_of_a_models_alerts_has_data(
     prometheus: Prometheus, served: dict[str, Object], server: str
 ) -> None:
     revision = served[server]["stable"]["revision"]
-    found = alerts(NAMESPACE, server, revision=revision, server=server, max_error_ratio=0.01, max_latency_ms=100)
+    found = alerts(
+        NAMESPACE,
+        server,
+        revision=revision,
+        server=server,
+        max_error_ratio=0.01,
+        max_latency_ms=100,
+        class_shares=[ClassShare.model_validate(share) for share in SHARES],
+    )
+    assert "KaonModelClassShareHigh" in [alert.name for alert in found]
     empty = [alert.name for alert in found if not prometheus.query(alert.signal)]
     assert empty == []
 
@@ -125,7 +140,7 @@ def test_every_rule_is_evaluated_without_an_error(prometheus: Prometheus, kaon: 
     groups = get_json(f"{prometheus.url}/api/v1/rules")["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
     declared = yaml.safe_load((kaon.root / "charts/kaon/files/rules.yaml").read_text())
-    assert len(rules) >= len(declared["groups"][0]["rules"]) + 11
+    assert len(rules) >= len(declared["groups"][0]["rules"]) + 13
     assert [rule["name"] for rule in rules if rule["health"] != "ok"] == []
     # Other tests of this installation let stages fail, and that alert is right about them.
     firing = {rule["name"] for rule in rules if rule.get("state") == "firing"}

@@ -75,6 +75,7 @@ CASES: dict[str, tuple[Object, Roles, frozenset[str]]] = {
             "podTemplate": PLACED,
             "router": {"resources": {"limits": {"memory": "128Mi"}}},
             "route": {"timeoutSeconds": 2.5, "maxRequestBytes": 65536},
+            "monitoring": {"alerts": {"classShare": [{"class": "earn", "above": 0.6, "below": 0.2}]}},
         },
         Roles(stable=revision("aaaaaaaa"), candidate=revision("bbbbbbbb", "torchserve", 0)),
         frozenset({"PodMonitor", "PrometheusRule"}),

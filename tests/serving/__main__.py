@@ -1,8 +1,8 @@
 """Hostile requests to router + Triton and router + TorchServe: `python tests/serving [--count N] [--seed S]`.
 
 Everything is real, on 127.0.0.1, with a tiny model that is made here. One request again: `--seed S --index I`. Triton's
-management is asked as well. Exit code 1 when anything is not as it must be. Java 17 is needed; the servers' Python
-environments are made in the cache folder.
+management is asked as well, and what the servers count is compared with what they answered. Exit code 1 when anything
+is not as it must be. Java 17 is needed; the servers' Python environments are made in the cache folder.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "hack" / "localcluster")]
 
-from serving import bodies, management, model, run, servers  # noqa: E402
+from serving import bodies, counting, management, model, run, servers  # noqa: E402
 
 from kaon.api.modeldeployment import Route  # noqa: E402
 from localcluster.paths import cache_root  # noqa: E402
@@ -47,19 +47,22 @@ def main() -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kaon-serving-")))
         routers, opened = {}, []
         expected = model.expected(folder / "model", MAX_BATCH_SIZE, options.model)
-        signature = servers.MODELS[options.model][1](folder / "model").served_signature
+        card = servers.MODELS[options.model][1](folder / "model")
+        signature = card.served_signature
+        counts: dict[str, int] = {}
         for server in ("triton", "torchserve"):
-            port = stack.enter_context(
+            ports = stack.enter_context(
                 servers.running(server, folder / server, cache_root(), MAX_BATCH_SIZE, options.model)
             )
+            counts[server] = ports.metrics
             if server == "triton":
-                opened = list(management.left_open("127.0.0.1", port, servers.MODEL))
+                opened = list(management.left_open("127.0.0.1", ports.traffic, servers.MODEL))
             route = Route(max_request_bytes=MAX_BYTES)
             routers[server] = stack.enter_context(
                 servers.router(
                     folder / f"router-{server}",
                     server,
-                    port,
+                    ports.traffic,
                     max_batch_size=MAX_BATCH_SIZE,
                     route=route,
                     signature=signature,
@@ -74,6 +77,10 @@ def main() -> int:
         began = time.monotonic()
         shown = with_progress(requests, len(indexes))
         report = run.against(targets, shown, expected)
+        for server, port in counts.items():
+            report.wrong += [
+                f"{server}: {line}" for line in counting.unlike(targets[server], port, card.labels, expected)
+            ]
         report.wrong += [f"Triton's management is open: {line}" for line in opened]
         for server, router in routers.items():
             counted = router.counters("aaaaaaaa.upstream_rq_5xx", "lua.errors")

@@ -20,9 +20,11 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from serving import counting
 from tests.unit.jobs.serve import tiny, tinytable
 
 from kaon.api.modeldeployment import Route
@@ -39,6 +41,7 @@ MODEL = "m"
 START_SECONDS = 60.0
 MODELS: dict[str, tuple[Callable[[Path], None], Callable[[Path], ModelCard]]] = {
     "text": (tiny.write_model, tiny.card),
+    "odd-classes": (tiny.write_model, partial(tiny.card, labels=tiny.ODD_LABELS)),
     **tinytable.KINDS,
 }
 """Name -> what writes a model into a folder, and what makes its card."""
@@ -102,8 +105,8 @@ def lay_out(folder: Path, server: str, max_batch_size: int, kind: str = "text") 
 
 
 @contextlib.contextmanager
-def running(server: str, folder: Path, cache: Path, max_batch_size: int, kind: str = "text") -> Iterator[int]:
-    """A server with a tiny model, one of MODELS. Gives its port once the model answers."""
+def running(server: str, folder: Path, cache: Path, max_batch_size: int, kind: str = "text") -> Iterator[Ports]:
+    """A server with a tiny model, one of MODELS. Gives its ports once the model answers."""
     models = lay_out(folder, server, max_batch_size, kind)
     ports = Ports(*free_ports(3))
     python = environment(server, cache)
@@ -124,8 +127,12 @@ def running(server: str, folder: Path, cache: Path, max_batch_size: int, kind: s
     with process(command, folder / "log", settings):
         url = f"http://127.0.0.1:{ports.traffic}/v2/models/{MODEL}/infer"
         wait(url, folder / "log", json.dumps(first_request(kind)).encode())
+        answered = counting.settled("127.0.0.1", ports.metrics)
         _check_golden(models / layout.GOLDEN, url)
-        yield ports.traffic
+        counted = counting.settled("127.0.0.1", ports.metrics)
+        if counted != answered:
+            raise RuntimeError(f"{server} counts its answers to the probe: {answered} before, {counted} after")
+        yield ports
 
 
 def _check_golden(file: Path, url: str) -> None:
@@ -314,7 +321,7 @@ def wait(url: str, log: Path, body: bytes | None) -> None:
 
 def first_request(kind: str) -> dict[str, Any]:
     """A good request for a model of that kind."""
-    if kind == "text":
+    if kind in ("text", "odd-classes"):
         return request(["shares"])
     return {"inputs": [{"name": "age", "datatype": "FP64", "shape": [1, 1], "data": [41]}]}
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from kaon.api.base import ApiModel, Rules
+from kaon.api.base import ApiModel, Rule, Rules
 from kaon.api.common import StageSpec, StageStatus
+from kaon.api.dataset import ClassName
 from kaon.api.metrics import MOST_METRICS, MetricBounds, gate_rules
 from kaon.api.podtemplate import PodTemplate
 from kaon.api.signature import Signature
 from kaon.api.types import Count, Digest, Figure, Message, Name
 
 KIND = "ModelDeployment"
+MOST_CLASS_SHARES = 20
 
 
 class ServedModelReference(ApiModel):
@@ -55,6 +57,37 @@ class Route(ApiModel):
     max_request_bytes: int = Field(default=1_048_576, ge=1024, le=104_857_600)
 
 
+class ClassShare(ApiModel):
+    """An alert on the share that one class has of all answers."""
+
+    cel_rules: ClassVar[Rules] = {
+        Rule(
+            "has(self.above) || has(self.below)",
+            "a class share needs a limit: set above, below or both",
+        ): lambda self: self.above is not None or self.below is not None,
+        Rule(
+            "!has(self.above) || !has(self.below) || self.below < self.above",
+            "below must be less than above: the alert is true outside of the two",
+        ): lambda self: self.above is None or self.below is None or self.below < self.above,
+    }
+
+    name: ClassName = Field(alias="class", description="A class of the model.")
+    above: float | None = Field(default=None, ge=0, lt=1, description="Alert when the share is larger, e.g. 0.4.")
+    below: float | None = Field(default=None, gt=0, le=1, description="Alert when the share is smaller.")
+    window_seconds: int = Field(
+        default=1800, ge=60, le=86_400, description="The share is that of the answers of so long."
+    )
+    for_seconds: int = Field(
+        default=600,
+        ge=0,
+        le=86_400,
+        description="How long the share must be beyond the limit before the alert is raised.",
+    )
+    min_answers: int = Field(
+        default=100, ge=1, le=1_000_000_000, description="With fewer answers in the window there is no alert."
+    )
+
+
 class Alerts(ApiModel):
     """Thresholds of the generated alerts. Defaults come from the evaluation where it has the figure."""
 
@@ -62,6 +95,23 @@ class Alerts(ApiModel):
     max_latency_ms: Figure | None = Field(
         default=None, gt=0, description="p99 at the router. Default: 10 times the evaluation's p99, at least 100 ms."
     )
+    class_share: list[ClassShare] = Field(
+        default_factory=list,
+        max_length=MOST_CLASS_SHARES,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["class"]},
+        description="Limits of the share that a class may have of all answers (texts or rows, of all replicas and "
+        "revisions).",
+    )
+
+    @field_validator("class_share")
+    @classmethod
+    def _each_once(cls, shares: list[ClassShare]) -> list[ClassShare]:
+        # The API server refuses it by the list's type.
+        names = [share.name for share in shares]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"the class {twice!r} stands in classShare more than once")
+        return shares
 
 
 class Monitoring(ApiModel):

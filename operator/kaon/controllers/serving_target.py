@@ -19,6 +19,7 @@ from kaon.controllers.base import Key, Object, Observed
 from kaon.controllers.conditions import Claim, State, is_true, timestamp
 from kaon.controllers.gates import Gate, failures
 from kaon.controllers.metrics import foreign_metrics, metric_gates
+from kaon.controllers.serving_alerts import unknown_classes
 from kaon.controllers.stage import INPUTS_KNOWN, await_reference, waiting
 from kaon.controllers.upstream import artifact_of, secret_of, signature_of
 from kaon.tasks.base import Task
@@ -63,6 +64,9 @@ def resolve(observed: Observed, spec: ModelDeploymentSpec, stable: Revision | No
         foreign = foreign_metrics(task, named)
         if foreign is not None:
             return NoTarget(foreign)
+    unknown = unknown_classes(spec, evaluation, f"{key.kind} {key.name}")
+    if unknown is not None:
+        return NoTarget(unknown)
     results = _gates(spec, task, evaluation, artifact)
     refusals = [result.message for result in results if not result.passed]
     if refusals:
@@ -81,8 +85,15 @@ def resolve(observed: Observed, spec: ModelDeploymentSpec, stable: Revision | No
     return Target(revision, digest, artifact, results)
 
 
-def _pinned(observed: Observed, spec: ModelDeploymentSpec, stable: Revision) -> Target:
+def _pinned(observed: Observed, spec: ModelDeploymentSpec, stable: Revision) -> Target | NoTarget:
     # Its evidence was looked at when it was promoted, and its maker may have made something else since.
+    ref = spec.model_ref
+    maker = observed.references.get(Key(ref.kind, observed.obj["metadata"]["namespace"], ref.name), {})
+    evaluation = _evaluation(maker)
+    if stable.evaluation_digest == digest_of(evaluation.wire()):
+        unknown = unknown_classes(spec, evaluation, f"{ref.kind} {ref.name}")
+        if unknown is not None:
+            return NoTarget(unknown)
     secret = _secret(spec) or stable.secret_name
     revision, digest = _revision(
         observed,

@@ -6,8 +6,11 @@ targets are those of the PodMonitor: the pods' own, with `.`, `/` and `-` as `_`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from kaon.api.modeldeployment import ClassShare
+from kaon.contract.answers import COUNTER, series_label
 from kaon.resources.router_config import LATENCY_BUCKETS_MS
 
 WINDOW = "5m"
@@ -26,6 +29,8 @@ class Alert:
     summary: str
     description: str
     runbook: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Beside those that every alert of a model has."""
 
     @property
     def expression(self) -> str:
@@ -87,8 +92,78 @@ def triton_failure_ratio(namespace: str, model: str) -> str:
     return f"({failed} / (sum(rate(nv_inference_request_success{{{series}}}[{WINDOW}])) + {failed}))"
 
 
+def answers(namespace: str, model: str, window: str, name: str | None = None) -> str:
+    """How many texts or rows were answered in the window, by all replicas and revisions: all, or those with a class."""
+    series = server_series(namespace, model)
+    if name is not None:
+        series += f",label={_quoted(series_label(name))}"
+    return f"sum(increase({COUNTER}{{{series}}}[{window}]))"
+
+
+def class_share(namespace: str, model: str, share: ClassShare) -> str:
+    """The share of the answers that have a class. Servers tell a class that they never answered as 0."""
+    window = f"{share.window_seconds}s"
+    return f"({answers(namespace, model, window, share.name)} / {answers(namespace, model, window)})"
+
+
+def class_share_alerts(namespace: str, model: str, share: ClassShare) -> list[Alert]:
+    """An alert for each limit of the share of a class."""
+    where, name = f"ModelDeployment {namespace}/{model}", _plain(share.name)
+    window, held = _duration(share.window_seconds), _duration(share.for_seconds)
+    counted = answers(namespace, model, f"{share.window_seconds}s")
+    each = f"sum by (label) (increase({COUNTER}{{{server_series(namespace, model)}}}[{share.window_seconds}s]))"
+    found = []
+    for bound, sense, compared, much in ((share.above, ">", "more", "many"), (share.below, "<", "fewer", "few")):
+        if bound is None:
+            continue
+        since = f", and have been for {held}" if share.for_seconds else ""
+        alert = Alert(
+            f"KaonModelClassShare{'High' if sense == '>' else 'Low'}",
+            class_share(namespace, model, share),
+            f"{sense} {bound:g} and {counted} >= {share.min_answers}",
+            f"{share.for_seconds}s",
+            "warning",
+            f"{where}: {much} answers are '{name}'",
+            f"{{{{ $value | humanizePercentage }}}} of the answers of the last {window} are '{name}', {compared} than "
+            f"{bound * 100:g}%{since}.",
+            "Either what is asked has changed, or the model. How all classes stand: the panel 'Shares of classes' of "
+            f"the dashboard, or {each} in Prometheus. If it began with a new revision (status.history), compare "
+            f"its evaluation with the one before: kubectl -n {namespace} describe modeldeployment {model}; set "
+            "spec.modelRef back if it is worse. Else read some of what is asked: where it is another kind of input, "
+            "train on it too; where it is as it should be, change the limit in spec.monitoring.alerts.classShare.",
+            {"class": name},
+        )
+        found.append(alert)
+    return found
+
+
+def _quoted(text: str) -> str:
+    """A string of PromQL."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _plain(text: str) -> str:
+    """Text in an annotation or a label of an alert, which Prometheus reads as a template, as it stands there."""
+    return text.replace("{{", '{{ "{{" }}')
+
+
+def _duration(seconds: int) -> str:
+    """As people say it: "30 minutes"."""
+    units = {"hour": 3600, "minute": 60, "second": 1}
+    unit = next(unit for unit, length in units.items() if seconds % length == 0)
+    count = seconds // units[unit]
+    return f"{count} {unit}{'' if count == 1 else 's'}"
+
+
 def alerts(
-    namespace: str, model: str, *, revision: str, server: str, max_error_ratio: float, max_latency_ms: float
+    namespace: str,
+    model: str,
+    *,
+    revision: str,
+    server: str,
+    max_error_ratio: float,
+    max_latency_ms: float,
+    class_shares: Sequence[ClassShare] = (),
 ) -> list[Alert]:
     """The alerts of one model."""
     where = f"ModelDeployment {namespace}/{model}"
@@ -165,4 +240,6 @@ def alerts(
             f"The server's log names the error: {pods}=server, then kubectl logs.",
         )
         found.append(failures)
+    for share in class_shares:
+        found += class_share_alerts(namespace, model, share)
     return found

@@ -23,13 +23,19 @@ def prometheus_rule(obj: Object, spec: ModelDeploymentSpec, stable: Revision, di
         server=stable.server,
         max_error_ratio=spec.monitoring.alerts.max_error_ratio,
         max_latency_ms=_latency_bound(spec, stable),
+        class_shares=spec.monitoring.alerts.class_share,
     )
     rules = [
         {
             "alert": alert.name,
             "expr": alert.expression,
             "for": alert.hold,
-            "labels": {"severity": alert.severity, "namespace": meta["namespace"], "model": meta["name"]},
+            "labels": {
+                "severity": alert.severity,
+                "namespace": meta["namespace"],
+                "model": meta["name"],
+                **alert.labels,
+            },
             "annotations": {"summary": alert.summary, "description": alert.description, "runbook": alert.runbook},
         }
         for alert in wanted

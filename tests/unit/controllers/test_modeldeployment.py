@@ -122,6 +122,86 @@ def test_a_gate_refuses_by_figure_and_bound(world: ServingWorld, gates: Object, 
     assert [item["outcome"] for item in world.status["history"]] == ["GateFailed"]
 
 
+def per_class(*names: str) -> list[Object]:
+    return [{"label": name, "precision": 0.9, "recall": 0.9, "f1": 0.9, "support": 10} for name in names]
+
+
+def watching(*names: str) -> Object:
+    return {"alerts": {"classShare": [{"class": name, "above": 0.4} for name in names]}}
+
+
+@pytest.mark.parametrize(
+    ("classes", "named", "told"),
+    [
+        (
+            ("fresh", "rotten"),
+            ("roten", "rotten"),
+            "spec.monitoring.alerts.classShare names 'roten', which is no class of CompressionJob small. Its classes "
+            "are 'fresh', 'rotten'. Correct the names, or remove these entries.",
+        ),
+        ((), ("rotten",), "the evaluation of CompressionJob small lists no classes: it predicts a number"),
+        (
+            tuple(f"c{number:03}" for number in range(200)),
+            ("c200", "c000", "d"),
+            "names 'c200', 'd', and servers do not count these classes apart from others: of CompressionJob small they "
+            "count the 200 classes that its evaluation lists ('c000', ",
+        ),
+    ],
+)
+def test_an_alert_on_a_class_that_the_model_lacks_is_told_with_the_list(
+    world: ServingWorld, classes: tuple[str, ...], named: tuple[str, ...], told: str
+) -> None:
+    world.compressed("a", perClass=per_class(*classes))
+    world.deploy(monitoring=watching(*named))
+    assert world.look().children == ()
+    assert stands(world)[1:] == ("ClassUnknown", "False", "True")
+    assert told in world.condition("Stalled")["message"]
+    assert len(world.condition("Stalled")["message"]) < 1000
+
+
+def test_what_serves_goes_on_while_an_alert_names_a_class_that_is_not_there(world: ServingWorld) -> None:
+    revision = served(world)
+    world.capabilities = frozenset({"PrometheusRule"})
+    world.compressed("b", perClass=per_class("fresh"))
+    world.deploy(monitoring=watching("rotten"))
+    world.look()
+    world.live(LONG)
+    assert world.status["stable"]["revision"] == revision and "candidate" not in world.status
+    assert stands(world)[1] == "ClassUnknown"
+    assert "keeps serving" in world.condition("Stalled")["message"]
+    world.deploy(monitoring=watching("fresh"))
+    world.look()
+    world.live(LONG)
+    assert stands(world)[1] == "Serving" and world.status["stable"]["revision"] != revision
+    rule = world.objects[Key("PrometheusRule", NAMESPACE, NAME)]
+    assert "KaonModelClassShareHigh" in [item["alert"] for item in rule["spec"]["groups"][0]["rules"]]
+
+
+def test_a_limit_of_a_share_is_changed_without_a_new_revision(world: ServingWorld) -> None:
+    world.compressed("a", perClass=per_class("fresh"))
+    world.deploy()
+    world.look()
+    world.live(LONG)
+    revision = world.status["stable"]["revision"]
+    world.deploy(monitoring=watching("fresh"))
+    world.look()
+    assert world.status["stable"]["revision"] == revision and "candidate" not in world.status
+
+
+def test_the_classes_of_a_pinned_model_are_those_of_its_own_evaluation(world: ServingWorld) -> None:
+    world.compressed("a", perClass=per_class("fresh"))
+    world.deploy(follow="Pinned")
+    world.look()
+    world.live(LONG)
+    world.deploy(follow="Pinned", monitoring=watching("stale"))
+    world.look()
+    assert stands(world)[1] == "ClassUnknown"
+    # Its maker has made another model since: nobody knows the classes of the pinned one any more.
+    world.compressed("b", perClass=per_class("other"))
+    world.look()
+    assert stands(world)[1] == "Serving"
+
+
 def test_gates_fail_when_there_is_no_evaluation_at_all(world: ServingWorld) -> None:
     world.compressed("a")
     del world.objects[Key("CompressionJob", NAMESPACE, "small")]["status"]["evaluation"]

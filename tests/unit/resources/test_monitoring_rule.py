@@ -148,3 +148,129 @@ def test_an_alert_is_true_exactly_when_its_own_trouble_is_there(
     (tmp_path / "test.yaml").write_text(yaml.safe_dump(test))
     done = subprocess.run([promtool, "test", "rules", "test.yaml"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+# -- the share of a class ------------------------------------------------------------------------------------------
+
+SHARE: Object = {"class": "rotten", "above": 0.4, "windowSeconds": 1800, "forSeconds": 600}
+ODD = 'a "quote" \\ {{ $value }} 汉, 5 %'
+ODD_LABEL = ODD.replace(",", "%2C").replace("5 %", "5 %25")
+
+
+def shares(*found: Object) -> Object:
+    return {"alerts": {"classShare": list(found)}}
+
+
+def predictions(label: str, revision: str = "aaaaaaaa", pod: str = "p-0") -> str:
+    escaped = label.replace("\\", "\\\\").replace('"', '\\"')
+    target = f'{SERVER},kaon_dev_revision="{revision}",pod="{pod}"'
+    return f'kaon_predictions_total{{{target},model="reuters",label="{escaped}"}}'
+
+
+def promtool_test(promtool: str, folder: Path, series: Object, minute: int, expected: Object, **spec: Any) -> None:
+    """Fails unless exactly the expected alerts (name -> annotations and labels) of the shares of classes are raised."""
+    found = rule(**spec)
+    assert found is not None
+    (folder / "rules.yaml").write_text(yaml.safe_dump(found["spec"]))
+    test = {
+        "rule_files": ["rules.yaml"],
+        "evaluation_interval": "15s",
+        "tests": [
+            {
+                "interval": "15s",
+                "input_series": [{"series": name, "values": values} for name, values in series.items()],
+                "alert_rule_test": [
+                    {
+                        "eval_time": f"{minute}m",
+                        "alertname": name,
+                        "exp_alerts": [expected[name]] if name in expected else [],
+                    }
+                    for name in alerts(**spec)
+                    if "ClassShare" in name
+                ],
+            }
+        ],
+    }
+    (folder / "test.yaml").write_text(yaml.safe_dump(test, allow_unicode=True))
+    done = subprocess.run([promtool, "test", "rules", "test.yaml"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def raised(share: str, name: str = "rotten", **given: Any) -> Object:
+    """The alert as it is raised with this share."""
+    which = given.pop("which")
+    item = alerts(**given)[which]
+    annotations = {
+        key: text.replace("{{ $value | humanizePercentage }}", share, 1).replace('{{ "{{" }}', "{{")
+        for key, text in item["annotations"].items()
+    }
+    labels = {"severity": "warning", "namespace": "ml", "model": "reuters", "class": name}
+    return {which: {"exp_labels": labels, "exp_annotations": annotations}}
+
+
+HIGH, LOW = "KaonModelClassShareHigh", "KaonModelClassShareLow"
+
+
+@pytest.mark.parametrize(
+    ("rotten", "fresh", "minute", "share"),
+    [
+        # Each step is 15 seconds.
+        pytest.param("0+6x400", "0+4x400", 60, "60%", id="above the limit"),
+        pytest.param("0+6x400", "0+4x400", 9, None, id="not for long enough"),
+        pytest.param("0+4x400", "0+6x400", 60, None, id="at the limit"),
+        pytest.param("0+6x2 12x400", "0+4x2 8x400", 15, None, id="too few answers"),
+        pytest.param("0x400", "0x400", 60, None, id="nothing was asked"),
+        pytest.param("0+4x160 640+9x200", "0+6x160 960+1x200", 75, "90%", id="since half an hour"),
+    ],
+)
+def test_a_share_above_the_limit_is_told_with_its_figure(
+    promtool: str, tmp_path: Path, rotten: str, fresh: str, minute: int, share: str | None
+) -> None:
+    spec = {"monitoring": shares(SHARE)}
+    expected = raised(share, which=HIGH, **spec) if share else {}
+    series = {predictions("rotten"): rotten, predictions("fresh"): fresh}
+    promtool_test(promtool, tmp_path, series, minute, expected, **spec)
+
+
+def test_replicas_of_both_revisions_count_together(promtool: str, tmp_path: Path) -> None:
+    spec = {"monitoring": shares(SHARE), "server": "torchserve"}
+    series = {
+        predictions("rotten", "aaaaaaaa", "p-0"): "0+1x400",
+        predictions("fresh", "aaaaaaaa", "p-0"): "0+3x400",
+        predictions("rotten", "bbbbbbbb", "p-1"): "0+5x400",
+        predictions("fresh", "bbbbbbbb", "p-1"): "0+1x400",
+        # Of another model.
+        predictions("fresh").replace("reuters", "other"): "0+900x400",
+    }
+    promtool_test(promtool, tmp_path, series, 60, raised("60%", which=HIGH, **spec), **spec)
+
+
+@pytest.mark.parametrize(("rotten", "share"), [("0x400", "0%"), ("0+1x400", None)])
+def test_a_share_below_the_limit_is_told_even_of_a_class_that_was_never_answered(
+    promtool: str, tmp_path: Path, rotten: str, share: str | None
+) -> None:
+    spec = {"monitoring": shares({"class": "rotten", "below": 0.1, "above": 0.9})}
+    series = {predictions("rotten"): rotten, predictions("fresh"): "0+4x400"}
+    expected = raised(share, which=LOW, **spec) if share else {}
+    promtool_test(promtool, tmp_path, series, 60, expected, **spec)
+
+
+def test_a_class_that_no_server_tells_raises_no_alert(promtool: str, tmp_path: Path) -> None:
+    spec = {"monitoring": shares({"class": "unheard", "below": 0.1})}
+    promtool_test(promtool, tmp_path, {predictions("fresh"): "0+4x400"}, 60, {}, **spec)
+
+
+def test_the_name_of_a_class_is_no_template_and_no_promql(promtool: str, tmp_path: Path) -> None:
+    spec = {"monitoring": shares({**SHARE, "class": ODD})}
+    series = {predictions(ODD_LABEL): "0+6x400", predictions("fresh"): "0+4x400"}
+    promtool_test(promtool, tmp_path, series, 60, raised("60%", ODD, which=HIGH, **spec), **spec)
+
+
+def test_the_text_of_an_alert_has_figure_limit_time_and_what_to_look_at() -> None:
+    told = alerts(monitoring=shares({**SHARE, "forSeconds": 90}))[HIGH]["annotations"]
+    assert told["summary"] == "ModelDeployment ml/reuters: many answers are 'rotten'"
+    assert told["description"] == (
+        "{{ $value | humanizePercentage }} of the answers of the last 30 minutes are 'rotten', more than 40%, and have "
+        "been for 90 seconds."
+    )
+    assert "spec.monitoring.alerts.classShare" in told["runbook"]

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
+from kaon.api.evaluation import Evaluation
 from kaon.contract.digest import digest_of
 from kaon.contract.jobspec import FetchWork, JobSpec
 from kaon.contract.manifest import Manifest, ModelCard
@@ -34,7 +35,9 @@ def run(job: JobSpec, work: FetchWork, context: Context) -> None:
     for leftover in target.iterdir():
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     found = artifact.fetch(work.model, files, kinds={work.kind}, only=lambda manifest: _serving_files(manifest, work))
-    lay_out(work, _card(found.manifest), files, target)
+    evaluation = _evaluation(found.manifest)
+    counted = [figures.label for figures in evaluation.per_class] if evaluation else []
+    lay_out(work, _card(found.manifest), files, target, counted)
     shutil.rmtree(files)
     log.info("%s (%s) is verified and laid out for %s", found.uri, found.digest, work.server)
 
@@ -48,8 +51,7 @@ def _check_evidence(manifest: Manifest, work: FetchWork) -> None:
     """Holds the evaluation that the gates judged against the one that was signed with the model."""
     if work.evaluation is None:
         return
-    result = manifest.result
-    figures = result.compression.evaluation if result.compression else result.training and result.training.evaluation
+    figures = _evaluation(manifest)
     signed = digest_of(figures.wire()) if figures else "none"
     if signed != work.evaluation:
         raise StageFailure(
@@ -57,6 +59,11 @@ def _check_evidence(manifest: Manifest, work: FetchWork) -> None:
             f"the gates judged the evaluation {work.evaluation}, and the artifact {work.model.digest} was signed with "
             f"{signed}. Somebody has changed the status of the resource that made it; set spec.rerun there.",
         )
+
+
+def _evaluation(manifest: Manifest) -> Evaluation | None:
+    stage = manifest.result.compression or manifest.result.training
+    return stage.evaluation if stage else None
 
 
 def _card(manifest: Manifest) -> ModelCard:

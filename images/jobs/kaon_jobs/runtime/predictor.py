@@ -24,6 +24,11 @@ class Predictor:
         settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         self.labels: list[str] = settings["labels"]
         self.max_batch_size: int = settings["maxBatchSize"]
+        self.counter: str = settings["counter"]
+        """The name of the counter of answers by class."""
+        self.counted: list[str] = settings["counted"]
+        """Of each class the value of the counter's `label`; some classes share one."""
+        self._probe: str = settings["probe"]
         self.signature = Signature(settings["inputs"], settings["outputs"])
         self._session = _session(folder / settings["model"], settings["threads"])
         self._feed = _feed(settings, folder, [node.name for node in self._session.get_inputs()])
@@ -57,6 +62,21 @@ class Predictor:
             return {"prediction": answers.astype(np.float64)}
         best = [self.labels[index] for index in answers.argmax(axis=1)]
         return {"label": np.array(best, dtype=np.object_).reshape(-1, 1), "probabilities": answers}
+
+    def counts(self, found: "list[tuple[str | None, np.ndarray]]") -> dict[str, int]:
+        """How many texts or rows of a batch were answered with each class, by the value of the counter's `label`.
+
+        Left out are those of the probe, which asks what is recorded: no client knows the id of its requests.
+
+        Args:
+            found: of each request its id, and the answers to its rows.
+        """
+        best = [answers.argmax(axis=1) for asked, answers in found if asked != self._probe] if self.labels else []
+        counted: dict[str, int] = {}
+        for index, count in enumerate(np.bincount(np.concatenate(best)).tolist() if best else []):
+            if count:
+                counted[self.counted[index]] = counted.get(self.counted[index], 0) + count
+        return counted
 
     def _run(self, rows: list[Any]) -> "np.ndarray":
         scores = np.asarray(self._session.run([self._output], self._feed(rows))[0], dtype=np.float32)

@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import v2
 from predictor import FAILED, Predictor
 
@@ -24,6 +25,9 @@ class Handler:
     def initialize(self, context: Any) -> None:
         """Load the predictor from the unpacked archive."""
         self._predictor = Predictor(Path(context.system_properties["model_dir"]))
+        self._model: str = context.model_name
+        # A class that was never answered is 0, and not unknown.
+        self._count(dict.fromkeys(self._predictor.counted, 0), context)
 
     def handle(self, data: list[Any], context: Any) -> list[Any]:
         """One answer for each request of the batch. A request that cannot be read gets status 400 and says why, and one
@@ -45,17 +49,27 @@ class Handler:
                 continue
             accepted.append((index, inference))
         found = self._predictor.each([inference.rows for _, inference in accepted]) if accepted else []
+        answered: list[tuple[str | None, np.ndarray]] = []
         for (index, inference), rows in zip(accepted, found, strict=True):
             if isinstance(rows, BaseException):
                 log.error("the model fails on a request: %s", type(rows).__name__)
                 context.set_response_status(code=500, phrase="Internal Server Error", idx=index)
                 answers[index] = json.dumps({"error": FAILED})
                 continue
+            answered.append((inference.request_id, rows))
             values = {name: array.reshape(-1).tolist() for name, array in self._predictor.tensors(rows).items()}
             answers[index] = json.dumps(v2.answer(context.model_name, inference, self._predictor.signature, values))
         for index in range(len(data)):
             context.set_response_content_type(index, "application/json")
+        self._count(self._predictor.counts(answered), context)
         return answers
+
+    def _count(self, counts: dict[str, int], context: Any) -> None:
+        """Add to the counter, which metrics.yaml declares. TorchServe reads a line for each of these."""
+        if counts:
+            counter = context.metrics.get_metric(self._predictor.counter)
+            for label, count in counts.items():
+                counter.add_or_update(count, [self._model, label])
 
     def _about(self, purpose: str, model: str) -> str:
         # To answer at all proves that a worker is ready.

@@ -21,6 +21,20 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load the predictor from this version's folder."""
         self._predictor = Predictor(Path(args["model_repository"]) / args["model_version"])
+        self._counters: dict[str, Any] = {}
+        self._family: Any = None
+        if self._predictor.counted:
+            about = "Texts or rows answered, by class."
+            self._family = pb.MetricFamily(self._predictor.counter, about, pb.MetricFamily.COUNTER)
+            for label in self._predictor.counted:
+                if label not in self._counters:
+                    told = {"model": args["model_name"], "label": label}
+                    self._counters[label] = self._family.Metric(labels=told)
+
+    def finalize(self) -> None:
+        """Let the counters go before their family, as Triton asks for."""
+        self._counters.clear()
+        self._family = None
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer the requests of one dynamic batch; a request that cannot be read, or that the model fails on, gets its
@@ -37,13 +51,17 @@ class TritonPythonModel:
             places.append(index)
             accepted.append(rows)
         found = self._predictor.each(accepted) if accepted else []
+        answered: list[tuple[str | None, np.ndarray]] = []
         for index, rows in zip(places, found, strict=True):
             if isinstance(rows, BaseException):
                 log.error("the model fails on a request: %s", type(rows).__name__)
                 answers[index] = _error(FAILED, pb.TritonError.INTERNAL)
                 continue
+            answered.append((requests[index].request_id(), rows))
             tensors = [pb.Tensor(name, values) for name, values in self._predictor.tensors(rows).items()]
             answers[index] = pb.InferenceResponse(output_tensors=tensors)
+        for label, count in self._predictor.counts(answered).items():
+            self._counters[label].increment(count)
         return answers
 
     def _rows(self, request: Any) -> list[Any]:

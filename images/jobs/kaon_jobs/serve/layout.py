@@ -6,18 +6,22 @@ A laid-out model is complete: the code that predicts lies beside the weights, an
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
+from collections.abc import Collection
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from kaon.api.signature import TensorSpec
+from kaon.contract.answers import COUNTER, series_labels
 from kaon.contract.jobspec import FetchWork
 from kaon.contract.manifest import GoldenExample, ModelCard
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.predict.onnx_external import check_external_data
 
 GOLDEN = "golden.json"
+METRICS = "metrics.yaml"
 VERSION = "1"
 TRITON_TYPES = {"BYTES": "TYPE_STRING", "FP32": "TYPE_FP32", "FP64": "TYPE_FP64"}
 RESPONSE_TIMEOUT_SECONDS = 600
@@ -27,19 +31,57 @@ LARGEST_BODY_BYTES = 104_857_600
 """The most that a route may be set to; the router refuses what is larger than the user's own bound."""
 
 
-def lay_out(work: FetchWork, card: ModelCard, files: Path, target: Path) -> None:
-    """Move the serving files below `target`, in the form that the server of `work` reads."""
-    {"triton": _triton, "torchserve": _torchserve}[work.server](work, card, files, target)
+def _metrics(unit: str, dimensions: list[str], *names: str) -> list[dict[str, Any]]:
+    return [{"name": name, "unit": unit, "dimensions": dimensions} for name in names]
 
 
-def _triton(work: FetchWork, card: ModelCard, files: Path, target: Path) -> None:
+TORCHSERVE_METRICS = {
+    "ts_metrics": {
+        "counter": [
+            *_metrics("Count", ["Level", "Hostname"], "Requests2XX", "Requests4XX", "Requests5XX"),
+            *_metrics("Count", ["model_name", "model_version", "hostname"], "ts_inference_requests_total"),
+            *_metrics(
+                "Microseconds",
+                ["model_name", "model_version", "hostname"],
+                "ts_inference_latency_microseconds",
+                "ts_queue_latency_microseconds",
+            ),
+        ],
+        "gauge": [
+            *_metrics("Milliseconds", ["Level", "Hostname"], "QueueTime", "WorkerThreadTime"),
+            *_metrics("Milliseconds", ["WorkerName", "Level", "Hostname"], "WorkerLoadTime"),
+        ],
+    },
+    "model_metrics": {
+        "counter": _metrics("Count", ["model", "label"], COUNTER),
+        "gauge": _metrics("ms", ["ModelName", "Level"], "HandlerTime", "PredictionTime"),
+    },
+}
+"""What TorchServe tells, since a file of our own replaces the one that it comes with: the same but for the machine's
+figures, which are switched off, and the counter of answers. To a model's metrics it adds Hostname."""
+
+
+def lay_out(work: FetchWork, card: ModelCard, files: Path, target: Path, counted: Collection[str] = ()) -> None:
+    """Move the serving files below `target`, in the form that the server of `work` reads.
+
+    counted: classes whose answers are counted each by itself; empty for the first ones of the card.
+    """
+    # Whoever knows this id is not counted: it is another one in each pod, and no client is told.
+    probe = secrets.token_hex(16)
+    counting = {"counter": COUNTER, "counted": series_labels(card.labels, counted), "probe": probe}
+    lays_out = {"triton": _triton, "torchserve": _torchserve}[work.server]
+    url = lays_out(work, card, files, target, counting)
+    _golden(card, target, url, probe)
+
+
+def _triton(work: FetchWork, card: ModelCard, files: Path, target: Path, counting: dict[str, Any]) -> str:
     model = target / "repository" / work.model_name
     version = model / VERSION
     version.mkdir(parents=True)
     _runtime(version, card, {"triton_model.py": "model.py"})
-    _weights(work, card, files, version)
+    _weights(work, card, files, version, counting)
     (model / "config.pbtxt").write_text(_triton_config(work, card), encoding="utf-8")
-    _golden(card, target, f"http://127.0.0.1:8000/v2/models/{work.model_name}/infer")
+    return f"http://127.0.0.1:8000/v2/models/{work.model_name}/infer"
 
 
 def _triton_config(work: FetchWork, card: ModelCard) -> str:
@@ -71,21 +113,23 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _torchserve(work: FetchWork, card: ModelCard, files: Path, target: Path) -> None:
+def _torchserve(work: FetchWork, card: ModelCard, files: Path, target: Path, counting: dict[str, Any]) -> str:
     # TorchServe serves an unpacked archive as it is; zipping it would only make the server unzip it again.
     store = target / "store"
     archive = store / work.model_name
     (archive / "MAR-INF").mkdir(parents=True)
     _runtime(archive, card, {"torchserve_handler.py": "torchserve_handler.py"})
-    _weights(work, card, files, archive)
+    _weights(work, card, files, archive, counting)
     model = {"modelName": work.model_name, "modelVersion": "1.0", "handler": "torchserve_handler.py"}
     manifest = {"createdOn": "", "runtime": "python", "archiverVersion": "1", "model": model}
     (archive / "MAR-INF" / "MANIFEST.json").write_text(json.dumps(manifest), encoding="utf-8")
-    (target / "config.properties").write_text(_torchserve_config(work, store), encoding="utf-8")
-    _golden(card, target, f"http://127.0.0.1:8080/v2/models/{work.model_name}/infer")
+    # JSON is YAML.
+    (target / METRICS).write_text(json.dumps(TORCHSERVE_METRICS), encoding="utf-8")
+    (target / "config.properties").write_text(_torchserve_config(work, store, target / METRICS), encoding="utf-8")
+    return f"http://127.0.0.1:8080/v2/models/{work.model_name}/infer"
 
 
-def _torchserve_config(work: FetchWork, store: Path) -> str:
+def _torchserve_config(work: FetchWork, store: Path, metrics: Path) -> str:
     settings: dict[str, Any] = {
         "inference_address": "http://0.0.0.0:8080",
         # Whoever reaches the management port can load code; only the probe inside the container does.
@@ -93,6 +137,7 @@ def _torchserve_config(work: FetchWork, store: Path) -> str:
         "metrics_address": "http://0.0.0.0:8082",
         "disable_token_authorization": "true",
         "metrics_mode": "prometheus",
+        "metrics_config": metrics,
         "disable_system_metrics": "true",
         "enable_envvars_config": "false",
         "enable_model_api": "false",
@@ -131,7 +176,7 @@ def _runtime(folder: Path, card: ModelCard, names: dict[str, str]) -> None:
         (folder / name).write_bytes(runtime.joinpath(source).read_bytes())
 
 
-def _weights(work: FetchWork, card: ModelCard, files: Path, folder: Path) -> None:
+def _weights(work: FetchWork, card: ModelCard, files: Path, folder: Path, counting: dict[str, Any]) -> None:
     for name in card.serving_files:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.move(files / name, folder / name)
@@ -144,6 +189,7 @@ def _weights(work: FetchWork, card: ModelCard, files: Path, folder: Path) -> Non
         "maxBatchSize": work.max_batch_size,
         "threads": work.threads,
         "model": model,
+        **counting,
         **_reading(card),
     }
     (folder / "serving.json").write_text(json.dumps(settings), encoding="utf-8")
@@ -175,9 +221,10 @@ def _can_be_sent(example: GoldenExample, card: ModelCard) -> bool:
     )
 
 
-def _golden(card: ModelCard, target: Path, url: str) -> None:
+def _golden(card: ModelCard, target: Path, url: str, probe: str) -> None:
     golden = {
         "url": url,
+        "id": probe,
         "tolerance": card.golden_tolerance,
         "labels": card.labels,
         "inputs": card.served_signature.wire()["inputs"],

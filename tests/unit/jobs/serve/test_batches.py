@@ -10,15 +10,32 @@ import numpy as np
 import pytest
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 
+from kaon.contract.answers import COUNTER
 from kaon_jobs.runtime import v2
 
 from . import tiny, tinytable
+
+
+class Counter:
+    """A metric of TorchServe, with two labels."""
+
+    def __init__(self) -> None:
+        self.counts: dict[tuple[str, ...], int] = {}
+
+    def get_metric(self, name: str) -> Counter:
+        assert name == COUNTER
+        return self
+
+    def add_or_update(self, value: int, labels: list[str]) -> None:
+        assert value >= 0
+        self.counts[tuple(labels)] = self.counts.get(tuple(labels), 0) + value
 
 
 class Asked:
     """What TorchServe gives a handler beside the requests, and what the handler says of each."""
 
     def __init__(self, folder: Path) -> None:
+        self.metrics = Counter()
         self.system_properties = {"model_dir": str(folder)}
         self.model_name = "m"
         self.status: dict[int, int] = {}
@@ -58,9 +75,9 @@ def predictor(folder: Path) -> Any:
     return tiny.siblings("predictor").Predictor(folder)
 
 
-def request(text: str) -> bytes:
-    inputs = [{"name": "text", "shape": [1, 1], "datatype": "BYTES", "data": [text]}]
-    return json.dumps({"inputs": inputs}).encode()
+def request(*texts: str, **fields: Any) -> bytes:
+    inputs = [{"name": "text", "shape": [len(texts), 1], "datatype": "BYTES", "data": texts}]
+    return json.dumps({"inputs": inputs, **fields}).encode()
 
 
 GOOD = request("profit")
@@ -93,6 +110,34 @@ def test_texts_that_the_model_fails_on_fail_alone(handler: Any, folder: Path) ->
     assert asked.status == {1: 500}
     assert json.loads(answers[1]) == {"error": "The model fails on this request. Send another."}
     assert answers[0] == answers[2] and json.loads(answers[0])["outputs"]
+
+
+def test_answers_are_counted_by_class_but_not_those_that_are_none_nor_those_to_the_probe(
+    handler: Any, folder: Path
+) -> None:
+    asked, texts = Asked(folder), ("profit", "tariff", "shares", "dollar", "company")
+    probed = request("profit", id=tiny.PROBE)
+    bodies = [request(*texts, id="7"), probed, request("beyond"), b"{", GOOD]
+    answers = handler.handle([{"body": body} for body in bodies], asked)
+    assert asked.status == {2: 500, 3: 400} and json.loads(answers[1])["id"] == tiny.PROBE
+    labels = [label for index in (0, 4) for label in json.loads(answers[index])["outputs"][0]["data"]]
+    assert len(set(labels)) > 1
+    assert asked.metrics.counts == {("m", label): labels.count(label) for label in labels}
+
+
+def test_a_class_that_was_never_answered_is_counted_as_0(folder: Path) -> None:
+    asked = Asked(folder)
+    tiny.siblings("torchserve_handler").Handler().initialize(asked)
+    assert asked.metrics.counts == {("m", label): 0 for label in tiny.LABELS}
+
+
+def test_classes_without_a_counter_of_their_own_are_counted_together(folder: Path) -> None:
+    settings = json.loads((folder / "serving.json").read_text())
+    (folder / "serving.json").write_text(json.dumps({**settings, "counted": ["%other", "earn", "%other"]}))
+    served = predictor(folder)
+    answers = np.eye(3, dtype=np.float32)
+    assert served.counts([("1", answers), (None, answers[:1])]) == {"%other": 3, "earn": 1}
+    assert served.counts([(tiny.PROBE, answers)]) == {} and served.counts([]) == {}
 
 
 def test_a_text_on_which_the_tokenizer_panics_fails_alone(folder: Path) -> None:
@@ -137,6 +182,7 @@ def test_a_row_of_one_client_that_is_wrong_fails_alone(table: Path) -> None:
     assert asked.status == {1: 400, 2: 400}
     assert answers[1]["error"].startswith("inputs[0].data[0] is no point in time. Send 'since' in ISO 8601")
     wanted = tiny.siblings("predictor").Predictor(table)
+    assert sum(asked.metrics.counts.values()) == (3 if wanted.labels else 0)
     for index, values in ((0, (41.0, None, None)), (3, (41.0, None, "2020-01-31")), (4, (None, None, None))):
         tensors = {item["name"]: item["data"] for item in answers[index]["outputs"]}
         found = wanted.tensors(wanted.answers([values]))

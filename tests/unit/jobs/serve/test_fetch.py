@@ -10,7 +10,9 @@ from pathlib import Path
 
 import onnx
 import pytest
+import yaml
 
+from kaon.api.evaluation import Evaluation
 from kaon.contract.jobspec import SPEC_VARIABLE
 from kaon.contract.manifest import Column, GoldenExample, ModelCard
 from kaon_jobs import main
@@ -170,6 +172,34 @@ def test_every_recorded_answer_is_laid_out_the_empty_and_the_longest_text_too(
     laid_out = [example["text"] for example in tiny.golden_of(target)["examples"]]
     assert laid_out == tiny.TEXTS
     assert "" in laid_out and max(len(text.split()) for text in laid_out) == tiny.MAX_LENGTH
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_server_is_told_what_it_counts_and_by_what_it_knows_the_probe(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Path, server: str
+) -> None:
+    figures = {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 1}
+    evaluated = Evaluation(split="test", rows=2, per_class=[{"label": name, **figures} for name in ("trade", "acq")])
+    source = tiny.publish(tmp_path / "artifact", evaluation=evaluated)
+    assert fetch(monkeypatch, source, target, server) == 0
+    first = json.loads((target / FOLDER[server] / "serving.json").read_text())
+    assert (first["counter"], first["counted"]) == ("kaon_predictions_total", ["acq", "%other", "trade"])
+    assert first["probe"] == tiny.golden_of(target)["id"] and len(first["probe"]) == 32
+    assert fetch(monkeypatch, source, target, server) == 0
+    assert tiny.golden_of(target)["id"] != first["probe"]
+
+
+def test_torchserve_is_told_of_the_counter_in_a_file_that_it_reads(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Path
+) -> None:
+    fetch(monkeypatch, tiny.publish(tmp_path / "artifact"), target, "torchserve")
+    lines = (target / "config.properties").read_text().splitlines()
+    (file,) = [line.removeprefix("metrics_config=") for line in lines if line.startswith("metrics_config=")]
+    told = yaml.safe_load(Path(file).read_text())
+    assert told["model_metrics"]["counter"] == [
+        {"name": "kaon_predictions_total", "unit": "Count", "dimensions": ["model", "label"]}
+    ]
+    assert "ts_inference_requests_total" in [item["name"] for item in told["ts_metrics"]["counter"]]
 
 
 def test_torchserve_leaves_the_reading_of_json_to_the_handler(

@@ -72,7 +72,7 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 @pytest.fixture(autouse=True)
 def files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: Server) -> Path:
     url = f"http://127.0.0.1:{server.server_port}"
-    golden = {"url": url, "tolerance": 0.02, "labels": ["acq", "earn", "trade"], "inputs": TEXT}
+    golden = {"url": url, "id": "the probe", "tolerance": 0.02, "labels": ["acq", "earn", "trade"], "inputs": TEXT}
     golden["examples"] = [RECORDED, RECORDED]
     (tmp_path / "golden.json").write_text(json.dumps(golden))
     monkeypatch.setattr(probe, "GOLDEN_FILE", tmp_path / "golden.json")
@@ -195,6 +195,7 @@ def test_a_row_is_asked_column_by_column_and_a_missing_number_is_left_out(
     assert probe.main(["golden"]) == 0
     assert capsys.readouterr().out == "2 recorded answers agree\n"
     asked = [{item["name"]: item["data"] for item in request["inputs"]} for request in server.asked]
+    assert {request["id"] for request in server.asked} == {"the probe"}
     assert asked == [{"age": [41.0], "job": ["teacher"], "since": ["2020-01-31"]}, {"job": [""], "since": [""]}]
 
 

@@ -15,8 +15,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from kaon.api.report import Result
+from kaon.api.evaluation import Evaluation
+from kaon.api.report import Result, TrainingResult
 from kaon.api.signature import TEXT_SIGNATURE, Signature, TensorSpec
+from kaon.contract.answers import COUNTER, series_labels
 from kaon.contract.digest import canonical_json
 from kaon.contract.jobspec import FetchWork, InputArtifact, JobSpec, Provenance
 from kaon.contract.manifest import ArtifactFile, GoldenExample, Manifest, ModelCard
@@ -25,6 +27,8 @@ from kaon_jobs.store.modelsigning import sign
 from kaon_jobs.store.trust import signing_key
 
 LABELS = ["acq", "earn", "trade"]
+ODD_LABELS = ["", 'a "quote" \\ {{x}} 汉 \U0001f600', "two\nlines, a: b|c 100 %\u2028"]
+"""Names that a line of metrics cannot hold as they are."""
 WORDS = ["[PAD]", "[UNK]", "profit", "shares", "tariff", "the", "company", "dollar"]
 MAX_LENGTH = 16
 TEXTS = ["the company profit", "tariff dollar", "shares", "", " ".join(["dollar", "the"] * (MAX_LENGTH // 2))]
@@ -37,6 +41,7 @@ SIGNATURE = Signature(
     ],
 )
 PROVENANCE = Provenance(kind="TrainingRun", namespace="t", name="t", uid="u", generation=1, kaon_version="0", image="i")
+PROBE = "the probe"
 MOMENT = "2026-01-01T00:00:00Z"
 
 
@@ -70,7 +75,7 @@ def write_model(folder: Path) -> None:
     )
 
 
-def expected(folder: Path) -> list[GoldenExample]:
+def expected(folder: Path, labels: list[str] = LABELS) -> list[GoldenExample]:
     """The answers, computed by numpy alone."""
     table = numpy_helper.to_array(onnx.load(folder / "model.onnx").graph.initializer[0])
     found = []
@@ -78,20 +83,20 @@ def expected(folder: Path) -> list[GoldenExample]:
         # An empty text is read as one padding token.
         logits = table[[WORDS.index(word) for word in text.split() or ["[PAD]"]]].sum(axis=0)
         probabilities = np.exp(logits) / np.exp(logits).sum()
-        label = LABELS[int(probabilities.argmax())]
+        label = labels[int(probabilities.argmax())]
         found.append(GoldenExample(text=text, label=label, answer=probabilities.tolist()))
     return found
 
 
-def card(folder: Path, *, golden: bool = True) -> ModelCard:
+def card(folder: Path, *, golden: bool = True, labels: list[str] = LABELS) -> ModelCard:
     """The card of the model in `folder`."""
     return ModelCard(
         task="text-classification",
-        labels=LABELS,
+        labels=labels,
         max_sequence_length=MAX_LENGTH,
         signature=SIGNATURE,
         serving_files=["model.onnx", "tokenizer.json"],
-        golden=expected(folder) if golden else [],
+        golden=expected(folder, labels) if golden else [],
     )
 
 
@@ -104,6 +109,9 @@ def settings_of(found: ModelCard, max_batch_size: int) -> dict[str, Any]:
         "maxBatchSize": max_batch_size,
         "threads": 1,
         "model": "model.onnx",
+        "counter": COUNTER,
+        "counted": series_labels(found.labels, []),
+        "probe": PROBE,
         "tokenizer": "tokenizer.json",
         "maxSequenceLength": found.max_sequence_length,
         "columns": [column.wire() for column in found.columns or []],
@@ -125,9 +133,11 @@ def publish(
     change: Callable[[onnx.ModelProto], None] | None = None,
     write: Callable[[Path], None] = write_model,
     described: Callable[..., ModelCard] = card,
+    evaluation: Evaluation | None = None,
 ) -> InputArtifact:
     """An artifact as a training run leaves it; `change` makes another model of its own.
 
+    evaluation: of the model, none by default.
     write, described: what puts a model into a folder, and what makes its card.
     """
     store = root / ("1" * 64)
@@ -150,7 +160,11 @@ def publish(
         files=files,
         provenance=PROVENANCE,
         model=own,
-        result=Result(start_time=MOMENT, completion_time=MOMENT),
+        result=Result(
+            start_time=MOMENT,
+            completion_time=MOMENT,
+            training=TrainingResult(dataset_digest=f"sha256:{'2' * 64}", evaluation=evaluation) if evaluation else None,
+        ),
     )
     data = canonical_json(manifest.wire())
     (store / "kaon.json").write_bytes(data)
