@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.unit.jobs.serve import tiny, tinytable
+from tests.unit.jobs.serve import tiny, tinyhistory, tinytable
 
 from kaon.api.modeldeployment import Route
 from kaon.api.signature import Signature
@@ -40,6 +40,7 @@ START_SECONDS = 60.0
 MODELS: dict[str, tuple[Callable[[Path], None], Callable[[Path], ModelCard]]] = {
     "text": (tiny.write_model, tiny.card),
     **tinytable.KINDS,
+    "history": (tinyhistory.write_model, tinyhistory.card),
 }
 """Name -> what writes a model into a folder, and what makes its card."""
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -6,10 +6,11 @@ Rows become numbers, and scores become items, by the very code that a server run
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kaon_jobs.predict.onnx_model import BATCH_SIZE, MODEL_FILE, Floats, History, Inputs, OnnxModel
 from kaon_jobs.runtime.history import HistoryReader
@@ -45,6 +46,23 @@ class OnnxHistoryModel(OnnxModel):
             asked = [examples[row] for row in rows]
             found[rows] = self.reader.answers(asked, self.run(self.encode(asked)))
         return found
+
+
+def write_catalogue(directory: Path, names: Sequence[str], histories: Mapping[str, NDArray[np.int64]]) -> None:
+    """What a server needs beside the graph.
+
+    Args:
+        names: of the items, in the order of their numbers.
+        histories: user -> the numbers of the items that they have taken, the newest last.
+    """
+    (directory / ITEMS_FILE).write_text(json.dumps(list(names), ensure_ascii=False), encoding="utf-8")
+    starts = np.cumsum([0, *map(len, histories.values())])
+    np.savez_compressed(
+        directory / USERS_FILE,
+        users=np.frombuffer(json.dumps(list(histories), ensure_ascii=False).encode(), np.uint8),
+        starts=starts.astype(np.int64),
+        items=np.concatenate([*histories.values(), np.zeros(0, np.int64)]).astype(np.int32),
+    )
 
 
 def catalogue_of(directory: Path) -> list[str]:

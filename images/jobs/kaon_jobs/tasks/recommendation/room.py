@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -21,7 +19,7 @@ from kaon_jobs.learn.recommend.material import Floats, Ids, Material, Questions,
 from kaon_jobs.learn.recommend.training import Candidate, Choice, train
 from kaon_jobs.machine import cpu_limit
 from kaon_jobs.measure.ranking import ranking_quality
-from kaon_jobs.predict.onnx_history import ITEMS_FILE, USERS_FILE, OnnxHistoryModel
+from kaon_jobs.predict.onnx_history import ITEMS_FILE, USERS_FILE, OnnxHistoryModel, write_catalogue
 from kaon_jobs.predict.onnx_model import CARD_FILE, MODEL_FILE, Example, History, OnnxModel, write_card
 from kaon_jobs.tasks.base import Learned, Lesson, Room
 
@@ -57,7 +55,7 @@ class Recommendation(Room):
         log.info("%s", told)
         report.progress("exporting", last)
         onnx.save(choice.best.trained.model.graph(), lesson.out / MODEL_FILE)
-        _write_catalogue(lesson, lesson.out)
+        _write_catalogue(lesson)
         write_card(lesson.out, card_of(lesson, 1.0))
         difference, rows, largest = _check_parity(choice.best, lesson)
         facts = [
@@ -147,22 +145,15 @@ def _numbers_of(lesson: Lesson) -> Callable[[History], Ids]:
     return lambda row: np.asarray([numbers[name] for name in row[0]], np.int64)
 
 
-def _write_catalogue(lesson: Lesson, out: Path) -> None:
+def _write_catalogue(lesson: Lesson) -> None:
     """What a server needs beside the graph: the items' names, and what the users had taken before the test split."""
     items, numbers = _items(lesson), _numbers_of(lesson)
-    (out / ITEMS_FILE).write_text(json.dumps(list(items.names), ensure_ascii=False), encoding="utf-8")
     histories: dict[str, Ids] = {}
     for row in lesson.train.inputs:
         histories[str(row[1])] = numbers(row)
     for row, wanted in zip(lesson.validation.inputs, lesson.validation.targets, strict=True):
         histories[str(row[1])] = np.concatenate([numbers(row), wanted])
-    starts = np.cumsum([0, *map(len, histories.values())])
-    np.savez_compressed(
-        out / USERS_FILE,
-        users=np.frombuffer(json.dumps(list(histories), ensure_ascii=False).encode(), np.uint8),
-        starts=starts.astype(np.int64),
-        items=np.concatenate([*histories.values(), np.zeros(0, np.int64)]).astype(np.int32),
-    )
+    write_catalogue(lesson.out, items.names, histories)
 
 
 def _told(choice: Choice, questions: int) -> str:
