@@ -263,7 +263,7 @@ def test_auto_finds_a_smaller_form_that_ranks_as_well(
     result, workdir = compressed(shop, models, made, tmp_path / "c", kind)
     found = result.compression
     assert found is not None and found.verdict == "Accepted", found
-    assert (found.size_ratio or 0) > 1.2 and set(found.drops) == {"ndcgAt10", "recallAt10", "mrrAt10"}
+    assert (found.size_ratio or 0) > 1.1 and set(found.drops) == {"ndcgAt10", "recallAt10", "mrrAt10"}
     assert found.flip_rate is None and found.class_recall_drop is None
     out = workdir / "compressed"
     model = open_model(out, 1)
@@ -293,7 +293,7 @@ def test_what_does_not_apply_is_said_by_name_in_the_verdict(
 
 
 def test_fewer_neighbours_are_the_nearest(shop: Any, models: Any, made: Result, tmp_path: Path) -> None:
-    steps = [{"prune": {"method": "neighbours", "ratio": 0.5}}, {"quantize": {"scheme": "fp16"}}]
+    steps = [{"prune": {"method": "neighbours", "ratio": 0.5}}, {"quantize": {"scheme": "int8-dynamic"}}]
     result, workdir = compressed(shop, models, made, tmp_path / "c", "item-knn", strategy="steps", steps=steps)
     assert result.compression is not None and result.compression.evaluation is not None
     before = onnx.load(models("item-knn")[1] / "model.onnx")
