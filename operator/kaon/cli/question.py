@@ -41,6 +41,9 @@ def _history(name: str, signature: Signature, words: Sequence[str], row: str | N
     """The tensors of names that were given: of the one input that varies any number, of another one."""
     known = {tensor.name: tensor for tensor in signature.inputs}
     hint = f'kaon ask {name} {next(iter(known))}="A,B,C"'
+    wrong = next((word for word in words if word.partition("=")[0] not in known or "=" not in word), None)
+    if wrong is not None:
+        raise CliError(f"{name} reads {' and '.join(f'{one}=…' for one in known)}, and {wrong!r} is neither", hint)
     given = _pairs(name, signature, words) if row is None else _object(row, words)
     tensors = []
     for column, value in given.items():

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kaon.contract.manifest import GoldenExample
+from kaon_jobs.measure.agreement import ranking_difference
 from kaon_jobs.predict.onnx_history import OnnxHistoryModel
 from kaon_jobs.predict.onnx_model import Example, OnnxModel
-from kaon_jobs.serve.probe import ranking_difference
 
 AT_LEAST = 8
 AT_MOST = 32

@@ -1,4 +1,5 @@
-"""Probes that run inside a server's container. Standard library only, so that a probe costs milliseconds.
+"""Probes that run inside a server's container. Standard library only, and one function of
+Kaon that has no more, so that a probe costs milliseconds.
 
 `probe golden`: recorded inputs through the running server must give the recorded answers (startup probe). A server that
 answers differently is stopped, and the reason left as the container's termination message, where the operator reads it.
@@ -14,9 +15,10 @@ import signal
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from kaon_jobs.measure.agreement import ranking_difference
 
 GOLDEN_FILE = Path("/models/golden.json")
 TERMINATION_LOG = Path("/dev/termination-log")
@@ -123,35 +125,6 @@ def _compare_ranking(which: str, example: dict[str, Any], outputs: dict[str, lis
         raise Mismatch(f"{which} ranks other items first than the server")
     if not distance <= tolerance:
         raise Mismatch(f"{which} differs by {distance:.3g} in a score, more than the tolerance of {tolerance:.3g}")
-
-
-def ranking_difference(
-    items: Sequence[object],
-    scores: Sequence[float],
-    recorded_items: Sequence[object],
-    recorded_scores: Sequence[float],
-    tolerance: float,
-) -> float:
-    """The largest difference of a score from the recorded one in the same place; infinite when other items are there.
-
-    Items whose recorded scores are within twice the tolerance of each other may change places, and in the last places
-    others may stand whose scores are so.
-    """
-    if len(items) != len(recorded_items) or len(scores) != len(recorded_scores):
-        return math.inf
-    if not recorded_scores:
-        return 0.0
-    apart = [abs(one - other) for one, other in zip(scores, recorded_scores, strict=True)]
-    if not all(map(math.isfinite, apart)):
-        return math.inf
-    places = {item: place for place, item in enumerate(recorded_items)}
-    for place, item in enumerate(items):
-        score = recorded_scores[place]
-        # One that was not recorded had a score of at most the last one's.
-        other = recorded_scores[places.get(item, len(recorded_scores) - 1)]
-        if item != recorded_items[place] and abs(score - other) > 2 * tolerance:
-            return math.inf
-    return max(apart)
 
 
 def _tied(example: dict[str, Any], label: str, recorded: dict[str, Any]) -> bool:

@@ -14,6 +14,7 @@ import pytest
 
 from kaon.contract.jobspec import SPEC_VARIABLE
 from kaon_jobs import main
+from kaon_jobs.measure.agreement import ranking_difference
 from kaon_jobs.report.told import Source
 from kaon_jobs.runtime.history import NONE, best, padded
 from kaon_jobs.serve import probe
@@ -182,7 +183,7 @@ def test_triton_answers_requests_of_one_batch_whose_histories_differ_in_length(
 
 class TestAgreement:
     def apart(self, items: str, scores: list[float], recorded: str, others: list[float]) -> float:
-        return probe.ranking_difference(list(items), scores, list(recorded), others, 0.01)
+        return ranking_difference(list(items), scores, list(recorded), others, 0.01)
 
     def test_the_same_ranking_differs_by_its_scores(self) -> None:
         assert self.apart("abc", [3, 2.005, 1], "abc", [3, 2, 1]) == pytest.approx(0.005)
