@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kaon.contract.manifest import ModelCard
 from kaon.tasks.metrics import ACCURACY, MACRO_F1, MAE, RANKING, RMSE
 from kaon_jobs.compress.statistics.classes import compare_classes
 from kaon_jobs.compress.statistics.numbers import compare_numbers
@@ -143,8 +142,8 @@ class _Rankings:
         return {metric.name: min(1.0, rows / len(truth)) for metric in RANKING}
 
 
-def comparing_of(card: ModelCard) -> Comparing:
-    """By what the model predicts: classes, items or numbers."""
-    if card.ranks is not None:
-        return _Rankings(card.ranks)
-    return _Classes(card.labels) if card.labels else _Numbers()
+def comparing_of(labels: Sequence[str], ranks: int | None = None) -> Comparing:
+    """By classes when a model has some, by items when it ranks some, else by numbers."""
+    if ranks is not None:
+        return _Rankings(ranks)
+    return _Classes(labels) if labels else _Numbers()

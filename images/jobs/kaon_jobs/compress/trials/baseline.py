@@ -102,7 +102,7 @@ def load_baseline(work: CompressWork, context: Context, threads: int) -> Baselin
     test_answers = _in_parts(
         classifier, test.inputs, lambda share: report.progress("checking the baseline", 3 + 5 * share)
     )
-    comparing = comparing_of(classifier.card)
+    comparing = comparing_of(labels, classifier.card.ranks)
     check_evaluation(recorded_evaluation(artifact), test, test_answers, classifier.card)
     return Baseline(
         artifact,
@@ -142,7 +142,7 @@ def check_lineage(artifact: Artifact, work: CompressWork) -> None:
 def check_golden(classifier: OnnxModel) -> None:
     """The stored model gives the answers that were recorded of it."""
     card = classifier.card
-    figure = comparing_of(card).answer
+    figure = comparing_of(card.labels, card.ranks).answer
     if not card.golden:
         raise StageFailure("ParityFailed", "the model's card has no golden examples to check it by; train it again")
     for index, example in enumerate(card.golden):
@@ -182,7 +182,9 @@ def recorded_evaluation(artifact: Artifact) -> Evaluation:
 def check_evaluation(recorded: Evaluation, test: Rows, answers: Floats, card: ModelCard) -> None:
     """The stored model reaches the figures that were recorded of it, in each metric that models are compared by."""
     found = quality_of(card, test.targets, answers)
-    for name, tolerance in comparing_of(card).slack(test.targets, answers, ROWS_THAT_MAY_DIFFER).items():
+    for name, tolerance in (
+        comparing_of(card.labels, card.ranks).slack(test.targets, answers, ROWS_THAT_MAY_DIFFER).items()
+    ):
         now, then = found.metrics[name].value, recorded.value(name)
         if then is None:
             raise StageFailure(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import nn
@@ -37,8 +38,9 @@ LENGTH = 50
 """Items of a history in training; with more, little is won for much time."""
 BATCH = 512
 EPOCHS = 40
-MOST_STEPS = 6000
-"""Of large data there are fewer epochs."""
+MOST_EPOCH_STEPS = 400
+"""Of large data an epoch is a part, drawn anew."""
+MOST_STEPS = 8000
 PATIENCE = 5
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 1e-4
@@ -65,26 +67,39 @@ class Towers(nn.Module):
         if texts is None:
             self.register_buffer("texts", None)
         else:
-            self.register_buffer("texts", torch.as_tensor(texts))
+            # A row of zeros for the pad.
+            self.register_buffer("texts", torch.as_tensor(np.vstack([texts, np.zeros_like(texts[:1])])))
             self.of_texts = nn.Linear(texts.shape[1], WIDTH, bias=False)
         with torch.no_grad():
             self.taken.weight[items] = 0
 
-    def item_tables(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Vectors of items as a user takes them [items + 1, width], the last one 0, and as they are offered."""
-        taken, offered = self.taken.weight, self.offered.weight
-        if self.texts is not None:
-            told = self.of_texts(self.texts)
-            taken = torch.cat([taken[:-1] + told, taken[-1:]])
-            offered = offered + told
-        return taken, functional.normalize(offered, dim=1)
+    def vectors(self, taken: torch.Tensor, offered: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Vectors of some items as a user takes them, and of some as they are offered, of length 1.
 
-    def users(self, histories: torch.Tensor, taken: torch.Tensor) -> torch.Tensor:
-        """[batch, width], of length 1; histories are [batch, length]."""
+        Args:
+            taken: numbers of items; that of the pad has a vector of zeros.
+            offered: numbers of items.
+        """
+        as_taken, as_offered = self.taken(taken), self.offered(offered)
+        if self.texts is not None:
+            as_taken = as_taken + self.of_texts(self.texts[taken])
+            as_offered = as_offered + self.of_texts(self.texts[offered])
+        return as_taken, functional.normalize(as_offered, dim=1)
+
+    def everything(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same of all items: [items + 1, width], the last one of zeros, and [items, width]."""
+        return self.vectors(torch.arange(self.items + 1), torch.arange(self.items))
+
+    def users(self, histories: torch.Tensor, taken: torch.Tensor, pad: int) -> torch.Tensor:
+        """[batch, width], of length 1.
+
+        Args:
+            histories: [batch, length], rows of `taken`, filled up with the row `pad`.
+        """
         vectors = functional.embedding(histories, taken)
         recency = self.recency[-histories.shape[1] :]
         notice = self.notice(vectors).squeeze(2) + recency
-        notice = notice.masked_fill(histories == self.items, _FAR)
+        notice = notice.masked_fill(histories == pad, _FAR)
         weights = torch.softmax(notice, dim=1)
         weights = functional.dropout(weights, DROPOUT, self.training)
         mean = (weights[:, :, None] * vectors).sum(dim=1)
@@ -102,9 +117,10 @@ class TowerModel:
     def scores(self, histories: Sequence[Ids]) -> Floats:
         """See Ranker."""
         with torch.inference_mode():
-            taken, offered = self.module.item_tables()
+            taken, offered = self.module.everything()
             given = torch.as_tensor(padded(histories, self.module.items, self.length))
-            found = self.module.users(given, taken) @ offered.T / TEMPERATURE + self.module.bias
+            users = self.module.users(given, taken, self.module.items)
+            found = users @ offered.T / TEMPERATURE + self.module.bias
         scores = np.asarray(found.numpy(), np.float32)
         scores[[row for row, history in enumerate(histories) if not len(history)]] = self.popularity
         return scores
@@ -113,7 +129,7 @@ class TowerModel:
         """See Ranker."""
         module, graph = self.module, RankingGraph(self.popularity)
         with torch.inference_mode():
-            taken, offered = (table.numpy() for table in module.item_tables())
+            taken, offered = (table.numpy() for table in module.everything())
             offered = offered / TEMPERATURE
             noticed = (module.notice(torch.as_tensor(taken)) + 0.0).numpy()
         noticed[-1] = _FAR
@@ -138,20 +154,18 @@ def fit_towers(material: Material, progress: Progress) -> Trained:
     torch.set_num_threads(material.threads)
     random = np.random.default_rng(material.seed)
     module = Towers(material.items, _texts(material), material.length)
-    histories, targets = _lessons(material)
-    frequency = np.bincount(targets, minlength=material.items) / max(1, len(targets))
-    correction = torch.as_tensor(np.log(np.maximum(frequency, 1e-12)), dtype=torch.float32)
-    steps = max(1, -(-len(targets) // BATCH))
+    lessons = Lessons.of(material)
+    correction = torch.as_tensor(np.log(np.maximum(lessons.frequency, 1e-12)), dtype=torch.float32)
+    steps = max(1, min(-(-len(lessons) // BATCH), MOST_EPOCH_STEPS))
     epochs = max(1, min(EPOCHS, MOST_STEPS // steps))
     optimizer = torch.optim.AdamW(module.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=epochs * steps, pct_start=0.1)
     best, best_epoch, kept = -1.0, 0, copy.deepcopy(module.state_dict())
     for epoch in range(1, epochs + 1):
         module.train()
-        order = random.permutation(len(targets))
+        order = random.permutation(len(lessons))[: steps * BATCH]
         for number, start in enumerate(range(0, len(order), BATCH)):
-            rows = order[start : start + BATCH]
-            loss = _loss(module, histories[rows], torch.as_tensor(targets[rows]), correction)
+            loss = _loss(module, *lessons.batch(order[start : start + BATCH]), correction)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -172,32 +186,63 @@ def fit_towers(material: Material, progress: Progress) -> Trained:
     return Trained(TowerModel(module, material.popularity, material.length), about)
 
 
-def _loss(module: Towers, histories: Ids, targets: torch.Tensor, correction: torch.Tensor) -> torch.Tensor:
+def _loss(module: Towers, histories: Ids, targets: Ids, correction: torch.Tensor) -> torch.Tensor:
     """Cross entropy over the items of the batch, each of which counts once."""
-    offers, place = torch.unique(targets, return_inverse=True)
-    taken, offered = module.item_tables()
-    users = module.users(torch.as_tensor(histories), taken)
-    logits = users @ offered[offers].T / TEMPERATURE + module.bias[offers] - correction[offers]
+    offers, place = torch.unique(torch.as_tensor(targets), return_inverse=True)
+    # The pad is the largest number.
+    known, rows = torch.unique(torch.as_tensor(histories), return_inverse=True)
+    pad = len(known) - 1 if int(known[-1]) == module.items else len(known)
+    taken, offered = module.vectors(known, offers)
+    users = module.users(rows, taken, pad)
+    logits = users @ offered.T / TEMPERATURE + module.bias[offers] - correction[offers]
     # What a user has taken before is no wrong answer. Items that are not offered share a column behind the others.
     column = torch.full((module.items + 1,), len(offers))
     column[offers] = torch.arange(len(offers))
     seen = torch.zeros(len(place), len(offers) + 1, dtype=torch.bool)
-    seen.scatter_(1, column[torch.as_tensor(histories)], value=True)
+    seen.scatter_(1, column[known][rows], value=True)
     seen[torch.arange(len(place)), place] = False
     return functional.cross_entropy(logits.masked_fill(seen[:, :-1], _FAR), place)
 
 
-def _lessons(material: Material) -> tuple[Ids, Ids]:
-    """Each item behind the first of each history with the ones before it [lessons, length], padded in front."""
-    length = min(LENGTH, material.length)
-    rows, targets = [], []
-    for history in material.histories:
-        for place in range(1, len(history)):
-            rows.append(history[max(0, place - length) : place])
-            targets.append(history[place])
-    if not rows:
-        return np.full((1, 1), material.items, np.int64), np.zeros(1, np.int64)
-    return padded(rows, material.items, length), np.asarray(targets, np.int64)
+@dataclass(frozen=True, slots=True, eq=False)
+class Lessons:
+    """Each item behind the first of each history, with the ones before it. Histories are cut out batch by batch."""
+
+    histories: Sequence[Ids]
+    row: Ids
+    """[lessons], of the histories."""
+    place: Ids
+    """[lessons], in the history."""
+    frequency: NDArray[np.float64]
+    """[items], the share of the lessons whose answer it is."""
+    pad: int
+    length: int
+
+    @classmethod
+    def of(cls, material: Material) -> Lessons:
+        """All there are. Where no history has two items, one of nothing."""
+        histories = [history for history in material.histories if len(history) > 1]
+        histories = histories or [np.zeros(2, np.int64)]
+        counts = np.asarray([len(history) - 1 for history in histories], np.int64)
+        answers = np.concatenate([history[1:] for history in histories])
+        return cls(
+            histories=histories,
+            row=np.repeat(np.arange(len(histories)), counts),
+            place=np.concatenate([np.arange(1, count + 1) for count in counts]),
+            frequency=np.bincount(answers, minlength=material.items) / len(answers),
+            pad=material.items,
+            length=min(LENGTH, material.length),
+        )
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def batch(self, chosen: Ids) -> tuple[Ids, Ids]:
+        """Histories [batch, longest of them], padded in front, and the items that follow [batch]."""
+        places = list(zip(self.row[chosen].tolist(), self.place[chosen].tolist(), strict=True))
+        before = [self.histories[row][max(0, place - self.length) : place] for row, place in places]
+        targets = np.asarray([self.histories[row][place] for row, place in places], np.int64)
+        return padded(before, self.pad, self.length), targets
 
 
 def _texts(material: Material) -> Floats | None:
