@@ -19,12 +19,13 @@ from kaon_jobs.errors import StageFailure
 from kaon_jobs.learn.recommend.graph import HISTORY, RankingGraph
 from kaon_jobs.learn.recommend.material import Floats, Ids, Material, Progress, Ranker, as_matrix, ndcg
 
-MOST_EASE_ITEMS = 12_000
-"""Its matrix has a number for each pair of items: of so many 576 MB, and takes minutes and 2 GB to compute."""
+MOST_EASE_ITEMS = 8_000
+"""Its matrix has a number for each pair of items: of so many 256 MB, and takes minutes and 2 GB to compute."""
 EASE_STRENGTHS = (30.0, 100.0, 300.0, 1000.0, 3000.0)
 NEIGHBOURS = (20, 50, 100, 200, 500)
 SHRINKAGES = (0.0, 10.0, 100.0)
-_BLOCK = 1024
+_BLOCK_NUMBERS = 20_000_000
+"""Similarities that are held at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,15 +168,19 @@ def _nearest(
     """The most similar items of each [items, most], and how similar they are."""
     items = taken.shape[1]
     near, similar = np.zeros((items, most), np.int64), np.zeros((items, most), np.float32)
-    for start in range(0, items, _BLOCK):
+    block = max(1, _BLOCK_NUMBERS // items)
+    for start in range(0, items, block):
         progress(start / items)
-        stop = min(items, start + _BLOCK)
+        stop = min(items, start + block)
         found = np.asarray((taken[:, start:stop].T @ taken).todense(), np.float64)
         found /= norms[start:stop, None] * norms[None] + shrinkage
         found[np.arange(stop - start), np.arange(start, stop)] = 0
-        order = np.argsort(-found, axis=1, kind="stable")[:, :most]
-        near[start:stop] = order
-        similar[start:stop] = np.take_along_axis(found, order, axis=1)
+        # By number first, so that of equal ones the more frequent item is the nearer.
+        best = np.sort(np.argpartition(-found, min(most, items - 1), axis=1)[:, :most], axis=1)
+        values = np.take_along_axis(found, best, axis=1)
+        order = np.argsort(-values, axis=1, kind="stable")
+        near[start:stop] = np.take_along_axis(best, order, axis=1)
+        similar[start:stop] = np.take_along_axis(values, order, axis=1)
     return near, similar
 
 

@@ -2,7 +2,7 @@
 
 A user's vector is a mean of the vectors of the items, weighted by attention (what an item says, and how recent it is),
 and a small net on it. An item's vector is learnt, and the words of its text add theirs (TF-IDF, projected). Learnt by
-a softmax over the items of the batch, whose logits are corrected by how often an item is drawn (Yi et al.,
+a softmax over the items of the batch, whose logits are corrected by how likely an item is among them (Yi et al.,
 "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019).
 """
 
@@ -35,7 +35,7 @@ TEXT_WIDTH = 64
 """Numbers that a text becomes: the largest singular directions of its words' weights."""
 MAX_WORDS = 50_000
 LENGTH = 50
-"""Items of a history in training; with more, little is won for much time."""
+"""Items of a history that count, the newest; with more, little is won for much time."""
 BATCH = 512
 EPOCHS = 40
 MOST_EPOCH_STEPS = 400
@@ -112,13 +112,12 @@ class TowerModel:
 
     module: Towers
     popularity: Floats
-    length: int
 
     def scores(self, histories: Sequence[Ids]) -> Floats:
         """See Ranker."""
         with torch.inference_mode():
             taken, offered = self.module.everything()
-            given = torch.as_tensor(padded(histories, self.module.items, self.length))
+            given = torch.as_tensor(padded(histories, self.module.items, self.module.length))
             users = self.module.users(given, taken, self.module.items)
             found = users @ offered.T / TEMPERATURE + self.module.bias
         scores = np.asarray(found.numpy(), np.float32)
@@ -133,10 +132,11 @@ class TowerModel:
             offered = offered / TEMPERATURE
             noticed = (module.notice(torch.as_tensor(taken)) + 0.0).numpy()
         noticed[-1] = _FAR
-        vectors = graph.add("Gather", taken, HISTORY, axis=0)
-        length = graph.add("Slice", graph.add("Shape", HISTORY), graph.ints(1), graph.ints(2))
+        read = graph.add("Slice", HISTORY, graph.ints(-module.length), graph.ints(2**31), graph.ints(1))
+        vectors = graph.add("Gather", taken, read, axis=0)
+        length = graph.add("Slice", graph.add("Shape", read), graph.ints(1), graph.ints(2))
         newest = graph.add("Slice", module.recency.detach().numpy(), graph.add("Neg", length), graph.ints(2**31))
-        notice = graph.add("Squeeze", graph.add("Gather", noticed, HISTORY, axis=0), graph.ints(2))
+        notice = graph.add("Squeeze", graph.add("Gather", noticed, read, axis=0), graph.ints(2))
         weights = graph.add("Softmax", graph.add("Add", notice, newest), axis=1)
         row = graph.add("Unsqueeze", weights, graph.ints(1))
         mean = graph.add("Squeeze", graph.add("MatMul", row, vectors), graph.ints(1))
@@ -153,9 +153,11 @@ def fit_towers(material: Material, progress: Progress) -> Trained:
     torch.manual_seed(material.seed)
     torch.set_num_threads(material.threads)
     random = np.random.default_rng(material.seed)
-    module = Towers(material.items, _texts(material), material.length)
+    module = Towers(material.items, _texts(material), min(LENGTH, material.length))
     lessons = Lessons.of(material)
-    correction = torch.as_tensor(np.log(np.maximum(lessons.frequency, 1e-12)), dtype=torch.float32)
+    # How likely an item is the answer of at least one lesson of a batch, in which it counts once.
+    drawn = -np.expm1(min(BATCH, len(lessons)) * np.log1p(-np.minimum(lessons.frequency, 1 - 1e-9)))
+    correction = torch.as_tensor(np.log(np.maximum(drawn, 1e-12)), dtype=torch.float32)
     steps = max(1, min(-(-len(lessons) // BATCH), MOST_EPOCH_STEPS))
     epochs = max(1, min(EPOCHS, MOST_STEPS // steps))
     optimizer = torch.optim.AdamW(module.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
@@ -173,7 +175,7 @@ def fit_towers(material: Material, progress: Progress) -> Trained:
             if number % 20 == 0:
                 progress((epoch - 1 + number / steps) / epochs)
         module.eval()
-        found = ndcg(material.questions, TowerModel(module, material.popularity, material.length))
+        found = ndcg(material.questions, TowerModel(module, material.popularity))
         log.info("two towers, epoch %d of %d: nDCG@10 %.4f", epoch, epochs, found)
         if found > best:
             best, best_epoch, kept = found, epoch, copy.deepcopy(module.state_dict())
@@ -183,7 +185,7 @@ def fit_towers(material: Material, progress: Progress) -> Trained:
     module.eval()
     told = "with" if module.texts is not None else "without"
     about = f"vectors of {WIDTH} numbers, {told} the items' texts, best after {best_epoch} of {epochs} epochs"
-    return Trained(TowerModel(module, material.popularity, material.length), about)
+    return Trained(TowerModel(module, material.popularity), about)
 
 
 def _loss(module: Towers, histories: Ids, targets: Ids, correction: torch.Tensor) -> torch.Tensor:
