@@ -6,11 +6,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from interactions import FEATURES, interactions, write_interactions
 
@@ -19,13 +21,15 @@ from kaon.contract.jobspec import DatasetWork, EvaluateWork, FetchWork, InputArt
 from kaon.contract.manifest import ModelCard
 from kaon_jobs.context import Context
 from kaon_jobs.errors import StageFailure
-from kaon_jobs.learn.recommend import towers
+from kaon_jobs.learn.recommend import linear, towers, training
+from kaon_jobs.learn.recommend.material import Material, Questions, as_matrix, questions_of
 from kaon_jobs.measure.golden import difference, input_of
 from kaon_jobs.measure.predictions import read_answers
 from kaon_jobs.predict.onnx_history import OnnxHistoryModel
 from kaon_jobs.predict.opening import open_model
 from kaon_jobs.programs import compress, dataset, evaluate, train
 from kaon_jobs.report.reporter import Reporter
+from kaon_jobs.runtime.history import padded
 from kaon_jobs.serve.layout import lay_out
 
 TASK = "recommendation"
@@ -302,3 +306,104 @@ def test_fewer_neighbours_are_the_nearest(shop: Any, models: Any, made: Result, 
     kept = {tuple(one.dims) for one in after.graph.initializer if len(one.dims) == 2 and one.dims[0] > 1}
     ((rows, count),) = wide
     assert kept == {(rows, round(count / 2))}
+
+
+# -- models -----------------------------------------------------------------------------------------------------------
+
+
+def material(histories: list[list[int]], items: int, texts: list[str | None] | None = None, **changes: Any) -> Material:
+    taken = [np.array(one) for one in histories]
+    counts = np.bincount(np.concatenate(taken), minlength=items)
+    learnt, questions = questions_of(taken, Questions([], []), 0)
+    fields = {"items": items, "histories": learnt, "counts": counts, "texts": texts or [], "questions": questions}
+    return Material(**{**fields, "length": 16, "seed": 0, "threads": 1, **changes})
+
+
+def heard(share: float) -> None:
+    assert 0 <= share <= 1
+
+
+PAIRED = [[0, 1], [0, 1, 2], [2, 3], [3, 2, 4], [0, 1, 4], [2, 3, 0]] * 5
+"""0 goes with 1, and 2 with 3."""
+
+
+def test_ease_is_its_closed_form() -> None:
+    given = material(PAIRED, 5)
+    model = linear.fit_ease(given, heard).model
+    taken = as_matrix(given.histories, 5).toarray().astype(np.float64)
+    for strength in linear.EASE_STRENGTHS:
+        inverse = np.linalg.inv(taken.T @ taken + strength * np.eye(5))
+        weights = -inverse / np.diag(inverse)
+        np.fill_diagonal(weights, 0)
+        if np.allclose(model.weights, weights, atol=1e-5):
+            break
+    else:
+        pytest.fail("no strength gives these weights")
+    assert model.scores([np.array([2])])[0].argmax() == 3
+
+
+def test_neighbours_are_by_the_cosine_of_their_users_with_shrinkage() -> None:
+    given = material(PAIRED, 5)
+    model = linear.fit_neighbours(given, heard).model
+    taken = as_matrix(given.histories, 5).toarray().astype(np.float64)
+    products, norms = taken.T @ taken, np.linalg.norm(taken, axis=0)
+    similar = [products / (np.outer(norms, norms) + shrinkage) for shrinkage in linear.SHRINKAGES]
+    assert model.near[0, 0] == 1 and model.near[2, 0] == 3
+    assert any(np.allclose(model.similarities[0, 0], one[0, 1]) for one in similar)
+    assert all(row.tolist() == sorted(row, reverse=True) for row in model.similarities)
+
+
+def test_too_many_items_for_ease_are_refused_by_name_and_left_out_of_auto(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "MOST_EASE_ITEMS", 4)
+    monkeypatch.setattr(towers, "EPOCHS", 1)
+    given = material(PAIRED, 5)
+    with pytest.raises(
+        StageFailure, match=r"5 items are above its limit of 4. Set spec.model.base to builtin:item-knn"
+    ):
+        training.train("ease", given, lambda kind, share: heard(share))
+    choice = training.train("auto", given, lambda kind, share: heard(share))
+    assert list(choice.refused) == ["ease"] and len(choice.candidates) == 3
+
+
+def test_without_a_validation_split_the_last_items_of_some_users_are_held_out() -> None:
+    given = material(PAIRED, 5)
+    assert len(given.questions) == 15 and sum(map(len, given.histories)) == sum(map(len, PAIRED)) - 15
+    # With enough questions nothing is held out.
+    asked = Questions([np.array([0])] * 20, [np.array([1])] * 20)
+    histories, questions = questions_of([np.array([0, 1])], asked, 0)
+    assert len(histories[0]) == 2 and questions is asked
+
+
+def test_lessons_are_each_item_with_the_ones_before_it() -> None:
+    given = replace(material([[4, 2, 3], [1]], 5), histories=[np.array([4, 2, 3]), np.array([1])])
+    lessons = towers.Lessons.of(given)
+    histories, targets = lessons.batch(np.arange(len(lessons)))
+    assert histories.tolist() == [[5, 4], [4, 2]] and targets.tolist() == [2, 3]
+    assert lessons.frequency.tolist() == [0, 0, 0.5, 0.5, 0]
+
+
+@pytest.mark.parametrize("texts", [None, ["a cat", "the cat", None, "dogs bark", "a dog"], ["", "…", None, "", "!"]])
+def test_two_towers_export_what_they_learnt_whatever_texts_there_are(
+    monkeypatch: pytest.MonkeyPatch, texts: list[str | None] | None
+) -> None:
+    monkeypatch.setattr(towers, "EPOCHS", 2)
+    given = material(PAIRED, 5, texts)
+    trained = towers.fit_towers(given, heard)
+    assert ("with the items" in trained.about) == bool(texts and "a cat" in texts)
+    session = onnxruntime.InferenceSession(trained.model.graph().SerializeToString())
+    for histories in ([np.array([0])], [np.array([2, 3, 0])], [np.array([], np.int64), np.array([1, 4])]):
+        (served,) = session.run(None, {"history": padded(histories, 5, 16)})
+        assert np.abs(served - trained.model.scores(histories)).max() < 1e-4
+    again = towers.fit_towers(given, heard).model
+    assert np.array_equal(again.scores([np.array([1])]), trained.model.scores([np.array([1])]))
+
+
+def test_two_towers_read_the_newest_items_of_a_long_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(towers, "EPOCHS", 1)
+    monkeypatch.setattr(towers, "LENGTH", 3)
+    model = towers.fit_towers(material(PAIRED, 5), heard).model
+    session = onnxruntime.InferenceSession(model.graph().SerializeToString())
+    long = [np.array([4, 1, 0, 2, 3])]
+    (served,) = session.run(None, {"history": padded(long, 5, 16)})
+    assert np.abs(served - model.scores([np.array([0, 2, 3])])).max() < 1e-4
+    assert np.abs(served - model.scores(long)).max() < 1e-4
