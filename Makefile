@@ -143,6 +143,10 @@ benchmark-compression: venv ## Kaon's compression beside its peers, in one run; 
 benchmark-tasks: venv ## models of tables beside LightGBM and scikit-learn with their defaults; minutes
 	$(BIN)/python benchmarks/tasks
 
+.PHONY: benchmark-rankings
+benchmark-rankings: venv ## models that rank items beside the library implicit, on MovieLens 100k; minutes
+	$(BIN)/python benchmarks/tasks/rankings.py
+
 # -- the local cluster -----------------------------------------------------------------------------------------------
 
 .PHONY: cluster-up

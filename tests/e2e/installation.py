@@ -160,6 +160,10 @@ class Installation:
         """Film reviews."""
         self.upload(data.fetch(paths.cache_root()).reviews_uploads(), namespace)
 
+    def example_interactions(self) -> dict[str, Path]:
+        """The same of the example with interactions."""
+        return data.fetch(paths.cache_root()).interactions()
+
     def read(self, uri: str) -> bytes:
         """An object of the bucket, read with the root's key."""
         with steps.store_client(self.cluster, None, SYSTEM) as store:
@@ -236,6 +240,14 @@ class Installation:
         asked = [[_tensor(column, value) for column, value in row.items() if value is not None] for row in rows]
         return self._infer(name, namespace, asked)
 
+    def ask_histories(self, name: str, namespace: str, histories: Sequence[list[str]]) -> list[Object]:
+        """The same of what users have taken, the newest last."""
+        return self._infer(name, namespace, [[_names("history", history)] for history in histories])
+
+    def ask_users(self, name: str, namespace: str, users: Sequence[str]) -> list[Object]:
+        """The same of users that the model may know."""
+        return self._infer(name, namespace, [[_names("user", [user])] for user in users])
+
     def _infer(self, name: str, namespace: str, requests: Sequence[list[Object]]) -> list[Object]:
         url = f"http://{self.address(name, namespace)}/v2/models/{name}/infer"
         answers = []
@@ -277,6 +289,10 @@ class Installation:
         """kubectl diff."""
         content = listed(objects, namespace)
         return self.kube("diff", "-n", namespace, "-f", "-", stdin=content, check=False)
+
+
+def _names(name: str, values: list[str]) -> Object:
+    return {"name": name, "datatype": "BYTES", "shape": [1, len(values)], "data": values}
 
 
 def _tensor(name: str, value: str | float) -> Object:

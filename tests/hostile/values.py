@@ -69,7 +69,13 @@ def _reference(kind: str, rng: random.Random) -> str:
 def _agree_on_columns(spec: dict[str, Any], rng: random.Random) -> None:
     """Columns that models of the task read, and no rules for classes where there are none."""
     task, columns = TASKS[spec["task"]], spec["schema"]
-    label = columns["label"]
+    if not task.has_label:
+        _agree_on_interactions(spec, rng)
+        return
+    label = columns.setdefault("label", {"name": "label"})
+    for name in ("minRating", "minPerUser", "minPerItem"):
+        spec.get("clean", {}).pop(name, None)
+    spec.get("split", {}).pop("by", None)
     columns["features"] = columns["features"][: task.most_columns]
     for at, feature in enumerate(columns["features"]):
         feature["type"] = rng.choice(task.columns)
@@ -80,6 +86,21 @@ def _agree_on_columns(spec: dict[str, Any], rng: random.Random) -> None:
         spec.get("quality", {}).pop("minRowsPerClass", None)
     if "text" in task.columns and spec.get("clean", {}).get("missing") == "keep":
         spec["clean"]["missing"] = "drop"
+
+
+def _agree_on_interactions(spec: dict[str, Any], rng: random.Random) -> None:
+    """A user, an item and perhaps more of what models of interactions read."""
+    columns = spec["schema"]
+    columns.pop("label", None)
+    more = [kind for kind in ("time", "rating", "text") if rng.random() < 0.5]
+    columns["features"] = [{"name": f"a {kind}", "type": kind} for kind in ("user", "item", *more)]
+    spec.get("quality", {}).pop("minRowsPerClass", None)
+    if spec.get("clean", {}).get("missing") == "keep":
+        spec["clean"]["missing"] = "drop"
+    if "rating" not in more:
+        spec.get("clean", {}).pop("minRating", None)
+    if "time" not in more:
+        spec.get("split", {}).pop("by", None)
 
 
 def _agree_on_strategy(spec: dict[str, Any]) -> None:

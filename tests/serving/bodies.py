@@ -90,9 +90,11 @@ def good_rows(rng: random.Random, signature: Signature, max_batch_size: int) -> 
     columns = rng.sample(signature.inputs, rng.randint(1, len(signature.inputs)))
     tensors = []
     for column in columns:
-        values = [rng.choice(CELLS[column.kind]) for _ in range(count)]
-        data = [[value] for value in values] if rng.random() < 0.3 else values
-        tensors.append({"name": column.name, "datatype": column.datatype, "shape": [count, 1], "data": data})
+        wide = rng.randint(1, 5) if column.varies else 1
+        values = [rng.choice(CELLS[column.kind]) for _ in range(count * wide)]
+        rows = [values[at : at + wide] for at in range(0, len(values), wide)]
+        data = rows if rng.random() < 0.3 else values
+        tensors.append({"name": column.name, "datatype": column.datatype, "shape": [count, wide], "data": data})
     request: dict[str, Any] = {"inputs": tensors}
     if rng.random() < 0.5:
         names = [tensor.name for tensor in signature.outputs]

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from serving import counting
-from tests.unit.jobs.serve import tiny, tinytable
+from tests.unit.jobs.serve import tiny, tinyhistory, tinytable
 
 from kaon.api.modeldeployment import Route
 from kaon.api.signature import Signature
@@ -43,6 +43,7 @@ MODELS: dict[str, tuple[Callable[[Path], None], Callable[[Path], ModelCard]]] = 
     "text": (tiny.write_model, tiny.card),
     "odd-classes": (tiny.write_model, partial(tiny.card, labels=tiny.ODD_LABELS)),
     **tinytable.KINDS,
+    "history": (tinyhistory.write_model, tinyhistory.card),
 }
 """Name -> what writes a model into a folder, and what makes its card."""
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))

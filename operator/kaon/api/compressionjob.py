@@ -91,15 +91,17 @@ class Prune(ApiModel):
             self.keep_layers is None or self.method == "layers"
         ),
         Rule(
-            "!has(self.finetuneEpochs) || self.method != 'trees'",
-            "the first trees of an ensemble need no recovery: remove finetuneEpochs",
-        ): lambda self: self.finetune_epochs is None or self.method != "trees",
+            "!has(self.finetuneEpochs) || !(self.method in ['trees', 'neighbours'])",
+            "the first trees of an ensemble and the nearest neighbours of an item need no recovery: remove "
+            "finetuneEpochs",
+        ): lambda self: self.finetune_epochs is None or self.method not in ("trees", "neighbours"),
     }
 
-    method: Literal["layers", "ffn", "heads", "magnitude", "channels", "trees"] = Field(
+    method: Literal["layers", "ffn", "heads", "magnitude", "channels", "trees", "neighbours"] = Field(
         description="Of a text model: whole layers; neurons of the feed-forward parts; attention heads, in groups "
         "where they share keys and values; or single weights, set to zero. Of another network: channels. Of boosted "
-        "trees: the last ones that were added, of each class alike."
+        "trees: the last ones that were added, of each class alike. Of a model of neighbours: of each item the least "
+        "similar ones."
     )
     ratio: float | None = Field(default=None, gt=0, lt=1, description="The share that goes.")
     keep_layers: list[Annotated[int, Field(ge=0, le=1000)]] | None = Field(

@@ -77,7 +77,11 @@ class Feature(ApiModel):
     """One input column."""
 
     name: str = Field(min_length=1, max_length=256)
-    type: FeatureType = Field(default="text", description="What the column holds. datetime: ISO 8601, or of Parquet.")
+    type: FeatureType = Field(
+        default="text",
+        description="What the column holds. datetime: ISO 8601, or of Parquet. Of interactions: user and item, names "
+        "of any kind; time, a number such as seconds since 1970, or as datetime; rating, a number; text, of the item.",
+    )
 
 
 class Label(ApiModel):
@@ -105,9 +109,9 @@ class DataSchema(ApiModel):
 
     cel_rules: ClassVar[Rules] = {
         Rule(
-            "self.features.all(feature, feature.name != self.label.name)",
+            "!has(self.label) || self.features.all(feature, feature.name != self.label.name)",
             "the label's column cannot be a feature: remove it from features",
-        ): lambda self: all(feature.name != self.label.name for feature in self.features),
+        ): lambda self: self.label is None or all(feature.name != self.label.name for feature in self.features),
         Rule(
             f"self.features.map(feature, feature.name.size()).sum() <= {FEATURE_NAMES_LENGTH}",
             f"the names in features may have {FEATURE_NAMES_LENGTH} characters together: shorten them, or leave "
@@ -119,9 +123,12 @@ class DataSchema(ApiModel):
         min_length=1,
         max_length=MOST_FEATURES,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-        description=f"The columns that a model reads. Of a task of texts one, of a table up to {MOST_FEATURES}.",
+        description=f"The columns that a model reads. Of a task of texts one, of a table up to {MOST_FEATURES}; of "
+        "interactions a user, an item and what is known of them.",
     )
-    label: Label
+    label: Label | None = Field(
+        default=None, description="The column to predict. Required, except where a task predicts items."
+    )
 
     @field_validator("features")
     @classmethod
@@ -136,17 +143,34 @@ class DataSchema(ApiModel):
     @property
     def is_text(self) -> bool:
         """Whether a row is a text, and no row of a table."""
-        return self.features[0].type == "text"
+        return all(feature.type == "text" for feature in self.features)
+
+    @property
+    def is_interactions(self) -> bool:
+        """Whether a row is what a user did with an item."""
+        return any(feature.type == "user" for feature in self.features)
+
+    @property
+    def is_table(self) -> bool:
+        """Whether a row is one of a table, each a case of its own."""
+        return not self.is_text and not self.is_interactions
+
+    def of_type(self, kind: str) -> Feature | None:
+        """The first column of a type; None when there is none."""
+        return next((feature for feature in self.features if feature.type == kind), None)
 
 
 class Duplicates(ApiModel):
-    """How rows that repeat are found. They are dropped, the first one kept; sources of the test split stay whole."""
+    """How rows that repeat are found. They are dropped, the first one kept; sources of the test split stay whole.
+
+    Of interactions the last one is kept.
+    """
 
     method: Literal["none", "exact"] | None = Field(
         default=None,
         description="exact: equal text after Unicode NFC, case folding and white-space collapse; of a table equal in "
-        "all features. none: of a table each row is a case of its own, and no leakage is counted. Default: exact for "
-        "texts, none for tables.",
+        "all features; of interactions of the same user and item, the last one kept. none: of a table each row is a "
+        "case of its own, and no leakage is counted. Default: none for tables, else exact.",
     )
 
 
@@ -166,7 +190,7 @@ class Clean(ApiModel):
     missing: Literal["drop", "keep", "fail"] | None = Field(
         default=None,
         description="Rows with a missing value. drop: they are left out. keep: a missing feature is left to the model; "
-        "rows without a label or without any feature are left out. Default: drop for texts, keep for tables.",
+        "rows without a label or without any feature are left out. Default: keep for tables, else drop.",
     )
     missing_values: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(
         default_factory=list,
@@ -176,11 +200,18 @@ class Clean(ApiModel):
     )
     unreadable_rows: UnreadableRows = Field(default_factory=UnreadableRows)
     duplicates: Duplicates = Field(default_factory=Duplicates)
+    min_rating: Figure | None = Field(
+        default=None, description="Of interactions: those with a lower rating are left out. Default: all count."
+    )
+    min_per_user: Count | None = Field(
+        default=None, ge=1, description="Of interactions: users with fewer are left out, until none is left that has."
+    )
+    min_per_item: Count | None = Field(default=None, ge=1, description="The same of items.")
 
-    def settled(self, *, texts: bool) -> Clean:
-        """The same with nothing left to a default, which depends on whether rows are texts."""
-        missing: Literal["drop", "keep"] = "drop" if texts else "keep"
-        method: Literal["none", "exact"] = "exact" if texts else "none"
+    def settled(self, *, tables: bool) -> Clean:
+        """The same with nothing left to a default, which depends on whether rows are those of tables."""
+        missing: Literal["drop", "keep"] = "keep" if tables else "drop"
+        method: Literal["none", "exact"] = "none" if tables else "exact"
         return self.model_copy(
             update={
                 "missing": self.missing or missing,
@@ -188,9 +219,9 @@ class Clean(ApiModel):
             }
         )
 
-    def unsettled(self, *, texts: bool) -> Clean:
+    def unsettled(self, *, tables: bool) -> Clean:
         """The same with defaults left out, for a default that is written out is one that is left out."""
-        default = Clean().settled(texts=texts)
+        default = Clean().settled(tables=tables)
         return self.model_copy(
             update={
                 "missing": None if self.missing == default.missing else self.missing,
@@ -213,9 +244,16 @@ class Split(ApiModel):
     test: float = Field(default=0.2, ge=0, lt=1, description="Share of rows for the test split, when no source is one.")
     stratify: bool = Field(
         default=True,
-        description="Each class keeps its share in each split; of labels that are numbers each tenth of their range.",
+        description="Each class keeps its share in each split; of labels that are numbers each tenth of their range. "
+        "Interactions have no classes.",
     )
     seed: int = Field(default=7, ge=0, le=2**31 - 1)
+    by: Literal["time", "user", "random"] | None = Field(
+        default=None,
+        description="How interactions are divided. time: by points in time that are the same for all users, so that "
+        "nothing is learnt from what comes after a question. user: the last ones of each user. random: a seeded draw "
+        "from those of each user. Default: time where a column has this type, else random.",
+    )
 
 
 class QualityGate(ApiModel):
@@ -278,26 +316,105 @@ def _fits(task: Task) -> Rules:
             )
         )
     }
-    if task.columns == ("text",):
+    if "text" in task.columns:
+        what = "texts" if task.has_label else "users and items"
         found[
             Rule(
                 f"{other} || !has(self.clean) || !has(self.clean.missing) || self.clean.missing != 'keep'",
-                f"{task.name} reads texts, and none can be missing: set clean.missing to drop or fail",
+                f"{task.name} reads {what}, and none can be missing: set clean.missing to drop or fail",
             )
         ] = lambda self: self.task != task.name or self.clean.missing != "keep"
-    if task.target == "number":
+    found |= _fits_label(task, other) | _fits_interactions(task, other)
+    if task.target != "class":
+        says = "predicts a number" if task.target == "number" else "ranks items"
         found[
             Rule(
                 f"{other} || !has(self.quality) || !has(self.quality.minRowsPerClass)",
-                f"{task.name} predicts a number, and has no classes: remove quality.minRowsPerClass",
+                f"{task.name} {says}, and has no classes: remove quality.minRowsPerClass",
             )
         ] = lambda self: self.task != task.name or self.quality.min_rows_per_class is None
+    if task.target == "number":
         found[
             Rule(
-                f"{other} || !has(self.schema.label.classes) || size(self.schema.label.classes) == 0",
+                f"{other} || !has(self.schema.label) || !has(self.schema.label.classes) || "
+                "size(self.schema.label.classes) == 0",
                 f"{task.name} predicts a number: remove schema.label.classes",
             )
-        ] = lambda self: self.task != task.name or not self.columns.label.classes
+        ] = lambda self: self.task != task.name or self.columns.label is None or not self.columns.label.classes
+    return found
+
+
+Checks = dict[Rule, Callable[[Any], bool]]
+
+
+def _fits_label(task: Task, other: str) -> Checks:
+    """Whether there is a label, which the task's name alone tells."""
+    if task.has_label:
+        rule = Rule(
+            f"{other} || has(self.schema.label)", f"{task.name} predicts a column: set schema.label.name to its name"
+        )
+        return {rule: lambda self: self.task != task.name or self.columns.label is not None}
+    rule = Rule(
+        f"{other} || !has(self.schema.label)",
+        f"{task.name} predicts the column of type item, and has no label: remove schema.label",
+    )
+    return {rule: lambda self: self.task != task.name or self.columns.label is None}
+
+
+def _fits_interactions(task: Task, other: str) -> Checks:
+    """What only interactions have, and what they must have."""
+    found: Checks = {}
+    if task.has_label:
+        fields = ("clean.minRating", "clean.minPerUser", "clean.minPerItem", "split.by")
+        absent = " && ".join(f"(!has(self.{name.split('.')[0]}) || !has(self.{name}))" for name in fields)
+        found[
+            Rule(
+                f"{other} || ({absent})",
+                f"{', '.join(fields)} are for interactions of users with items, and {task.name} has none: remove them",
+            )
+        ] = lambda self: (
+            self.task != task.name
+            or all(
+                value is None
+                for value in (self.clean.min_rating, self.clean.min_per_user, self.clean.min_per_item, self.split.by)
+            )
+        )
+        return found
+
+    def count(self: Any, kind: str) -> int:
+        return sum(feature.type == kind for feature in self.columns.features)
+
+    def told(kind: str) -> str:
+        return f"size(self.schema.features.filter(feature, has(feature.type) && feature.type == '{kind}'))"
+
+    found[
+        Rule(
+            f"{other} || ({told('user')} == 1 && {told('item')} == 1)",
+            f"{task.name} reads what users did with items: give one column of schema.features the type user and one "
+            "the type item",
+        )
+    ] = lambda self: self.task != task.name or (count(self, "user") == 1 and count(self, "item") == 1)
+    texts = "size(self.schema.features.filter(feature, !has(feature.type) || feature.type == 'text'))"
+    found[
+        Rule(
+            f"{other} || ({told('time')} <= 1 && {told('rating')} <= 1 && {texts} <= 1)",
+            f"{task.name} reads one column at most of each of the types time, rating and text: remove the others from "
+            "schema.features",
+        )
+    ] = lambda self: self.task != task.name or all(count(self, kind) <= 1 for kind in ("time", "rating", "text"))
+    found[
+        Rule(
+            f"{other} || {told('time')} == 1 || !has(self.split) || !has(self.split.by) || self.split.by == 'random'",
+            f"{task.name} orders interactions by a column of type time: name it in schema.features, or set split.by "
+            "to random",
+        )
+    ] = lambda self: self.task != task.name or count(self, "time") == 1 or self.split.by in (None, "random")
+    found[
+        Rule(
+            f"{other} || {told('rating')} == 1 || !has(self.clean) || !has(self.clean.minRating)",
+            "clean.minRating is of a column of type rating: name it in schema.features, or remove clean.minRating",
+        )
+    ] = lambda self: self.task != task.name or count(self, "rating") == 1 or self.clean.min_rating is None
     return found
 
 
@@ -335,7 +452,7 @@ class DatasetSpec(StageSpec):
 
     def declared(self) -> dict[str, Any]:
         """Only what differs from the defaults, those of the kind of rows among them."""
-        clean = self.clean.unsettled(texts=self.columns.is_text)
+        clean = self.clean.unsettled(tables=self.columns.is_table)
         return super(DatasetSpec, self.model_copy(update={"clean": clean})).declared()
 
 
@@ -367,6 +484,11 @@ class DataQuality(ApiModel):
         default=None, description="Rows of the smallest class in train; absent where labels are numbers."
     )
     smallest_class: str | None = Field(default=None, max_length=256)
+    users: Count | None = Field(default=None, description="Of interactions: users, after cleaning.")
+    items: Count | None = Field(default=None, description="Of interactions: items that models know, those of train.")
+    left_out: Count | None = Field(
+        default=None, description="Of interactions: those of a low rating, or of users or items with too few."
+    )
 
 
 class DatasetStatus(StageStatus):

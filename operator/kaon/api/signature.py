@@ -20,7 +20,8 @@ class TensorSpec(ApiModel):
     name: str = Field(max_length=256)
     datatype: str = Field(max_length=16, description="As the V2 protocol has it: BYTES, FP64 …")
     shape: list[Annotated[int, Field(ge=-1, le=LARGEST)]] = Field(
-        max_length=8, description="-1: as many as the request has rows."
+        max_length=8,
+        description="-1: as many as the request has rows; in the second place as many values as it has in a row.",
     )
     optional: bool | None = Field(
         default=None, description="true: an input that may be left out; its values are missing then."
@@ -28,6 +29,11 @@ class TensorSpec(ApiModel):
     content: Literal["datetime"] | None = Field(
         default=None, description="Of strings that are points in time, in ISO 8601."
     )
+
+    @property
+    def varies(self) -> bool:
+        """Whether a row has any number of values; short ones are filled up with empty strings."""
+        return self.shape[1:] == [-1]
 
     @property
     def kind(self) -> str:
@@ -40,6 +46,11 @@ class Signature(ApiModel):
 
     inputs: list[TensorSpec] = Field(max_length=MOST_INPUTS, json_schema_extra={"x-kubernetes-list-type": "atomic"})
     outputs: list[TensorSpec] = Field(max_length=MOST_OUTPUTS, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+
+    @property
+    def is_history(self) -> bool:
+        """Whether a row is what a user has taken in."""
+        return any(tensor.varies for tensor in self.inputs)
 
     @property
     def is_table(self) -> bool:

@@ -1,4 +1,4 @@
-"""`kaon ask`: one text or row to a served model, through the API server's proxy to the model's router.
+"""`kaon ask`: one text, row or history to a served model, through the API server's proxy to the model's router.
 
 Nothing but a kubeconfig is needed: no port is forwarded and no address of the cluster has to be reachable from here.
 """
@@ -25,7 +25,7 @@ UPSTREAM_TIME = "x-envoy-upstream-service-time"
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model said and how long it took: a class with the probabilities of all, or a number."""
+    """What the model said and how long it took: a class with the probabilities of all, a number, or ranked items."""
 
     label: str | None
     probabilities: list[tuple[str, float]]
@@ -34,6 +34,8 @@ class Prediction:
     """Name of the predicted column, where it is known."""
     round_trip_ms: float
     server_ms: float | None
+    items: list[tuple[str, float]] | None = None
+    """The best first, with their scores."""
 
 
 def ask(cluster: Cluster, namespace: str, name: str, words: Sequence[str], row: str | None = None) -> Prediction:
@@ -52,6 +54,10 @@ def ask(cluster: Cluster, namespace: str, name: str, words: Sequence[str], row: 
     if answer.status != 200:
         raise _refused(answer, deployment, namespace)
     server_ms = answer.headers.get(UPSTREAM_TIME)
+    ranked_items = parse_items(answer.body)
+    if ranked_items is not None:
+        timed = (seconds * 1000, float(server_ms) if server_ms else None)
+        return Prediction(None, [], None, None, *timed, ranked_items)
     label, values = parse(answer.body)
     dataset = dataset_of(cluster, deployment, namespace)
     if label is None:
@@ -80,8 +86,25 @@ def parse(body: bytes) -> tuple[str | None, list[float]]:
             return None, [float(outputs["prediction"][0])]
         return str(outputs["label"][0]), [float(value) for value in outputs.get("probabilities", [])]
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        start = body[:200].decode(errors="replace")
-        raise CliError(f"the model's answer is not of the V2 protocol: {start}") from error
+        raise _unreadable(body) from error
+
+
+def parse_items(body: bytes) -> list[tuple[str, float]] | None:
+    """The items of a V2 answer with their scores; None of a model that ranks none."""
+    try:
+        outputs = {output["name"]: output["data"] for output in json.loads(body)["outputs"]}
+        if "items" not in outputs:
+            return None
+        pairs = zip(outputs["items"], outputs["scores"], strict=True)
+        # There may be fewer than are asked for.
+        return [(str(item), float(score)) for item, score in pairs if item != ""]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _unreadable(body) from error
+
+
+def _unreadable(body: bytes) -> CliError:
+    start = body[:200].decode(errors="replace")
+    return CliError(f"the model's answer is not of the V2 protocol: {start}")
 
 
 def dataset_of(cluster: Cluster, deployment: Object, namespace: str) -> Object:

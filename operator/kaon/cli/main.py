@@ -74,7 +74,10 @@ def ask(
     modeldeployment: Annotated[str, typer.Argument(help="Name of the ModelDeployment.")],
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TEXT | COLUMN=VALUE…", help="A raw sentence, or the columns of a row that are known."),
+        typer.Argument(
+            metavar="TEXT | COLUMN=VALUE…",
+            help="A raw sentence, the columns of a row that are known, or history=A,B,C and user=NAME.",
+        ),
     ] = None,
     row: Annotated[
         str | None, typer.Option(help="""A row as JSON, such as {"age": 41}; - reads it from standard input.""")
@@ -84,13 +87,15 @@ def ask(
     kubeconfig: Kubeconfig = None,
     context: Context = None,
 ) -> None:
-    """Ask a served model about a sentence or a row, through its router. A column that is left out is missing."""
+    """Ask a served model about a sentence, a row or a history, through its router. A column left out is missing."""
     cluster, chosen = _open(kubeconfig, context, namespace)
     given = sys.stdin.read() if row == "-" else row
     prediction = asking.ask(cluster, chosen, modeldeployment, words or [], given)
     if as_json:
         answer: dict[str, Any] = {"prediction": prediction.number}
-        if prediction.label is not None:
+        if prediction.items is not None:
+            answer = {"items": [{"item": item, "score": score} for item, score in prediction.items]}
+        elif prediction.label is not None:
             answer = {"label": prediction.label, "probabilities": dict(prediction.probabilities)}
         times = {"roundTripMs": round(prediction.round_trip_ms, 2), "serverMs": prediction.server_ms}
         print(json.dumps({**answer, **times}))
@@ -117,8 +122,11 @@ def show_comparison(console: Console, comparison: comparing.Comparison) -> None:
 
 
 def show_prediction(console: Console, prediction: asking.Prediction) -> None:
-    """The number, or the class with the five likeliest ones, as `kaon ask` prints it."""
-    if prediction.number is not None:
+    """The number, the ranked items, or the class with the five likeliest ones, as `kaon ask` prints it."""
+    if prediction.items is not None:
+        for item, score in prediction.items:
+            console.print(Text(f"  {score:10.4g}  {item}"), soft_wrap=True)
+    elif prediction.number is not None:
         said = " ".join(filter(None, (prediction.target, f"{prediction.number:.7g}")))
         console.print(Text(said, style="bold green"), soft_wrap=True)
     else:

@@ -27,12 +27,40 @@ def request_of(name: str, signature: Signature, words: Sequence[str], row: str |
     Raises:
         CliError: they are not what the model reads.
     """
+    if signature.is_history:
+        return {"inputs": _history(name, signature, words, row)}
     if signature.is_table:
         return {"inputs": _row(name, signature, _pairs(name, signature, words) if row is None else _object(row, words))}
     if row is not None or len(words) != 1:
         raise CliError(f"{name} reads one text, in quotes", f'kaon ask {name} "a sentence"')
     (tensor,) = signature.inputs
     return {"inputs": [_tensor(tensor, words[0])]}
+
+
+def _history(name: str, signature: Signature, words: Sequence[str], row: str | None) -> list[dict[str, Any]]:
+    """The tensors of names that were given: of the one input that varies any number, of another one."""
+    known = {tensor.name: tensor for tensor in signature.inputs}
+    hint = f'kaon ask {name} {next(iter(known))}="A,B,C"'
+    wrong = next((word for word in words if word.partition("=")[0] not in known or "=" not in word), None)
+    if wrong is not None:
+        raise CliError(f"{name} reads {' and '.join(f'{one}=…' for one in known)}, and {wrong!r} is neither", hint)
+    given = _pairs(name, signature, words) if row is None else _object(row, words)
+    tensors = []
+    for column, value in given.items():
+        if column not in known:
+            raise CliError(f"{name} reads no {column!r}; it reads {' and '.join(known)}", hint)
+        spec = known[column]
+        values = value
+        if isinstance(value, str):
+            values = [part.strip() for part in value.split(",")] if spec.varies else [value]
+        if not isinstance(values, list) or not all(isinstance(one, str) for one in values):
+            raise CliError(f"{column!r} takes {'names' if spec.varies else 'a name'}, as strings", hint)
+        values = [one for one in values if one]
+        if values:
+            tensors.append({"name": column, "datatype": spec.datatype, "shape": [1, len(values)], "data": values})
+    if not tensors:
+        raise CliError(f"{name} needs one of {' and '.join(known)} at least", hint)
+    return tensors
 
 
 def _pairs(name: str, signature: Signature, words: Sequence[str]) -> dict[str, Any]:

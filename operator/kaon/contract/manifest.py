@@ -33,10 +33,15 @@ class GoldenExample(ApiModel):
     """A recorded input of the evaluation with its recorded output; served answers must agree."""
 
     text: str | None = Field(default=None, description="Of a model of texts.")
-    row: list[float | str | None] | None = Field(default=None, description="Of a model of tables: a value a column.")
+    row: list[float | str | list[str] | None] | None = Field(
+        default=None, description="Of a model of tables: a value a column. Of one of interactions: history and user."
+    )
     values: list[Any] | None = Field(default=None, description="Of any other: the array, in nested lists.")
     label: str | None = Field(default=None, description="The class of the largest probability; None without classes.")
-    answer: list[float] = Field(description="Probabilities of the classes; without classes the predicted number.")
+    answer: list[float] = Field(
+        description="Probabilities of the classes; without classes the predicted number; of items their scores."
+    )
+    items: list[str] | None = Field(default=None, description="The items, the best first; empty where there are fewer.")
 
 
 class Column(ApiModel):
@@ -55,7 +60,11 @@ class ModelCard(ApiModel):
 
     task: str
     labels: list[str] = Field(description="The classes, in the order of their ids; empty when it predicts a number.")
-    max_sequence_length: int | None = Field(default=None, description="Tokens that a model of texts reads at most.")
+    max_sequence_length: int | None = Field(
+        default=None, description="Tokens of a text, or items of a history, that a model reads at most."
+    )
+    ranks: int | None = Field(default=None, description="Of a model that ranks items: how many are an answer.")
+    items: int | None = Field(default=None, description="Of a model that ranks items: how many it knows.")
     columns: list[Column] | None = Field(default=None, description="Of a model of tables: what a row holds, in order.")
     signature: Signature
     serving_files: list[str] = Field(description="Files that a server needs, e.g. model.onnx, tokenizer.json.")
@@ -66,8 +75,17 @@ class ModelCard(ApiModel):
     license: str | None = None
 
     @property
-    def reads(self) -> Literal["text", "table", "array"]:
-        """What it is asked: texts, which it reads as tokens; rows of a table; or arrays of one shape."""
+    def predicts(self) -> Literal["class", "number", "items"]:
+        """What it answers with."""
+        if self.ranks is not None:
+            return "items"
+        return "class" if self.labels else "number"
+
+    @property
+    def reads(self) -> Literal["text", "table", "array", "history"]:
+        """What it is asked: texts, which it reads as tokens; rows of a table; arrays of one shape; or histories."""
+        if self.ranks is not None:
+            return "history"
         if self.max_sequence_length is not None:
             return "text"
         return "array" if self.columns is None else "table"

@@ -32,7 +32,7 @@ def resolve(observed: Observed, spec: DatasetSpec, store: StoreAccess) -> Ready 
         encoding=spec.encoding,
         delimiter=spec.delimiter,
         columns=spec.columns,
-        clean=spec.clean.settled(texts=spec.columns.is_text),
+        clean=spec.clean.settled(tables=spec.columns.is_table),
         split=spec.split,
     )
     address = declared(spec, JUDGED_HERE)
@@ -81,11 +81,13 @@ def judge(spec: DatasetSpec, work: DatasetWork, result: Result) -> Verdict:
     unreadable = found.quality.unreadable
     rows_word = "row was" if unreadable == 1 else "rows were"
     left_out = f" {unreadable} unreadable {rows_word} left out." if unreadable else ""
-    return Verdict(succeeded(f"{counts} of {_parts(spec, classes)}.{left_out}"), fields)
+    return Verdict(succeeded(f"{counts} of {_parts(spec, classes, found.quality)}.{left_out}"), fields)
 
 
-def _parts(spec: DatasetSpec, classes: int) -> str:
-    """What rows are made of: columns of a table, and classes where there are any."""
+def _parts(spec: DatasetSpec, classes: int, found: DataQuality) -> str:
+    """What rows are made of: columns of a table, and classes where there are any; or users and items."""
+    if spec.columns.is_interactions:
+        return f"{found.users or 0:,} users and {found.items or 0:,} items"
     columns = len(spec.columns.features)
     table = [] if spec.columns.is_text else ["1 column" if columns == 1 else f"{columns} columns"]
     return " and ".join([*table, *([f"{classes} classes"] if classes else [])])

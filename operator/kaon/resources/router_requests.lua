@@ -60,7 +60,7 @@ end
 
 -- Model -> what its requests hold, as the route's filter_context tells it: `inputs` and `outputs` are names, `datatypes`
 -- and `kinds` those of each input, `isTable` whether an input is a column that may be left out. A kind is FP64, BYTES, or
--- datetime: a string that is a point in time.
+-- datetime: a string that is a point in time. `varies` tells inputs of which a row has any number of values.
 
 local MAX_FLOAT = 3.4e38 -- models read numbers of 32 bits
 local SHOWN_NAMES = 32
@@ -157,6 +157,15 @@ local function shape_of(node)
   return "[" .. concat(parts, ",") .. "]"
 end
 
+-- Of an input that varies: its rows and the values of each, by the shape.
+local function sides_of(where, shape, count)
+  local rows, wide = shape:match("^%[([1-9]%d*),([1-9]%d*)%]$")
+  if not rows or #rows > 9 or #wide > 9 or tonumber(rows) * tonumber(wide) ~= count then
+    refuse("%s.shape is %s, expected [rows,values of a row] for %d values.", where, shape, count)
+  end
+  return tonumber(rows), tonumber(wide)
+end
+
 local function one_of(names)
   if #names == 1 then return quoted(names[1]) end
   local told = {}
@@ -202,11 +211,13 @@ local function check_inputs(inputs, model)
     if not is(fields.datatype, datatype) then wrong(where .. ".datatype", fields.datatype, "'" .. datatype .. "'") end
     check_parameters(where .. ".parameters", fields.parameters)
     local count = count_values(where .. ".data", name, model.kinds[places[name]], fields.data, is_table)
+    local shape, wide = shape_of(fields.shape), 1
+    if model.varies and model.varies[places[name]] then count, wide = sides_of(where, shape, count) end
     local noun = (is_table and "row" or "text") .. (count == 1 and "" or "s")
     if count < 1 or count > model.maxBatchSize then
       refuse("%s.data has %d %s, expected 1 to %d in one request.", where, count, noun, model.maxBatchSize)
     end
-    local wanted, shape = format("[%d,1]", count), shape_of(fields.shape)
+    local wanted = format("[%d,%d]", count, wide)
     if shape ~= wanted then
       refuse("%s.shape is %s, expected %s for %d %s.", where, shape, wanted, count, noun)
     end

@@ -43,7 +43,9 @@ def checked(signature: Signature, max_batch_size: int) -> dict[str, Object]:
 
 def asked(signature: Signature, max_batch_size: int) -> Object:
     """What the check is told of a model."""
+    varying = {"varies": [tensor.varies for tensor in signature.inputs]} if signature.is_history else {}
     return {
+        **varying,
         "maxBatchSize": max_batch_size,
         "isTable": signature.is_table,
         "inputs": [tensor.name for tensor in signature.inputs],

@@ -63,10 +63,12 @@ class Metric:
         return math.isfinite(value) and self.least <= value <= self.most
 
 
-COLUMN_TYPES: Final = ("text", "number", "category", "datetime")
+COLUMN_TYPES: Final = ("text", "number", "category", "datetime", "user", "item", "time", "rating")
 """What a column of a Dataset can hold."""
 TABLE_COLUMNS: Final = ("number", "category", "datetime")
 """What a column of a table can hold."""
+INTERACTION_COLUMNS: Final = ("user", "item", "time", "rating", "text")
+"""What a column of interactions can hold: who, with what, when, how much it was liked, and a text of the item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,8 @@ class Task:
     """Names of the metrics whose loss between two models on the same rows has limits of confidence."""
     stopping: str
     """Name of the metric that early stopping watches unless a recipe names another."""
-    target: Literal["class", "number"]
-    """What it predicts: one of a fixed set of classes, or a number."""
+    target: Literal["class", "number", "items"]
+    """What it predicts: one of a fixed set of classes, a number, or which items a user takes next."""
     columns: tuple[str, ...]
     """Types of the columns that its models read, of COLUMN_TYPES."""
     most_columns: int
@@ -109,6 +111,11 @@ class Task:
     def has_classes(self) -> bool:
         """Whether its labels are classes: recall of each class, weights of classes, strata."""
         return self.target == "class"
+
+    @property
+    def has_label(self) -> bool:
+        """Whether a column holds what it predicts. Of interactions the items are that."""
+        return self.target != "items"
 
     def metric(self, name: str) -> Metric | None:
         """A metric by its name; None when the task has none of this name."""

@@ -50,6 +50,25 @@ R2 = Metric(
     least=-math.inf,
 )
 
+RECALL_AT_10 = Metric(
+    "recallAt10",
+    "recall@10",
+    "Of the items that a user took, the share among the first 10 of all items, seen ones left out; of more than 10 at "
+    "most 10 count. Mean over users.",
+)
+NDCG_AT_10 = Metric(
+    "ndcgAt10",
+    "nDCG@10",
+    "Normalised discounted cumulative gain of the first 10 of all items, seen ones left out. Mean over users.",
+)
+MRR_AT_10 = Metric(
+    "mrrAt10",
+    "MRR@10",
+    "One over the place of the first item that the user took, 0 when none is among the first 10. Mean over users.",
+)
+
+RANKING = (NDCG_AT_10, RECALL_AT_10, MRR_AT_10)
+"""Of every task that ranks items."""
 REGRESSION = (RMSE, MAE, R2)
 """Of every task that predicts a number."""
 CLASSIFICATION = (ACCURACY, MACRO_F1, PRECISION, RECALL, F1, ECE)

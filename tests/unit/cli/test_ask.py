@@ -159,3 +159,64 @@ def test_an_answer_reads_as_a_number_or_as_classes(prediction: Prediction, lines
     output = io.StringIO()
     main.show_prediction(Console(file=output, width=80), prediction)
     assert output.getvalue().splitlines() == lines
+
+
+HISTORY = Signature(
+    inputs=[
+        TensorSpec(name="history", datatype="BYTES", shape=[-1, -1], optional=True),
+        TensorSpec(name="user", datatype="BYTES", shape=[-1, 1], optional=True),
+    ],
+    outputs=[
+        TensorSpec(name="items", datatype="BYTES", shape=[-1, 3]),
+        TensorSpec(name="scores", datatype="FP32", shape=[-1, 3]),
+    ],
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "row", "tensors"),
+    [
+        (["history=50, 172,1"], None, {"history": ["50", "172", "1"]}),
+        (["user=a,b"], None, {"user": ["a,b"]}),
+        (["history=50", "user=u"], None, {"history": ["50"], "user": ["u"]}),
+        ([], '{"history": ["a, b", "c"]}', {"history": ["a, b", "c"]}),
+    ],
+)
+def test_a_history_is_a_list_of_names_and_a_user_is_one(
+    words: list[str], row: str | None, tensors: dict[str, list[str]]
+) -> None:
+    assert request_of("films", HISTORY, words, row) == {
+        "inputs": [
+            {"name": name, "datatype": "BYTES", "shape": [1, len(data)], "data": data} for name, data in tensors.items()
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "row", "says"),
+    [
+        (["item=5"], None, "films reads history=… and user=…, and 'item=5' is neither"),
+        ([], '{"item": "5"}', "films reads no 'item'; it reads history and user"),
+        (["history="], None, "films needs one of history and user at least"),
+        ([], '{"history": [1, 2]}', "'history' takes names, as strings"),
+        ([], '{"user": 7}', "'user' takes a name, as strings"),
+        (["50,172"], None, "and '50,172' is neither"),
+    ],
+)
+def test_what_is_no_history_says_so(words: list[str], row: str | None, says: str) -> None:
+    with pytest.raises(CliError, match=says):
+        request_of("films", HISTORY, words, row)
+
+
+def test_ranked_items_are_read_and_shown_with_their_scores() -> None:
+    outputs = [{"name": "items", "data": ["181", "50", ""]}, {"name": "scores", "data": [2.5, 1.25, 0]}]
+    found = ask(Cluster(outputs, HISTORY), "demo", "r8", ["user=7"])  # type: ignore[arg-type]
+    assert found.items == [("181", 2.5), ("50", 1.25)] and (found.label, found.number) == (None, None)
+    output = io.StringIO()
+    main.show_prediction(Console(file=output, width=80), found)
+    assert output.getvalue().splitlines()[:2] == ["         2.5  181", "        1.25  50"]
+
+
+def test_ranked_items_without_scores_are_no_answer() -> None:
+    with pytest.raises(CliError, match="not of the V2 protocol"):
+        ask(Cluster([{"name": "items", "data": ["1"]}], HISTORY), "demo", "r8", ["user=7"])  # type: ignore[arg-type]

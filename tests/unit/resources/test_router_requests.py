@@ -392,6 +392,59 @@ def test_a_point_in_time_is_one_to_router_and_handler_and_the_model_can_read_it(
         assert all(map(math.isfinite, moments(moment)))
 
 
+# -- histories --------------------------------------------------------------------------------------------------------
+
+HISTORY = Signature(
+    inputs=[TensorSpec(name="history", datatype="BYTES", shape=[-1, -1], optional=True), column("user", "BYTES")],
+    outputs=[
+        TensorSpec(name="items", datatype="BYTES", shape=[-1, 10]),
+        TensorSpec(name="scores", datatype="FP32", shape=[-1, 10]),
+    ],
+)
+
+
+def taken(*data: Any, shape: Any) -> dict[str, Any]:
+    return {"name": "history", "shape": shape, "datatype": "BYTES", "data": list(data)}
+
+
+def _no_shape(shape: str, count: int) -> str:
+    return f"inputs[0].shape is {shape}, expected [rows,values of a row] for {count} values."
+
+
+REFUSED_HISTORIES: list[tuple[bytes, str]] = [
+    (row(taken("a", "b", shape=[1, 3])), _no_shape("[1,3]", 2)),
+    (row(taken("a", "b", shape=[2])), _no_shape("[2]", 2)),
+    (row(taken(shape=[1, 0])), _no_shape("[1,0]", 0)),
+    (row(taken("a", shape=[-1, -1])), _no_shape("[-1,-1]", 1)),
+    (row(taken("a", shape=[1, "1"])), _no_shape("an array that holds '1'", 1)),
+    (row(taken("a", shape=[1, 10**9])), _no_shape("[1,1000000000]", 1)),
+    (row(taken("a", "b", "c", shape=[3, 1])), "inputs[0].data has 3 rows, expected 1 to 2 in one request."),
+    (row(taken("a", 7, shape=[1, 2])), "inputs[0].data[1] is the number 7, expected a string."),
+    (row(taken("a", "b", shape=[2, 1]), values("user", "u")),
+     "inputs[1].data has 1 row and inputs[0].data 2. Send all rows in each."),
+    (row(values("user", "u", shape=[1, 2])), "inputs[0].shape is [1,2], expected [1,1] for 1 row."),
+    (row(values("item", "u")), "inputs[0].name is 'item', expected one of 'history', 'user'."),
+]  # fmt: skip
+GOOD_HISTORIES = [
+    (row(taken("a", "b", "c", shape=[1, 3])), [(("a", "b", "c"), None)]),
+    (row(taken(["a", "b"], ["c", ""], shape=[2, 2])), [(("a", "b"), None), (("c",), None)]),
+    (row(taken("", shape=[1, 1]), values("user", "u")), [((), "u")]),
+    (row(values("user", "u", "")), [(None, "u"), (None, None)]),
+    (row(taken("a", "a", shape=[2, 1]), outputs=[{"name": "items"}]), [(("a",), None)] * 2),
+]
+
+
+@pytest.mark.parametrize(("body", "sentence"), REFUSED_HISTORIES, ids=range(len(REFUSED_HISTORIES)))
+def test_wrong_histories_are_refused_with_the_same_sentence_by_router_and_handler(body: bytes, sentence: str) -> None:
+    assert (router(body, HISTORY), handler(body, HISTORY)) == (sentence, sentence)
+
+
+@pytest.mark.parametrize(("body", "rows"), GOOD_HISTORIES, ids=range(len(GOOD_HISTORIES)))
+def test_good_histories_pass_both_and_are_read_row_by_row(body: bytes, rows: list[Any]) -> None:
+    assert (router(body, HISTORY), handler(body, HISTORY)) == (None, None)
+    assert v2.parse(body, v2.Signature(**HISTORY.wire()), MAX_BATCH_SIZE).rows == rows
+
+
 # -- agreement --------------------------------------------------------------------------------------------------------
 
 CHARACTERS = st.characters(codec=None, categories=None)
@@ -457,6 +510,28 @@ COLUMNS = st.fixed_dictionaries(
 ROWS = st.fixed_dictionaries({"inputs": maybe(st.lists(COLUMNS, min_size=1, max_size=3))})
 
 
+HISTORIES = st.fixed_dictionaries(
+    {
+        "inputs": maybe(
+            st.lists(
+                st.fixed_dictionaries(
+                    {
+                        "name": maybe(st.sampled_from(["history", "history", "user"])),
+                        "datatype": maybe(st.just("BYTES")),
+                        "shape": maybe(st.lists(st.integers(0, 3), min_size=2, max_size=2)),
+                        "data": maybe(
+                            st.lists(maybe(st.one_of(st.text(), st.lists(st.text(), max_size=2))), max_size=4)
+                        ),
+                    }
+                ),
+                min_size=1,
+                max_size=2,
+            )
+        )
+    }
+)
+
+
 @st.composite
 def bodies(draw: st.DrawFn, requests: st.SearchStrategy[Any]) -> bytes:
     """A request as JSON, sometimes with bytes changed."""
@@ -479,6 +554,12 @@ def test_router_and_handler_agree_on_every_request(body: bytes, signature: Signa
 @settings(max_examples=500, deadline=None)
 @given(bodies(ROWS), st.just(TABLE))
 def test_router_and_handler_agree_on_every_request_of_rows(body: bytes, signature: Signature) -> None:
+    check_agreement(body, signature)
+
+
+@settings(max_examples=500, deadline=None)
+@given(bodies(HISTORIES), st.just(HISTORY))
+def test_router_and_handler_agree_on_every_request_of_histories(body: bytes, signature: Signature) -> None:
     check_agreement(body, signature)
 
 

@@ -47,7 +47,7 @@ def card_json(found: Found) -> bytes:
     value: dict[str, Any] = {
         "task": found.task,
         "rows": {split: len(rows) for split, rows in found.divided.items()},
-        "sources": [_source(source) for source in found.sources],
+        "sources": [source_card(source) for source in found.sources],
         "quality": found.quality.wire(),
         "conflictingLabels": len(found.cleaned.conflicts),
         "removed": {
@@ -103,46 +103,45 @@ def report_html(found: Found) -> str:
                 [(reasons[name], len(rows), "; ".join(map(table.place, rows[:3]))) for name, rows in removed.items()],
             ),
         ),
-        (
-            "What reading found",
-            html.table(
-                ("finding", "count", "source"),
-                [
-                    *(
-                        ("rows that could not be read, left out", source.unreadable, "; ".join(source.examples))
-                        for source in found.sources
-                        if source.unreadable
-                    ),
-                    *(
-                        (what, source.noticed[name], source.uri)
-                        for source in found.sources
-                        for name, what in NOTICES.items()
-                        if source.noticed[name]
-                    ),
-                ],
-            )
-            + html.paragraph(f"{quality.rows_read:,} rows were read, {quality.unreadable:,} were left out.", note=True),
-        ),
+        reading_section(found.sources, quality),
         ("Worth a look", html.table(("finding", "count", "first of them"), _findings(found))),
         *_class_sections(found, counts),
         *_content_sections(found),
-        (
-            "Sources",
-            html.table(
-                ("uri", "read as", "rows", "digest"),
-                [
-                    (
-                        source.uri,
-                        "; ".join(reading.sentence() for reading in source.readings),
-                        source.rows,
-                        source.digest,
-                    )
-                    for source in found.sources
-                ],
-            ),
-        ),
+        sources_section(found.sources),
     ]
     return html.page("Data card", sections)
+
+
+def reading_section(sources: Sequence[ReadSource], quality: DataQuality) -> tuple[str, str]:
+    """What reading found, for the page."""
+    left_out = [
+        ("rows that could not be read, left out", source.unreadable, "; ".join(source.examples))
+        for source in sources
+        if source.unreadable
+    ]
+    noticed = [
+        (what, source.noticed[name], source.uri)
+        for source in sources
+        for name, what in NOTICES.items()
+        if source.noticed[name]
+    ]
+    note = f"{quality.rows_read:,} rows were read, {quality.unreadable:,} were left out."
+    table = html.table(("finding", "count", "source"), [*left_out, *noticed])
+    return "What reading found", table + html.paragraph(note, note=True)
+
+
+def sources_section(sources: Sequence[ReadSource]) -> tuple[str, str]:
+    """What was read and how, for the page."""
+    rows = [
+        (
+            source.uri,
+            "; ".join(reading.sentence() for reading in source.readings),
+            source.rows,
+            source.digest,
+        )
+        for source in sources
+    ]
+    return "Sources", html.table(("uri", "read as", "rows", "digest"), rows)
 
 
 def _findings(found: Found) -> list[tuple[str, int, str]]:
@@ -216,7 +215,8 @@ _REASONS = {
 }
 
 
-def _source(source: ReadSource) -> dict[str, object]:
+def source_card(source: ReadSource) -> dict[str, object]:
+    """What was read and how, for card.json."""
     return {
         "uri": source.uri,
         "digest": source.digest,

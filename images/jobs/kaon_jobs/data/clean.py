@@ -50,7 +50,7 @@ def clean(table: Table, rules: Clean) -> Cleaned:
         StageFailure: values are missing and the rules forbid it.
     """
     texts = table.columns.are_texts
-    rules = rules.settled(texts=texts)
+    rules = rules.settled(tables=not texts)
     once = rules.duplicates.method == "exact"
     found = Cleaned(compared=texts or once)
     gone = _missing(table, rules, found)

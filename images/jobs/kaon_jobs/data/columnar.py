@@ -155,6 +155,11 @@ _NUMBERS = types.is_integer, types.is_floating, types.is_decimal, types.is_null
 _READ: dict[str, tuple[str, tuple[Callable[[pa.DataType], bool], ...]]] = {
     "number": ("numbers or text", _NUMBERS),
     "datetime": ("timestamps, dates or text", (types.is_timestamp, types.is_date, types.is_null)),
+    "rating": ("numbers or text", _NUMBERS),
+    "time": (
+        "numbers, timestamps, dates or text",
+        (*_NUMBERS, types.is_timestamp, types.is_date),
+    ),
     "text": ("text, numbers or booleans", (*_NUMBERS, types.is_boolean)),
 }
 """Type of a column -> what is read into it beside texts and bytes, for people and as types of Arrow."""

@@ -97,7 +97,7 @@ def _check(rows: FileRows, there: dict[str, None]) -> None:
         if missing is not None and rows.nested is not None:
             example = json.dumps(dict.fromkeys((*names[:_SHOWN], names[-1]), "…"), ensure_ascii=False)
             raise StageFailure(
-                "LabelColumnMissing" if missing == names[-1] else rows.columns.missing_reason,
+                rows.columns.missing_label[0] if missing == names[-1] else rows.columns.missing_reason,
                 f"{rows.uri} has rows without {missing!r} at their top: columns stand inside of "
                 f"{named(rows.nested) or 'another key'}. Write each row as {example}.",
             )

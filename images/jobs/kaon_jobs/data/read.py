@@ -73,7 +73,7 @@ def read_sources(
     _check_unreadable(found, len(table), work.clean.unreadable_rows)
     table.labels = _one_spelling(table.labels, columns.classes)
     table.features = [
-        _one_spelling(values, ()) if feature.type == "category" else values
+        _one_spelling(values, ()) if feature.type in ("category", "user") else values
         for feature, values in zip(columns.features, table.features, strict=True)
     ]
     return table, found

@@ -27,6 +27,7 @@ from kaon_jobs.data.cells import (
     held_as,
     is_missing,
     number_reader,
+    order_reader,
     text_reader,
     time_reader,
 )
@@ -56,12 +57,21 @@ class Columns:
     """Whether the label is a number, and no class."""
     missing: Set[str] = frozenset()
     """Texts that mean a missing value."""
+    of_interactions: bool = False
+    """Whether a row is what a user did with an item, whose column is the label."""
 
     @classmethod
     def of(cls, schema: DataSchema, task: Task, missing: Iterable[str] = ()) -> Columns:
         """What a Dataset of the task declares."""
         texts = frozenset(text.strip() for text in missing)
-        return cls(schema.features, schema.label.name, schema.label.classes, not task.has_classes, texts)
+        item = schema.of_type("item")
+        if item is not None:
+            # What is predicted is the item: it is read as other tasks' labels are.
+            others = [feature for feature in schema.features if feature != item]
+            return cls(others, item.name, missing=texts, of_interactions=True)
+        assert schema.label is not None  # the rules of the spec
+        numeric = task.target == "number"
+        return cls(schema.features, schema.label.name, schema.label.classes, numeric=numeric, missing=texts)
 
     @property
     def names(self) -> list[str]:
@@ -82,12 +92,19 @@ class Columns:
     @property
     def what(self) -> str:
         """What two rows have in common when they are alike, for people."""
-        return "text" if self.are_texts else "features"
+        return "text" if self.are_texts else "user and item" if self.of_interactions else "features"
 
     @property
     def missing_reason(self) -> str:
         """Why a file without one of the features is refused."""
         return "TextColumnMissing" if self.are_texts else "FeatureColumnMissing"
+
+    @property
+    def missing_label(self) -> tuple[str, str]:
+        """Why a file without the label's column is refused, and the field that names it."""
+        if self.of_interactions:
+            return "FeatureColumnMissing", "spec.schema.features"
+        return "LabelColumnMissing", "spec.schema.label.name"
 
     def check(self, uri: str, there: Sequence[str], *, header: bool = False) -> None:
         """Refuses a file that lacks some of the columns, or has one twice."""
@@ -102,7 +119,8 @@ class Columns:
         if features:
             raise _no_columns(uri, features, there, self.missing_reason, "spec.schema.features", header=header)
         if not counts[self.label]:
-            raise _no_columns(uri, [self.label], there, "LabelColumnMissing", "spec.schema.label.name", header=header)
+            reason, where = self.missing_label
+            raise _no_columns(uri, [self.label], there, reason, where, header=header)
 
 
 def _no_columns(
@@ -267,7 +285,8 @@ class FileRows:
         self._append = [column.append for column in self.features]
         self._readers = [self._reader(feature.name, feature.type) for feature in columns.features]
         self._label_reader = self._reader(columns.label, "target" if columns.numeric else "category")
-        self._known = {at: {} for at, feature in enumerate(columns.features) if feature.type == "category"}
+        repeating = () if columns.are_texts else ("category", "user", "text")
+        self._known = {at: {} for at, feature in enumerate(columns.features) if feature.type in repeating}
 
     def _reader(self, name: str, kind: str) -> Reader:
         missing = self.columns.missing
@@ -277,8 +296,12 @@ class FileRows:
                 return number_reader(name, missing, otherwise)
             case "target":
                 return number_reader(name, missing, "If labels are no numbers, set spec.task to a task of classes.")
+            case "rating":
+                return number_reader(name, missing, f"If {name!r} is no rating, leave it out of spec.schema.features.")
             case "datetime":
                 return time_reader(name, missing)
+            case "time":
+                return order_reader(name, missing)
             case _:
                 noticed = self.noticed if kind == "text" else None
                 return text_reader(name, missing, self.budget.cell_characters, noticed)

@@ -2,11 +2,14 @@
 
 Inputs are a column `text`; a column `features`, a struct with a field for each column of a table; or a column `values`
 of float32 tensors of one shape. Targets are a column `label_id` of class ids, or a column `target` of numbers.
+Of interactions a row is a user: `user`, `history` and `targets`, whose numbers are those of items.parquet.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +23,7 @@ from kaon.api.dataset import Feature
 from kaon.api.report import DatasetResult
 from kaon.contract.jobspec import InputArtifact
 from kaon.contract.manifest import Manifest
+from kaon_jobs.data.catalogue import ITEMS_FILE, read_items
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.store.artifact import Artifact, fetch
 from kaon_jobs.store.objectstore import Progress
@@ -33,10 +37,11 @@ class Rows:
     """Rows of one split, in the artifact's order."""
 
     inputs: list[Any]
-    """Texts; rows of a table, each a tuple with a value (text, number or None) for each column; or float32 arrays of
-    one shape."""
+    """Texts; rows of a table, each a tuple with a value (text, number or None) for each column; float32 arrays of
+    one shape; or of interactions a pair: the names of the items that a user has taken, and the user's."""
     targets: NDArray[Any]
-    """Indices into the dataset's classes (int64), or numbers (float64)."""
+    """Indices into the dataset's classes (int64), or numbers (float64); of interactions an array (int64) of items for
+    each row, those that the user took next, and of training rows all that they took."""
     row_ids: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -55,8 +60,13 @@ def split_file(split: SplitName) -> str:
 def fetch_dataset(
     source: InputArtifact, target: Path, splits: tuple[SplitName, ...] = SPLITS, progress: Progress | None = None
 ) -> Artifact:
-    """Copies the splits of a dataset artifact into a directory, verified."""
-    return fetch(source, target, kinds={"dataset"}, only=[split_file(split) for split in splits], progress=progress)
+    """Copies the splits of a dataset artifact, and its items if it has some, into a directory, verified."""
+
+    def wanted(manifest: Manifest) -> list[str]:
+        beside = [file.path for file in manifest.files if file.path == ITEMS_FILE]
+        return [*(split_file(split) for split in splits), *beside]
+
+    return fetch(source, target, kinds={"dataset"}, only=wanted, progress=progress)
 
 
 def classes_of(manifest: Manifest) -> list[str]:
@@ -101,6 +111,8 @@ def read_split(directory: Path, split: SplitName) -> Rows:
     """One split from a directory that fetch_dataset has filled."""
     file = pq.ParquetFile(directory / split_file(split))
     there = file.schema_arrow.names
+    if "history" in there:
+        return _read_histories(directory, file.read())
     column = next(name for name in ("text", "features", "values") if name in there)
     target = "label_id" if "label_id" in there else "target"
     table = file.read(columns=[column, target, "row_id"])
@@ -109,6 +121,49 @@ def read_split(directory: Path, split: SplitName) -> Rows:
         targets=table[target].to_numpy().astype(np.int64 if target == "label_id" else np.float64),
         row_ids=table["row_id"].to_numpy().astype(np.int64),
     )
+
+
+def write_histories(
+    directory: Path,
+    split: SplitName,
+    users: Sequence[str],
+    histories: Sequence[NDArray[np.int64]],
+    targets: Sequence[NDArray[np.int64]],
+    numbers: NDArray[np.int64],
+) -> None:
+    """One split of interactions, a row for each user.
+
+    Args:
+        numbers: of the users, of whom each has one row in a split at most.
+    """
+    table = pa.table(
+        {
+            "user": pa.array(users, pa.string()),
+            "history": pa.array(histories, pa.list_(pa.int32())),
+            "targets": pa.array(targets, pa.list_(pa.int32())),
+            "row_id": pa.array(numbers, pa.int64()),
+        }
+    )
+    pq.write_table(table, directory / split_file(split), compression="zstd")
+
+
+def _read_histories(directory: Path, table: pa.Table) -> Rows:
+    items = read_items(directory)
+    if items is None:
+        raise StageFailure("ArtifactIncomplete", f"the dataset of interactions in {directory} has no {ITEMS_FILE}")
+    names = np.asarray(items.names, dtype=np.object_)
+    targets = np.empty(len(table), dtype=np.object_)
+    targets[:] = _lists(table["targets"])
+    taken = [tuple(names[history]) for history in _lists(table["history"])]
+    users = table["user"].to_pylist()
+    return Rows(list(zip(taken, users, strict=True)), targets, table["row_id"].to_numpy().astype(np.int64))
+
+
+def _lists(column: pa.ChunkedArray) -> list[NDArray[np.int64]]:
+    lists = column.combine_chunks()
+    ends = lists.offsets.to_numpy()
+    values = lists.values.to_numpy(zero_copy_only=False).astype(np.int64)
+    return [values[start:end] for start, end in pairwise(ends)]
 
 
 def _inputs(column: pa.Array) -> list[Any]:

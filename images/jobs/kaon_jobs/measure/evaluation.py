@@ -16,10 +16,13 @@ from kaon.contract.manifest import ModelCard
 from kaon.tasks.metrics import CLASSIFICATION
 from kaon.tasks.registry import TASKS
 from kaon_jobs.measure.quality import Quality, quality
+from kaon_jobs.measure.ranking import RankingQuality, ranking_quality
 from kaon_jobs.measure.regression import NumberQuality, number_quality
 from kaon_jobs.measure.speed import instruction_sets, latency, peak_memory
 from kaon_jobs.predict.onnx_model import BATCH_SIZE, Floats
 from kaon_jobs.predict.opening import open_model
+
+AnyQuality = Quality | NumberQuality | RankingQuality
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +31,8 @@ class Measured:
 
     evaluation: Evaluation
     answers: Floats
-    """Probabilities [rows, classes], or predictions [rows, 1]."""
-    quality: Quality | NumberQuality
+    """Probabilities [rows, classes], predictions [rows, 1], or items and their scores [rows, 2 ranks]."""
+    quality: AnyQuality
 
 
 def measure(
@@ -44,7 +47,7 @@ def measure(
     """Predicts a whole split with the model in `directory` and times it.
 
     Args:
-        targets: class of each example, as index into the model's labels; or its number.
+        targets: class of each example, as index into the model's labels; or its number, or items.
         progress: hears the share that is done, 0 to 1.
     """
     model = open_model(directory, threads)
@@ -72,13 +75,15 @@ def measure(
     return Measured(evaluation, answers, found)
 
 
-def quality_of(card: ModelCard, targets: NDArray[Any], answers: Floats) -> Quality | NumberQuality:
+def quality_of(card: ModelCard, targets: NDArray[Any], answers: Floats) -> AnyQuality:
     """The metrics of a model's task, from its answers to a split.
 
     Args:
-        targets: [rows], class ids or numbers.
-        answers: probabilities [rows, classes], or predictions [rows, 1].
+        targets: [rows], class ids, numbers or the items of each.
+        answers: probabilities [rows, classes], predictions [rows, 1], or items and scores [rows, 2 ranks].
     """
+    if card.ranks is not None:
+        return ranking_quality(list(targets), answers[:, : card.ranks], card.items or 0)
     if not card.labels:
         return number_quality(targets, answers)
     task = TASKS.get(card.task)

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kaon.contract.manifest import GoldenExample
+from kaon_jobs.measure.agreement import ranking_difference
+from kaon_jobs.predict.onnx_history import OnnxHistoryModel
 from kaon_jobs.predict.onnx_model import Example, OnnxModel
 
 AT_LEAST = 8
@@ -26,10 +28,13 @@ def golden_examples(
     eight only when there are fewer examples.
 
     Args:
-        targets: class id or number of each example.
+        targets: class id or number of each example; of no use where items are ranked.
         edges: inputs that a served model must answer too, such as an empty text and one of full length.
     """
-    chosen = _of_each_class(examples, targets) if model.labels else _spread(examples, targets)
+    if model.card.predicts == "items":
+        chosen = examples[:: max(1, len(examples) // AT_LEAST)][:AT_LEAST]
+    else:
+        chosen = _of_each_class(examples, targets) if model.labels else _spread(examples, targets)
     return [recorded(model, example) for example in [*chosen, *edges]]
 
 
@@ -56,6 +61,10 @@ def _spread(examples: Sequence[Any], numbers: NDArray[np.floating[Any]]) -> list
 def recorded(model: OnnxModel, example: Example) -> GoldenExample:
     """An example with the model's answer."""
     (answer,) = model.answers([example])
+    if isinstance(model, OnnxHistoryModel):
+        found = model.reader.tensors(answer[None])
+        scores = [float(f"{value:.9g}") for value in found["scores"][0]]
+        return GoldenExample(**_given(example), answer=scores, items=found["items"][0].tolist())
     return GoldenExample(
         **_given(example),
         label=model.labels[int(answer.argmax())] if model.labels else None,
@@ -64,17 +73,36 @@ def recorded(model: OnnxModel, example: Example) -> GoldenExample:
     )
 
 
+def difference(model: OnnxModel, example: GoldenExample) -> float:
+    """The largest difference of a figure of the model's answer from the recorded one; infinite when other items are
+    ranked first."""
+    found = recorded(model, input_of(example))
+    if example.items is not None:
+        tolerance = model.card.golden_tolerance
+        return ranking_difference(found.items or [], found.answer, example.items, example.answer, tolerance)
+    (answer,) = model.answers([input_of(example)])
+    return float(np.abs(answer - np.asarray(example.answer)).max())
+
+
 def _given(example: Example) -> dict[str, Any]:
     if isinstance(example, str):
         return {"text": example}
-    return {"row": list(example)} if isinstance(example, tuple) else {"values": example.tolist()}
+    return (
+        {"row": [list(one) if isinstance(one, tuple) else one for one in example]}
+        if isinstance(example, tuple)
+        else {"values": example.tolist()}
+    )
 
 
 def input_of(golden: GoldenExample) -> Example:
     """What the model was given."""
     if golden.text is not None:
         return golden.text
-    return tuple(golden.row) if golden.row is not None else np.asarray(golden.values, dtype=np.float32)
+    if golden.items is not None and golden.row is not None:
+        history, user = golden.row
+        return tuple(history) if isinstance(history, list) else (), user if isinstance(user, str) else None
+    row = None if golden.row is None else tuple(one for one in golden.row if not isinstance(one, list))
+    return row if row is not None else np.asarray(golden.values, dtype=np.float32)
 
 
 def _is_long(example: Example) -> bool:

@@ -6,19 +6,25 @@ Figures and curves; of classes a table by class and the confusion matrix, of num
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kaon.api.evaluation import Evaluation
 from kaon.api.metrics import MetricFigure
 from kaon.api.trainingrun import Recipe
 from kaon.tasks.registry import METRICS
+from kaon_jobs.measure.evaluation import AnyQuality
 from kaon_jobs.measure.quality import Quality
+from kaon_jobs.measure.ranking import RankingQuality
 from kaon_jobs.measure.regression import NumberQuality
 from kaon_jobs.report import html
 
 HISTOGRAM_BARS = 40
+POPULAR = 0.1
+"""Of the items, the most frequent ones, which are told apart."""
 FIGURES = ("figure", "value, with its 95 % interval")
 MATRIX_CLASSES = 40
 """A larger confusion matrix is nothing that a person reads."""
@@ -27,7 +33,7 @@ MATRIX_CLASSES = 40
 def report_page(
     title: str,
     evaluation: Evaluation,
-    found: Quality | NumberQuality,
+    found: AnyQuality,
     labels: Sequence[str],
     recipe: Recipe | None = None,
     log_history: Sequence[dict[str, Any]] = (),
@@ -67,6 +73,8 @@ def report_page(
         sections.append(("Beside the baseline", table))
     if isinstance(found, NumberQuality):
         sections += _of_numbers(found)
+    elif isinstance(found, RankingQuality):
+        sections += of_rankings(found)
     elif len(labels) <= MATRIX_CLASSES:
         sections.append(("Confusion", html.matrix(labels, found.confusion.tolist())))
     if recipe is not None:
@@ -99,6 +107,36 @@ def _of_numbers(found: NumberQuality) -> list[tuple[str, str]]:
             html.histogram([float(f"{edge:.4g}") for edge in edges], counts.tolist(), "error"),
         ),
     ]
+
+
+def of_rankings(found: RankingQuality) -> list[tuple[str, str]]:
+    """How much of what there is is offered, and how far the offers lean towards what most users take."""
+    offered, taken = found.offered, found.taken
+    top = max(1, round(POPULAR * len(offered)))
+    figures = [
+        ("coverage: items that are among the first 10 of somebody", f"{(offered > 0).mean():.1%} of {len(offered):,}"),
+        (f"share of the offers that are of the {POPULAR:.0%} most frequent items in training", _share(offered, top)),
+        ("the same of the items that were to be found", _share(taken, top)),
+    ]
+    note = (
+        "Items are numbered from the most frequent one in training. A model that only repeats what is popular offers "
+    )
+    note += "few of them; one that leans less than what was to be found offers the rare more than users take it."
+    edges = np.linspace(0, len(offered), min(HISTOGRAM_BARS, len(offered)) + 1).round().astype(int)
+    binned = [int(offered[low:high].sum()) for low, high in pairwise(edges)]
+    wanted = [int(taken[low:high].sum()) for low, high in pairwise(edges)]
+    return [
+        (
+            "Coverage and popularity",
+            html.table(("figure", "value"), figures) + html.paragraph(note, note=True),
+        ),
+        ("Offers by the item's place in popularity", html.histogram(edges.tolist(), binned, "place")),
+        ("What was to be found, by the same", html.histogram(edges.tolist(), wanted, "place")),
+    ]
+
+
+def _share(counts: NDArray[np.int64], top: int) -> str:
+    return f"{counts[:top].sum() / max(1, counts.sum()):.1%}"
 
 
 def _figure(found: MetricFigure) -> str:

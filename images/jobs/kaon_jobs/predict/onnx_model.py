@@ -1,8 +1,8 @@
 """An exported model as it is served: model.onnx and card.json of one directory, run by onnxruntime. No torch.
 
 The one way in which jobs ask an exported model: evaluation, golden examples and the compression search all go through
-it, whatever the model reads. What it reads is an example: a text (onnx_text.py), a row of a table (onnx_table.py), or
-an array (onnx_array.py); its card tells which. Starts no telemetry.
+it, whatever the model reads. What it reads is an example: a text (onnx_text.py), a row of a table (onnx_table.py), a
+history (onnx_history.py), or an array (onnx_array.py); its card tells which. Starts no telemetry.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ Row = tuple[float | str | None, ...]
 
 None is a missing value. A point in time is written as ISO 8601.
 """
-Example = str | Row | Floats
-"""A text, a row of a table, or an array such as the pixels of an image."""
+History = tuple[Sequence[str], str | None]
+"""What a user has taken: names of items, the newest last; and the user's name, which counts where there are none."""
+Example = str | Row | History | Floats
+"""A text, a row of a table, a history, or an array such as the pixels of an image."""
 Inputs = dict[str, NDArray[Any]]
 """One batch as the graph takes it: an array for each input, examples first."""
 

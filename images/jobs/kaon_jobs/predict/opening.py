@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kaon_jobs.predict.onnx_array import OnnxArrayModel
+from kaon_jobs.predict.onnx_history import OnnxHistoryModel
 from kaon_jobs.predict.onnx_model import OnnxModel, read_card
 from kaon_jobs.predict.onnx_table import OnnxTableModel
 
@@ -14,6 +15,8 @@ def open_model(directory: Path, threads: int) -> OnnxModel:
     reads = read_card(directory).reads
     if reads == "table":
         return OnnxTableModel(directory, threads)
+    if reads == "history":
+        return OnnxHistoryModel(directory, threads)
     if reads == "array":
         return OnnxArrayModel(directory, threads)
     # It brings the tokenizers, which a network does not need, and whose memory is none of a network's (memory.py).

@@ -26,7 +26,7 @@ from kaon_jobs.compress.evidence.attribution import attribution
 from kaon_jobs.compress.evidence.page import page
 from kaon_jobs.compress.families import graph
 from kaon_jobs.compress.families.forms import DESCRIPTIONS
-from kaon_jobs.compress.search.moves import LINEAR, Question
+from kaon_jobs.compress.search.moves import LINEAR, RANKINGS, Question
 from kaon_jobs.compress.training.lessons import Lessons
 from kaon_jobs.compress.trials.baseline import Baseline, load_baseline
 from kaon_jobs.compress.trials.explore import Explored, explore, follow
@@ -155,12 +155,13 @@ def _outcome(
         bench.baseline_bytes,
         linear=LINEAR if may else (),
         trees=bench.trees(),
-        fusible=card.reads == "text",
+        each=RANKINGS if bench.kind == "ranker" else (),
+        fusible=bench.kind == "encoder",
     )
     shape = bench.shape() if work.strategy == "auto" else None
     # Where structures can go, the bound on a graph's bytes bounds nothing; the search then finds its own.
     remakes = any(step.trains or step.linear is not None for step in work.steps or [])
-    reshapes = shape is not None or may or remakes or bool(question.trees)
+    reshapes = shape is not None or may or remakes or bool(question.trees) or bool(question.each)
     bound = (
         None
         if reshapes or question.linear
@@ -250,8 +251,12 @@ def _finish(out: Path, outcome: Outcome, baseline: Baseline, threads: int) -> Mo
     assert outcome.judged is not None
     card = read_card(out)
     examples = [*map(input_of, card.golden), *baseline.test.inputs[:RELOADED_ROWS]]
-    answers = np.asarray([example.answer for example in card.golden], dtype=np.float32)
-    expected = np.concatenate([answers, outcome.judged.answers[:RELOADED_ROWS]])
+    expected = outcome.judged.answers[:RELOADED_ROWS]
+    if card.predicts == "items":
+        # Recorded of them are names.
+        examples = examples[len(card.golden) :]
+    else:
+        expected = np.concatenate([np.asarray([one.answer for one in card.golden], dtype=np.float32), expected])
     check_reload(out, examples, expected, threads, baseline.comparing.answer)
     for name in DESCRIPTIONS:
         # A candidate of another structure has brought its own.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -15,16 +16,19 @@ from kaon.api.report import DatasetResult, Result
 from kaon.contract.jobspec import DatasetWork, JobSpec
 from kaon_jobs.budget import MEMORY_FIELD, bounded_memory
 from kaon_jobs.context import Context, now
+from kaon_jobs.data import interactions
 from kaon_jobs.data.card import Found, card_json, report_html
+from kaon_jobs.data.catalogue import Items, write_items
 from kaon_jobs.data.causes import check_left, explaining
 from kaon_jobs.data.cells import as_arrow
 from kaon_jobs.data.clean import Cleaned, clean, drop_leaked
 from kaon_jobs.data.divide import Divided, divide
 from kaon_jobs.data.fetch import fetch_sources
+from kaon_jobs.data.interaction_card import InteractionCard
 from kaon_jobs.data.profile import Profile, profile
 from kaon_jobs.data.read import ReadSource, read_sources
 from kaon_jobs.data.rows import Table
-from kaon_jobs.data.splits import SPLITS, split_file
+from kaon_jobs.data.splits import SPLITS, split_file, write_histories
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.programs.content import with_content
 from kaon_jobs.store.artifact import publish
@@ -44,41 +48,79 @@ def run(job: JobSpec, work: DatasetWork, context: Context) -> Result:
     )
     with bounded_memory(partial(_out_of_memory, len(table))):
         report.progress("cleaning", 60, metrics={"rowsRead": len(table)})
-        cleaned = clean(table, work.clean)
-        check_left(table, cleaned)
-        with explaining(table, cleaned):
-            divided = _divide(table, cleaned, work)
-            classes: list[str] = []
-            if table.columns.numeric:
-                check_targets(table, divided)
-            else:
-                classes = learn_classes(table, divided, work.columns.label.classes)
-            check_categories(table, divided)
-        quality = _quality(table, sources, cleaned, divided, classes)
-
-        report.progress("writing", 80, metrics={"rows": len(cleaned.kept)})
         out = context.workdir / "dataset"
         out.mkdir()
-        for split in SPLITS:
-            _write_split(out / split_file(split), table, divided[split], classes)
-        profiles, target = _profiles(table, divided)
-        found = Found(work.task, table, sources, cleaned, divided, classes, quality, work.split.seed, profiles, target)
-        (out / "card.json").write_bytes(card_json(found))
-        (out / "report.html").write_text(report_html(found), encoding="utf-8")
+        make = _make_interactions if table.columns.of_interactions else _make_rows
+        dataset = make(work, table, sources, out, partial(report.progress, "writing", 80))
 
     report.progress("publishing", 90)
-    result = Result(
-        cost=context.cost(),
-        start_time=context.start_time,
-        completion_time=now(),
-        dataset=DatasetResult(
-            rows=Rows(**{split: len(rows) for split, rows in divided.items()}),
-            classes=classes,
-            features=work.columns.features,
-            quality=quality,
-        ),
-    )
+    result = Result(cost=context.cost(), start_time=context.start_time, completion_time=now(), dataset=dataset)
     return publish(job, out, kind="dataset", attempt=context.attempt, result=result)
+
+
+def _make_rows(
+    work: DatasetWork, table: Table, sources: Sequence[ReadSource], out: Path, writing: Callable[..., None]
+) -> DatasetResult:
+    """Rows with a label each: cleaned, divided and written."""
+    cleaned = clean(table, work.clean)
+    check_left(table, cleaned)
+    with explaining(table, cleaned):
+        divided = _divide(table, cleaned, work)
+        classes: list[str] = []
+        if table.columns.numeric:
+            check_targets(table, divided)
+        else:
+            classes = learn_classes(table, divided, list(table.columns.classes))
+        check_categories(table, divided)
+    quality = _quality(table, sources, cleaned, divided, classes)
+
+    writing(metrics={"rows": len(cleaned.kept)})
+    for split in SPLITS:
+        _write_split(out / split_file(split), table, divided[split], classes)
+    profiles, target = _profiles(table, divided)
+    found = Found(work.task, table, sources, cleaned, divided, classes, quality, work.split.seed, profiles, target)
+    (out / "card.json").write_bytes(card_json(found))
+    (out / "report.html").write_text(report_html(found), encoding="utf-8")
+    return DatasetResult(
+        rows=Rows(**{split: len(rows) for split, rows in divided.items()}),
+        classes=classes,
+        features=work.columns.features,
+        quality=quality,
+    )
+
+
+def _make_interactions(
+    work: DatasetWork, table: Table, sources: Sequence[ReadSource], out: Path, writing: Callable[..., None]
+) -> DatasetResult:
+    """What users did with items: cleaned, divided along the time and written as histories."""
+    found, removed = interactions.clean(table, work.clean)
+    divided = interactions.divide(found, table, work.split)
+    writing(metrics={"rows": len(found)})
+    items = Items(divided.items, divided.counts, divided.texts)
+    write_items(out, items)
+    for split in SPLITS:
+        asked = divided.asked[split]
+        users = [found.users[user] for user in asked.user]
+        write_histories(out, split, users, asked.histories, asked.targets, asked.user)
+    unreadable = sum(source.unreadable for source in sources)
+    quality = DataQuality(
+        rows_read=len(table),
+        unreadable=unreadable,
+        unreadable_ratio=round(unreadable / (len(table) + unreadable), 6),
+        missing=len(removed.missing),
+        duplicates=len(removed.duplicates),
+        missing_ratio=round(len(removed.missing) / len(table), 6),
+        duplicate_ratio=round(len(removed.duplicates) / len(table), 6),
+        leakage=0,
+        leakage_removed=len(removed.leaked),
+        users=len(np.unique(found.user)),
+        items=len(divided.items),
+        left_out=len(removed.low) + len(removed.few),
+    )
+    card = InteractionCard(work.task, table, sources, found, removed, divided, quality, work.split.seed)
+    (out / "card.json").write_bytes(card.json())
+    (out / "report.html").write_text(card.html(), encoding="utf-8")
+    return DatasetResult(rows=Rows(**divided.interactions), classes=[], features=work.columns.features, quality=quality)
 
 
 def _out_of_memory(rows: int, limit: int) -> StageFailure:

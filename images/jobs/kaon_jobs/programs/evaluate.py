@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from kaon.api.dataset import Feature
 from kaon.api.report import Result, TrainingResult
 from kaon.contract.jobspec import EvaluateWork, JobSpec
 from kaon.contract.manifest import ModelCard
 from kaon_jobs.context import Context, now
-from kaon_jobs.data.splits import classes_of, features_of, fetch_dataset, read_split
+from kaon_jobs.data.catalogue import Items, read_items
+from kaon_jobs.data.splits import Rows, classes_of, features_of, fetch_dataset, read_split
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.machine import cpu_limit
 from kaon_jobs.measure.evaluation import measure, write_evaluation
 from kaon_jobs.measure.page import report_page
 from kaon_jobs.measure.predictions import predictions_file, write_predictions
+from kaon_jobs.predict.onnx_history import catalogue_of
 from kaon_jobs.predict.onnx_model import read_card
 from kaon_jobs.programs.content import with_content
 from kaon_jobs.store.artifact import MODELS, fetch, publish, serving_files
@@ -31,7 +36,10 @@ def run(job: JobSpec, work: EvaluateWork, context: Context) -> Result:
     rows, labels = read_split(data_dir, work.split), classes_of(dataset.manifest)
     if not len(rows):
         raise StageFailure("SplitEmpty", f"the {work.split} split of {work.dataset.uri} has no rows to evaluate on")
-    check_fits(read_card(model_dir), labels, features_of(dataset.manifest))
+    card, items = read_card(model_dir), read_items(data_dir)
+    check_fits(card, labels, features_of(dataset.manifest), items)
+    if items is not None:
+        rows = numbered_by(rows, items, catalogue_of(model_dir))
     measured = measure(
         model_dir,
         rows.inputs,
@@ -60,12 +68,20 @@ def run(job: JobSpec, work: EvaluateWork, context: Context) -> Result:
     return publish(job, out, kind="verdict", attempt=context.attempt, result=result)
 
 
-def check_fits(card: ModelCard, labels: list[str], features: Sequence[Feature]) -> None:
+def check_fits(card: ModelCard, labels: list[str], features: Sequence[Feature], items: Items | None = None) -> None:
     """The dataset has what the model reads and predicts.
 
     Raises:
-        StageFailure: LabelsMismatch or ColumnsMismatch.
+        StageFailure: LabelsMismatch, ColumnsMismatch or ItemsMismatch.
     """
+    if (card.predicts == "items") != (items is not None):
+        ranks, there = ("ranks items", "no interactions") if items is None else ("ranks no items", "interactions")
+        raise StageFailure(
+            "ItemsMismatch",
+            f"the model {ranks}, and the dataset has {there}; evaluate on a dataset of the model's task",
+        )
+    if items is not None:
+        return
     if card.labels != labels:
         known, there = (", ".join(names[:20]) or "numbers" for names in (card.labels, labels))
         raise StageFailure(
@@ -84,3 +100,12 @@ def check_fits(card: ModelCard, labels: list[str], features: Sequence[Feature]) 
         f"the model reads other columns than the dataset has: {'; '.join(wrong[:20]) or 'their order differs'}. "
         "Evaluate on a dataset with the same schema.features in the same order",
     )
+
+
+def numbered_by(rows: Rows, items: Items, known: Sequence[str]) -> Rows:
+    """The same rows, their targets by the numbers of a model's items; items that it does not know come behind these."""
+    numbers = {name: number for number, name in enumerate(known)}
+    moved = np.asarray([numbers.setdefault(name, len(numbers)) for name in items.names], np.int64)
+    targets = np.empty(len(rows), dtype=np.object_)
+    targets[:] = [moved[wanted] for wanted in rows.targets]
+    return replace(rows, targets=targets)

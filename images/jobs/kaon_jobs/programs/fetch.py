@@ -72,7 +72,8 @@ def _card(manifest: Manifest) -> ModelCard:
         raise StageFailure("ArtifactNotServable", f"the artifact is a {manifest.kind}, not a model")
     if card.reads == "array":
         raise StageFailure(
-            "ArtifactNotServable", f"the model of {card.task} reads arrays; the servers here take texts and tables"
+            "ArtifactNotServable",
+            f"the model of {card.task} reads arrays; the servers here take texts, tables and histories",
         )
     if not card.golden:
         raise StageFailure(

@@ -12,6 +12,7 @@ from kaon.api.report import Result, TrainingResult
 from kaon.contract.jobspec import JobSpec, TrainWork
 from kaon.tasks.registry import TASKS
 from kaon_jobs.context import Context, now
+from kaon_jobs.data.catalogue import read_items
 from kaon_jobs.data.splits import classes_of, features_of, fetch_dataset, read_split
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.learn.checkpoints import Checkpoints
@@ -56,6 +57,7 @@ def run(job: JobSpec, work: TrainWork, context: Context) -> Result:
         train=train,
         validation=validation,
         test=test,
+        items=read_items(context.workdir / "dataset"),
         base=None if work.model.builtin else context.base_model or fetch_base_model(work, context),
         out=out,
         store=open_store(job.artifact.uri, job.artifact.secret),

@@ -1,6 +1,7 @@
 """Texts or rows in, answers out, of a model in a folder. Copied beside the model, which needs no Kaon then.
 
-Imports only what a serving image has: numpy and onnxruntime, and what the model's reader needs (text.py or table.py).
+Imports only what a serving image has: numpy and onnxruntime, and what the model's reader needs (text.py, table.py
+or history.py).
 Reads its own folder, writes nothing.
 """
 
@@ -31,12 +32,13 @@ class Predictor:
         self._probe: str = settings["probe"]
         self.signature = Signature(settings["inputs"], settings["outputs"])
         self._session = _session(folder / settings["model"], settings["threads"])
-        self._feed = _feed(settings, folder, [node.name for node in self._session.get_inputs()])
+        self._history = _history(settings, folder)
+        self._feed = _feed(settings, folder, [node.name for node in self._session.get_inputs()], self._history)
         self._output = self._session.get_outputs()[0].name
 
     def answers(self, rows: list[Any]) -> "np.ndarray":
-        """One answer for each text or row, float32: class probabilities in the order of `labels` [rows, classes], or
-        without classes the predicted number [rows, 1]."""
+        """One answer for each text or row, float32: class probabilities in the order of `labels` [rows, classes],
+        without classes the predicted number [rows, 1], or the best items by number and their scores [rows, 2 ranks]."""
         chunks = [rows[i : i + self.max_batch_size] for i in range(0, len(rows), self.max_batch_size)]
         return np.concatenate([self._run(chunk) for chunk in chunks])
 
@@ -58,6 +60,9 @@ class Predictor:
 
     def tensors(self, answers: "np.ndarray") -> "dict[str, np.ndarray]":
         """The outputs of the V2 protocol, by name, rows first."""
+        if self._history is not None:
+            found: dict[str, np.ndarray] = self._history.tensors(answers)
+            return found
         if not self.labels:
             return {"prediction": answers.astype(np.float64)}
         best = [self.labels[index] for index in answers.argmax(axis=1)]
@@ -80,6 +85,9 @@ class Predictor:
 
     def _run(self, rows: list[Any]) -> "np.ndarray":
         scores = np.asarray(self._session.run([self._output], self._feed(rows))[0], dtype=np.float32)
+        if self._history is not None:
+            ranked: np.ndarray = self._history.answers(rows, scores)
+            return ranked
         if not self.labels:
             return scores
         # What is not finite is found in `each`.
@@ -89,8 +97,23 @@ class Predictor:
         return found
 
 
-def _feed(settings: dict[str, Any], folder: Path, names: list[str]) -> "Callable[[list[Any]], dict[str, np.ndarray]]":
-    """What makes the graph's inputs `names` of rows. The reader of the other kind does not lie beside the model."""
+def _history(settings: dict[str, Any], folder: Path) -> Any:
+    """The reader of a model that ranks items; None of another one."""
+    if settings["reads"] != "history":
+        return None
+    from history import HistoryReader
+
+    files = (folder / settings["items"], folder / settings["users"])
+    return HistoryReader(*files, settings["maxSequenceLength"], settings["ranks"])
+
+
+def _feed(
+    settings: dict[str, Any], folder: Path, names: list[str], history: Any
+) -> "Callable[[list[Any]], dict[str, np.ndarray]]":
+    """What makes the graph's inputs `names` of rows. The readers of other kinds do not lie beside the model."""
+    if history is not None:
+        (input_name,) = names
+        return lambda rows: {input_name: history.numbers(rows)}
     if settings["reads"] == "table":
         from table import TableReader
 

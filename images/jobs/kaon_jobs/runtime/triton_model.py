@@ -72,8 +72,10 @@ class TritonPythonModel:
             # None where an optional input was left out.
             tensor = pb.get_input_tensor_by_name(request, name)
             if tensor is not None:
-                values = tensor.as_numpy().reshape(-1)
-                columns[name] = [_value(name, kind, number, value) for number, value in enumerate(values)]
+                given = tensor.as_numpy()
+                values = [_value(name, kind, number, value) for number, value in enumerate(given.reshape(-1))]
+                wide = given.shape[1] if name in signature.varying and given.ndim > 1 else 0
+                columns[name] = [values[at : at + wide] for at in range(0, len(values), wide)] if wide else values
         if not columns:
             raise Refusal("The request has no input. Send one at least.")
         rows: list[Any] = signature.rows(columns)

@@ -79,16 +79,27 @@ class Signature:
         self.kinds: dict[str, str] = {tensor["name"]: tensor.get("content") or tensor["datatype"] for tensor in inputs}
         """Name of an input -> what its values are: BYTES, FP64, or datetime."""
         self.is_table = all(tensor.get("optional") for tensor in inputs)
+        self.varying = {tensor["name"] for tensor in inputs if list(tensor["shape"][1:]) == [-1]}
+        """Inputs of which a row has any number of values, filled up with empty strings."""
         self.noun = "row" if self.is_table else "text"
 
     def rows(self, columns: Mapping[str, Sequence[Any]]) -> list[Any]:
-        """Texts, or rows of a table: a value for each input, None where it is left out or an empty string."""
+        """Texts, or rows of a table: a value for each input, None where it is left out or an empty string.
+
+        Of an input that varies all values that are not empty, as a tuple.
+        """
         if not self.is_table:
             return list(columns[self.inputs[0]["name"]])
         count = len(next(iter(columns.values())))
         nothing = [None] * count
         found = [columns.get(tensor["name"], nothing) for tensor in self.inputs]
-        return [tuple(None if value == "" else value for value in row) for row in zip(*found, strict=True)]
+        return [tuple(map(_cell, row)) for row in zip(*found, strict=True)]
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(one for one in value if one != "")
+    return None if value == "" else value
 
 
 @dataclass(frozen=True)
@@ -344,16 +355,31 @@ def _columns(inputs: Any, signature: Signature, max_batch_size: int) -> dict[str
         if name in found:
             raise Refusal(f"{where}.name is {_found(name)} once more. Send each input once.")
         found[name] = values = _values_of(where, name, tensor, signature)
+        if name in signature.varying:
+            found[name] = values = _varying(where, tensor, values)
+            wide = len(values[0])
+        else:
+            wide = 1
         noun = signature.noun if len(values) == 1 else f"{signature.noun}s"
         if not 1 <= len(values) <= max_batch_size:
             raise Refusal(f"{where}.data has {len(values)} {noun}, expected 1 to {max_batch_size} in one request.")
-        wanted, shape = f"[{len(values)},1]", _shape(tensor.get("shape", MISSING))
+        wanted, shape = f"[{len(values)},{wide}]", _shape(tensor.get("shape", MISSING))
         if shape != wanted:
             raise Refusal(f"{where}.shape is {shape}, expected {wanted} for {len(values)} {noun}.")
         first = len(values) if first is None else first
         if len(values) != first:
             raise Refusal(f"{where}.data has {len(values)} {noun} and inputs[0].data {first}. Send all rows in each.")
     return found
+
+
+def _varying(where: str, tensor: dict[str, Any], values: list[Any]) -> list[Any]:
+    """The values of each row, by the shape: rows first, then as many as each has."""
+    shape = _shape(tensor.get("shape", MISSING))
+    sides = re.fullmatch(r"\[([1-9][0-9]{0,8}),([1-9][0-9]{0,8})\]", shape)
+    if sides is None or int(sides[1]) * int(sides[2]) != len(values):
+        raise Refusal(f"{where}.shape is {shape}, expected [rows,values of a row] for {len(values)} values.")
+    wide = int(sides[2])
+    return [values[at : at + wide] for at in range(0, len(values), wide)]
 
 
 def _one_of(names: Sequence[str]) -> str:

@@ -105,7 +105,10 @@ def _triton_tensor(tensor: TensorSpec) -> str:
     # The batch, the first of the shape, is Triton's own.
     dims = ", ".join(map(str, tensor.shape[1:]))
     optional = " optional: true" if tensor.optional else ""
-    return f"{{ name: {_quoted(tensor.name)} data_type: {TRITON_TYPES[tensor.datatype]} dims: [ {dims} ]{optional} }}"
+    # Requests whose rows have different numbers of values may be in one batch: each keeps its own tensor.
+    ragged = " allow_ragged_batch: true" if tensor.varies else ""
+    named = f"name: {_quoted(tensor.name)} data_type: {TRITON_TYPES[tensor.datatype]}"
+    return f"{{ {named} dims: [ {dims} ]{optional}{ragged} }}"
 
 
 def _quoted(text: str) -> str:
@@ -196,7 +199,10 @@ def _weights(work: FetchWork, card: ModelCard, files: Path, folder: Path, counti
 
 
 def _reading(card: ModelCard) -> dict[str, Any]:
-    """What the reader of texts or of tables is told."""
+    """What the reader of texts, tables or histories is told."""
+    if card.ranks is not None:
+        files = {"items": _one(card, "items.json"), "users": _one(card, "users.npz")}
+        return {"maxSequenceLength": card.max_sequence_length, "ranks": card.ranks, **files}
     if card.columns is not None:
         return {"columns": [column.wire() for column in card.columns]}
     return {"maxSequenceLength": card.max_sequence_length, "tokenizer": _one(card, "tokenizer.json")}
@@ -215,6 +221,8 @@ def _one(card: ModelCard, ending: str) -> str:
 def _can_be_sent(example: GoldenExample, card: ModelCard) -> bool:
     """Not of a table of numbers alone the row of which all are missing: a request has one input at least."""
     if example.row is None:
+        return True
+    if card.ranks is not None:
         return True
     return any(column.type != "number" for column in card.columns or []) or any(
         value is not None for value in example.row

@@ -1,4 +1,5 @@
-"""Probes that run inside a server's container. Standard library only, so that a probe costs milliseconds.
+"""Probes that run inside a server's container. Standard library only, and one function of
+Kaon that has no more, so that a probe costs milliseconds.
 
 `probe golden`: recorded inputs through the running server must give the recorded answers (startup probe). A server that
 answers differently is stopped, and the reason left as the container's termination message, where the operator reads it.
@@ -8,6 +9,7 @@ answers differently is stopped, and the reason left as the container's terminati
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
@@ -15,6 +17,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
+
+from kaon_jobs.measure.agreement import ranking_difference
 
 GOLDEN_FILE = Path("/models/golden.json")
 TERMINATION_LOG = Path("/dev/termination-log")
@@ -81,12 +85,14 @@ def _described(example: dict[str, Any]) -> str:
 def _predict(example: dict[str, Any], recorded: dict[str, Any]) -> dict[str, list[Any]]:
     """The outputs of the server, by name."""
     values = example["row"] if example.get("text") is None else [example["text"]]
-    tensors = [
+    tensors = []
+    for item, value in zip(recorded["inputs"], values, strict=True):
         # A missing number is left out; a missing string is an empty one, so that some input is always there.
-        {"name": item["name"], "shape": [1, 1], "datatype": item["datatype"], "data": ["" if value is None else value]}
-        for item, value in zip(recorded["inputs"], values, strict=True)
-        if value is not None or item["datatype"] == "BYTES"
-    ]
+        if value is None and item["datatype"] != "BYTES":
+            continue
+        data = (value or [""]) if isinstance(value, list) else ["" if value is None else value]
+        tensor = {"name": item["name"], "shape": [1, len(data)], "datatype": item["datatype"], "data": data}
+        tensors.append(tensor)
     # By its id the server knows the probe, and does not count the answer.
     body = json.dumps({"id": recorded["id"], "inputs": tensors}).encode()
     request = urllib.request.Request(recorded["url"], body, {"content-type": "application/json"})
@@ -95,6 +101,9 @@ def _predict(example: dict[str, Any], recorded: dict[str, Any]) -> dict[str, lis
 
 def _compare(which: str, example: dict[str, Any], recorded: dict[str, Any]) -> None:
     outputs = _predict(example, recorded)
+    if example.get("items") is not None:
+        _compare_ranking(which, example, outputs, recorded["tolerance"])
+        return
     what = "probability" if recorded["labels"] else "prediction"
     answer = outputs["probabilities" if recorded["labels"] else "prediction"]
     expected, tolerance = example["answer"], recorded["tolerance"]
@@ -108,6 +117,15 @@ def _compare(which: str, example: dict[str, Any], recorded: dict[str, Any]) -> N
     label = outputs["label"][0]
     if label != example["label"] and not _tied(example, label, recorded):
         raise Mismatch(f"{which} is {example['label']!r}, the server says {label!r}")
+
+
+def _compare_ranking(which: str, example: dict[str, Any], outputs: dict[str, list[Any]], tolerance: float) -> None:
+    answered = (outputs["items"], outputs["scores"])
+    distance = ranking_difference(*answered, example["items"], example["answer"], tolerance)
+    if distance == math.inf:
+        raise Mismatch(f"{which} ranks other items first than the server")
+    if not distance <= tolerance:
+        raise Mismatch(f"{which} differs by {distance:.3g} in a score, more than the tolerance of {tolerance:.3g}")
 
 
 def _tied(example: dict[str, Any], label: str, recorded: dict[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from kaon.api.evaluation import SimpleBaseline
 from kaon.contract.jobspec import TrainWork
 from kaon.contract.manifest import ModelCard
 from kaon_jobs.context import Context
+from kaon_jobs.data.catalogue import Items
 from kaon_jobs.data.splits import Rows
 from kaon_jobs.fetched import FetchedModel
 from kaon_jobs.predict.onnx_model import Example, OnnxModel
@@ -31,6 +32,8 @@ class Lesson:
     train: Rows
     validation: Rows
     test: Rows
+    items: Items | None
+    """Of interactions: the items, in the order of their numbers."""
     base: FetchedModel | None
     """The base model's folder, verified; None for a builtin model."""
     out: Path

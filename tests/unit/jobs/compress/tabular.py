@@ -23,7 +23,7 @@ from kaon.contract.manifest import Column, ModelCard, Signature
 from kaon_jobs.data.splits import Rows
 from kaon_jobs.learn.tables.boosting import Trees
 from kaon_jobs.learn.tables.columns import Layout
-from kaon_jobs.learn.tables.graph import NUMBERS, Graph
+from kaon_jobs.learn.tables.graph import NUMBERS, Graph, table_graph
 from kaon_jobs.learn.tables.preparation import Preparation
 from kaon_jobs.measure.evaluation import quality_of
 from kaon_jobs.measure.golden import golden_examples
@@ -90,7 +90,7 @@ def write_model(folder: Path, data: Table, kind: Kind) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     outputs = max(1, len(data.labels))
     numbers = reader().numbers(data.train.inputs)
-    graph = Graph(reader().width)
+    graph = table_graph(reader().width)
     if kind == "trees":
         scores = _trees(data, numbers, graph)
     else:

@@ -34,3 +34,15 @@ def test_many_leaked_rows_are_counted_and_the_first_named() -> None:
     with pytest.raises(StageFailure, match="and 30 more") as failure:
         check_held_out(TEST, {"train": _rows(["oil falls"] * 50, 0)})
     assert failure.value.message.startswith("50 rows outside of the test split") and len(failure.value.message) < 1000
+
+
+def test_of_interactions_a_user_may_be_in_every_split_and_an_item_that_is_asked_for_in_none_before() -> None:
+    def rows(*taken: list[int]) -> Rows:
+        targets = np.empty(len(taken), dtype=np.object_)
+        targets[:] = [np.array(one) for one in taken]
+        return Rows([((), f"u{row}") for row in range(len(taken))], targets, np.arange(len(taken)))
+
+    test = rows([5, 6], [7])
+    check_held_out(test, {"train": rows([1, 2, 7], [3, 5]), "validation": rows([4], [8])})
+    with pytest.raises(StageFailure, match=r"train rows 1 \(test 1\)"):
+        check_held_out(test, {"train": rows([1, 2], [3, 7])})

@@ -176,7 +176,7 @@ def test_a_network_over_a_table_is_stored_in_less_and_answers_alike(
         (
             "trees",
             {"quantize": {"scheme": "int8-dynamic"}},
-            "quantize with scheme: int8-dynamic is for .* networks, and",
+            "quantize with scheme: int8-dynamic is for .* networks and models that rank items, and",
         ),
         ("trees", {"prune": {"method": "channels", "ratio": 0.5}}, "use prune with method: trees"),
         ("trees", {"distill": {}}, "distill is for text encoders and networks, and this is an ensemble of trees"),

@@ -11,10 +11,12 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
 
+from kaon_jobs.measure import agreement
 from kaon_jobs.serve import probe
 
 RECORDED = {"text": "profit", "label": "earn", "answer": [0.2, 0.7, 0.1]}
@@ -231,8 +233,14 @@ def test_a_wrong_call_says_how_it_is_called(capsys: pytest.CaptureFixture[str]) 
     assert "usage" in capsys.readouterr().err
 
 
-def test_a_probe_imports_the_standard_library_alone() -> None:
-    tree = ast.parse(Path(probe.__file__).read_text())
+def test_a_probe_imports_the_standard_library_and_one_function_that_does_the_same() -> None:
+    assert _imported(probe) == {"kaon_jobs.measure.agreement"}
+    assert _imported(agreement) == set()
+
+
+def _imported(module: ModuleType) -> set[str]:
+    """What it imports beside the standard library."""
+    tree = ast.parse(Path(module.__file__ or "").read_text())
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {name.split(".")[0] for name in names} <= set(sys.stdlib_module_names)
+    return {name for name in names if name.split(".")[0] not in sys.stdlib_module_names}

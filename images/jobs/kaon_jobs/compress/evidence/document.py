@@ -128,7 +128,7 @@ class Evidence(ApiModel):
     target: Target
     threads: int = Field(description="Threads used: the target's, or fewer where the pod has fewer processors.")
     seed: int
-    predicts: Literal["class", "number"] = "class"
+    predicts: Literal["class", "number", "items"] = "class"
     model_digest: str
     dataset_digest: str
     isa: str

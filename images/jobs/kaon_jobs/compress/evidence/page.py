@@ -53,6 +53,8 @@ _LIMITS = {
     "number": "limits of rises come from both errors of each row: they are those of a Bayesian bootstrap over rows "
     "with one more row on which the candidate loses as much as on the worst row seen, and no less than a model that "
     "always says the mean errs.",
+    "items": "limits of drops come from both values of each user: they are those of a Bayesian bootstrap over users "
+    "with one more user who loses as much as the best served one has.",
 }
 
 

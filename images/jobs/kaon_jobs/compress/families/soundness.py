@@ -1,5 +1,5 @@
 """Whether an exported model is sound at the ends of what it reads: a text of full length and an empty one; a row of a
-table without any value.
+table without any value; a history of full length and an empty one.
 
 Touches onnxruntime.
 """
@@ -16,6 +16,7 @@ import onnxruntime
 
 from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.predict.edges import edge_texts
+from kaon_jobs.predict.onnx_history import OnnxHistoryModel
 from kaon_jobs.predict.onnx_model import MODEL_FILE, Inputs, read_card
 from kaon_jobs.predict.onnx_table import OnnxTableModel
 from kaon_jobs.predict.onnx_text import OnnxTextModel, longest_of
@@ -35,6 +36,8 @@ def check_edges(directory: Path, examples: Sequence[Any]) -> None:
             _check_texts(directory, examples)
         case "table":
             _check_empty_row(OnnxTableModel(directory, threads=1))
+        case "history":
+            _check_histories(OnnxHistoryModel(directory, threads=1))
 
 
 def _check_empty_row(model: OnnxTableModel) -> None:
@@ -44,6 +47,21 @@ def _check_empty_row(model: OnnxTableModel) -> None:
         raise TechniqueFailed(f"the model fails on a row without any value: {_first_line(error)}") from error
     if not np.isfinite(scores).all():
         raise TechniqueFailed("the model answers a row without any value with what is no number")
+
+
+def _check_histories(model: OnnxHistoryModel) -> None:
+    names = model.reader.names
+    for asked, what in (
+        ([((), None)], "a history without items"),
+        ([(names[: model.reader.length], None)], "a history of full length"),
+        ([((), None), (names[: model.reader.length], None)], "a long and an empty history at once"),
+    ):
+        try:
+            scores = model.run(model.encode(asked))
+        except Exception as error:
+            raise TechniqueFailed(f"the model fails on {what}: {_first_line(error)}") from error
+        if scores.shape != (len(asked), len(names)) or not np.isfinite(scores).all():
+            raise TechniqueFailed(f"the model answers {what} with what is no score of each item")
 
 
 def _check_texts(directory: Path, examples: Sequence[Any]) -> None:

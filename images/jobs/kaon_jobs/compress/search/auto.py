@@ -7,6 +7,7 @@ nobody misses goes without training (tokens that never occur). Of the other stru
 halving (students.py), and around the best Optuna looks further (widen.py).
 Of an ensemble of trees: the first half of them, a quarter and so on, while the quality is kept, and then between the
 last share that keeps it and the first that does not.
+Of a model that ranks items: a short list, each of it.
 Of any other, or when no structure keeps its quality: a short ladder of quantizations, then rescue: a scan
 says which nodes suffer most under INT8, and the best pipeline is tried with them left in full precision.
 """
@@ -74,6 +75,10 @@ def next_move(question: Question, seen: Seen) -> Move:
     linear = _linear(question, tried)
     if linear is not None:
         return linear
+    if question.each:
+        done = {item.pipeline for item in tried}
+        left = next((pipeline for pipeline in question.each if pipeline not in done), None)
+        return Try(left) if left is not None else Done("all that there is for a model that ranks items is tried")
     if question.trees:
         return _trees(question.trees, tried)
     if question.shape is None or question.impossible:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from kaon.api.compressionjob import Budget, Linear, Prune, Quantize, SearchLimits, Step
+from kaon.api.compressionjob import Budget, Linear, LowRank, Prune, Quantize, SearchLimits, Step
 from kaon.contract.digest import digest_of
 from kaon_jobs.compress.search.shape import Shape
 from kaon_jobs.compress.verdict.figures import LATENCY_DOUBT
@@ -61,6 +61,23 @@ def first_trees(count: int, of: int) -> Pipeline:
 
 LINEAR = tuple(Pipeline((Step(linear=Linear(words=words)),)) for words in LINEAR_WORDS)
 """What may take a text model's place, the largest first."""
+
+
+RANKINGS = tuple(
+    map(
+        Pipeline,
+        (
+            (DYNAMIC,),
+            (Step(prune=Prune(method="neighbours", ratio=0.5)), DYNAMIC),
+            (Step(prune=Prune(method="neighbours", ratio=0.8)), DYNAMIC),
+            (Step(low_rank=LowRank(energy=0.9)), DYNAMIC),
+            (Step(low_rank=LowRank(energy=0.8)), DYNAMIC),
+            (Step(low_rank=LowRank(energy=0.6)), DYNAMIC),
+            (HALF,),
+        ),
+    )
+)
+"""What is tried of a model that ranks items. Which of them apply depends on what it holds: a matrix or neighbours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +163,8 @@ class Question:
     """Linear models that could take the model's place, the largest first."""
     trees: int = 0
     """Of an ensemble, of the output with the most trees; 0 for another model."""
+    each: tuple[Pipeline, ...] = ()
+    """Pipelines of which each is tried, and nothing else: of a model that ranks items."""
     fusible: bool = True
     """Whether fusion may know it: a model of texts."""
 

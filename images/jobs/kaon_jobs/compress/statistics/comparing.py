@@ -1,4 +1,4 @@
-"""How answers of two models are compared: by classes or by numbers, chosen once from what the model predicts. Pure."""
+"""How answers of two models are compared: by classes, numbers or ranked items, as the model predicts. Pure."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kaon.tasks.metrics import ACCURACY, MACRO_F1, MAE, RMSE
+from kaon.tasks.metrics import ACCURACY, MACRO_F1, MAE, RANKING, RMSE
 from kaon_jobs.compress.statistics.classes import compare_classes
 from kaon_jobs.compress.statistics.numbers import compare_numbers
 from kaon_jobs.compress.statistics.quality import CONFIDENCE, Quality
+from kaon_jobs.compress.statistics.rankings import compare_rankings
+from kaon_jobs.measure.ranking import by_user
 
 Floats = NDArray[np.float32]
 _FLOOR = 1e-7
 
 
 class Comparing(Protocol):
-    """What has to be known of answers: [rows, classes] probabilities, or [rows, 1] predictions."""
+    """What has to be known of answers: probabilities [rows, classes], predictions [rows, 1], items [rows, 2 ranks]."""
 
     answer: str
     """One figure of an answer, in words."""
 
     def said(self, answers: Floats) -> NDArray[Any]:
-        """What is compared of each row [rows]: the id of a class, or a number."""
+        """What is compared of each row [rows]: the id of a class, or a number; of items their numbers [rows, ranks]."""
         ...
 
     def compare(
@@ -110,6 +112,38 @@ class _Numbers:
         }
 
 
-def comparing_of(labels: Sequence[str]) -> Comparing:
-    """By classes when a model has some, else by numbers."""
+class _Rankings:
+    answer = "a score"
+
+    def __init__(self, ranks: int) -> None:
+        self._ranks = ranks
+
+    def said(self, answers: Floats) -> NDArray[Any]:
+        return np.asarray(answers[:, : self._ranks], dtype=np.int64)
+
+    def compare(
+        self,
+        truth: NDArray[Any],
+        baseline: NDArray[Any],
+        candidate: NDArray[Any],
+        seed: int,
+        confidence: float = CONFIDENCE,
+    ) -> Quality:
+        return compare_rankings(by_user(list(truth), baseline), by_user(list(truth), candidate), seed, confidence)
+
+    def divergence(self, reference: Floats, moved: Floats) -> float:
+        """The mean share of the items that are no longer ranked."""
+        one, other = self.said(reference), self.said(moved)
+        kept = [len(np.intersect1d(*pair)) / len(np.unique(pair[0])) for pair in zip(one, other, strict=True)]
+        return 1 - float(np.mean(kept))
+
+    def slack(self, truth: NDArray[Any], answers: Floats, rows: int) -> dict[str, float]:
+        # A user who had all may have nothing, and the other way round.
+        return {metric.name: min(1.0, rows / len(truth)) for metric in RANKING}
+
+
+def comparing_of(labels: Sequence[str], ranks: int | None = None) -> Comparing:
+    """By classes when a model has some, by items when it ranks some, else by numbers."""
+    if ranks is not None:
+        return _Rankings(ranks)
     return _Classes(labels) if labels else _Numbers()

@@ -79,7 +79,7 @@ class Rises:
 
 @dataclass(frozen=True)
 class NumberQuality:
-    """See Quality."""
+    """See Quality. Of anything whose metrics follow from means over rows: numbers, and ranked items (rankings.py)."""
 
     rows: int
     drops: Mapping[str, Interval]
@@ -186,7 +186,7 @@ def _rises(deviations: Numbers, before: Numbers, after: Numbers, seed: int) -> d
     }
     # Differences by themselves: of nearly equal models they are much smaller than what they are the difference of.
     columns = [part for old, new, _ in counted.values() for part in (old, new - old)]
-    sums, total, extra = _weighted(np.column_stack(columns), seed)
+    sums, total, extra = weighted(np.column_stack(columns), seed)
     more = total + extra
     found = {}
     for place, (name, metric) in enumerate(_METRICS.items()):
@@ -203,7 +203,7 @@ def _rises(deviations: Numbers, before: Numbers, after: Numbers, seed: int) -> d
     return found
 
 
-def _weighted(columns: Numbers, seed: int) -> tuple[Numbers, Numbers, Numbers]:
+def weighted(columns: Numbers, seed: int) -> tuple[Numbers, Numbers, Numbers]:
     """Random weights of rows: the weighted sums [draws, columns], the weights' sums, and one more row's weight."""
     rows = len(columns)
     draws = min(DRAWS, max(FEWEST_DRAWS, MOST_WEIGHTS // rows))

@@ -7,7 +7,7 @@ from kaon_jobs.compress.families.kinds import Kind
 from kaon_jobs.compress.techniques.base import Technique
 from kaon_jobs.compress.techniques.half import HalfStorage
 
-TAKES: tuple[Kind, ...] = ("encoder", "text", "network")
+TAKES: tuple[Kind, ...] = ("encoder", "text", "network", "ranker")
 
 
 def technique(parameters: Quantize, kind: Kind) -> Technique:

@@ -11,7 +11,7 @@ from kaon_jobs.compress.techniques.base import Technique
 from kaon_jobs.compress.techniques.ort import left_alone, quantize_nodes_dynamically
 from kaon_jobs.compress.training.calibration import Calibration
 
-TAKES: tuple[Kind, ...] = ("encoder", "text", "network")
+TAKES: tuple[Kind, ...] = ("encoder", "text", "network", "ranker")
 
 
 def technique(parameters: Quantize, kind: Kind) -> Technique:

@@ -23,7 +23,7 @@ from kaon_jobs.errors import TechniqueFailed
 Matrix = NDArray[np.float32]
 
 
-TAKES: tuple[Kind, ...] = ("encoder", "text", "network")
+TAKES: tuple[Kind, ...] = ("encoder", "text", "network", "ranker")
 
 
 def technique(parameters: LowRank, kind: Kind) -> Technique:

@@ -26,7 +26,7 @@ from kaon_jobs.context import Context
 from kaon_jobs.data.splits import Rows, classes_of, fetch_dataset, read_split
 from kaon_jobs.errors import StageFailure, TechniqueFailed
 from kaon_jobs.measure.evaluation import quality_of
-from kaon_jobs.measure.golden import input_of
+from kaon_jobs.measure.golden import difference
 from kaon_jobs.predict.onnx_model import CARD_FILE, Floats, OnnxModel, read_card
 from kaon_jobs.predict.opening import open_model
 from kaon_jobs.store.artifact import Artifact, fetch, serving_files
@@ -102,7 +102,7 @@ def load_baseline(work: CompressWork, context: Context, threads: int) -> Baselin
     test_answers = _in_parts(
         classifier, test.inputs, lambda share: report.progress("checking the baseline", 3 + 5 * share)
     )
-    comparing = comparing_of(labels)
+    comparing = comparing_of(labels, classifier.card.ranks)
     check_evaluation(recorded_evaluation(artifact), test, test_answers, classifier.card)
     return Baseline(
         artifact,
@@ -142,17 +142,16 @@ def check_lineage(artifact: Artifact, work: CompressWork) -> None:
 def check_golden(classifier: OnnxModel) -> None:
     """The stored model gives the answers that were recorded of it."""
     card = classifier.card
-    figure = comparing_of(card.labels).answer
+    figure = comparing_of(card.labels, card.ranks).answer
     if not card.golden:
         raise StageFailure("ParityFailed", "the model's card has no golden examples to check it by; train it again")
     for index, example in enumerate(card.golden):
-        (answer,) = classifier.answers([input_of(example)])
-        difference = float(np.abs(answer - np.asarray(example.answer)).max())
-        if not difference <= card.golden_tolerance:
+        apart = difference(classifier, example)
+        if not apart <= card.golden_tolerance:
             raise StageFailure(
                 "ParityFailed",
                 f"the stored model is not the one that was evaluated: golden example {index} differs by "
-                f"{difference:.3g} in {figure}, allowed is {card.golden_tolerance:g}. Train it again "
+                f"{apart:.3g} in {figure}, allowed is {card.golden_tolerance:g}. Train it again "
                 "(spec.rerun)",
             )
 
@@ -183,7 +182,9 @@ def recorded_evaluation(artifact: Artifact) -> Evaluation:
 def check_evaluation(recorded: Evaluation, test: Rows, answers: Floats, card: ModelCard) -> None:
     """The stored model reaches the figures that were recorded of it, in each metric that models are compared by."""
     found = quality_of(card, test.targets, answers)
-    for name, tolerance in comparing_of(card.labels).slack(test.targets, answers, ROWS_THAT_MAY_DIFFER).items():
+    for name, tolerance in (
+        comparing_of(card.labels, card.ranks).slack(test.targets, answers, ROWS_THAT_MAY_DIFFER).items()
+    ):
         now, then = found.metrics[name].value, recorded.value(name)
         if then is None:
             raise StageFailure(

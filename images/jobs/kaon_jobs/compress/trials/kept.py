@@ -46,8 +46,8 @@ class TrialRecord(ApiModel):
     failure: str | None = Field(default=None, description="Why a technique could not do it; then nothing below is set.")
     files: dict[str, str] = Field(default_factory=dict, description="SHA-256 of each file of the model.")
     size_bytes: int = 0
-    predictions: list[float] = Field(
-        default_factory=list, description="Of each validation row used: the class's id, or the number."
+    predictions: list[float] | list[list[float]] = Field(
+        default_factory=list, description="Of each validation row used: the class's id, the number, or the items'."
     )
     divergence: float | None = Field(default=None, description="Of these rows' answers from the baseline's.")
     baseline_ms: list[float] = Field(default_factory=list)

@@ -1,12 +1,15 @@
 """Whether the test split is held out at all: rows of it that were there to train or to choose by. Pure.
 
 A text or an array that is found again is the same row. Two rows of a table may be alike and yet be two, as two sales
-at one price: of a table the rows' ids tell.
+at one price: of a table the rows' ids tell. Of interactions a user has a row in each split: a row is leaked when the
+model has learnt one of the very items that it asks for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+
+import numpy as np
 
 from kaon_jobs.data.clean import normalised
 from kaon_jobs.data.splits import Rows
@@ -19,6 +22,8 @@ NAMED = 20
 
 def leaked(test: Rows, others: Mapping[str, Rows]) -> dict[str, list[tuple[int, int]]]:
     """By split, the (test row, its row) ids that are the same row."""
+    if test.targets.dtype == np.object_:
+        return _leaked_items(test, others)
     of_test: dict[Hashable, int] = {}
     for example, row in zip(test.inputs, test.row_ids, strict=True):
         of_test.setdefault(_likeness(example, int(row)), int(row))
@@ -28,6 +33,16 @@ def leaked(test: Rows, others: Mapping[str, Rows]) -> dict[str, list[tuple[int, 
             same = of_test.get(_likeness(example, int(row)))
             if same is not None:
                 found.setdefault(name, []).append((same, int(row)))
+    return found
+
+
+def _leaked_items(test: Rows, others: Mapping[str, Rows]) -> dict[str, list[tuple[int, int]]]:
+    asked = {int(row): set(wanted.tolist()) for row, wanted in zip(test.row_ids, test.targets, strict=True)}
+    found: dict[str, list[tuple[int, int]]] = {}
+    for name, rows in others.items():
+        for row, taken in zip(rows.row_ids, rows.targets, strict=True):
+            if not asked.get(int(row), set()).isdisjoint(taken.tolist()):
+                found.setdefault(name, []).append((int(row), int(row)))
     return found
 
 

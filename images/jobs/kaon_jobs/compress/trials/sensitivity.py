@@ -38,7 +38,7 @@ def scan(
     """The groups of a model's nodes, the most sensitive first. `progress` hears (done, in all)."""
     examples = data.draw(EXAMPLES)
     model = open_model(directory, threads)
-    reference, comparing = model.answers(examples), comparing_of(model.labels)
+    reference, comparing = model.answers(examples), comparing_of(model.labels, model.card.ranks)
     groups = group(graph.weight_nodes(graph.load(directory)))
     trial = scratch / "sensitivity"
     shutil.copytree(directory, trial, ignore=shutil.ignore_patterns(MODEL_FILE))

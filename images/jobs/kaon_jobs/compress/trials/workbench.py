@@ -78,7 +78,7 @@ class Workbench:
     ) -> None:
         self.baseline = open_model(source, threads)
         self.card = self.baseline.card
-        self._comparing = comparing_of(self.card.labels)
+        self._comparing = comparing_of(self.card.labels, self.card.ranks)
         self.baseline_bytes = serving_size(source, self.card.serving_files)
         self.data = data
         self._source = source

@@ -1,4 +1,4 @@
-"""An ONNX graph of a table under construction: nodes and constants, by the names of what they give."""
+"""An ONNX graph under construction: nodes and constants, by the names of what they give."""
 
 from __future__ import annotations
 
@@ -12,14 +12,23 @@ from onnx import TensorProto, helper, numpy_helper
 from kaon_jobs.learn.export import OPSET
 
 NUMBERS = "numbers"
-"""The one input: float32 [rows, width], as runtime/table.py reads rows; NaN where a value is missing."""
+"""The one input of a model of a table: float32 [rows, width], as runtime/table.py reads rows.
+
+NaN where a value is missing.
+"""
+
+
+def table_graph(width: int) -> Graph:
+    """The empty graph of a model of a table."""
+    return Graph(NUMBERS, TensorProto.FLOAT, width)
 
 
 class Graph:
     """Nodes are added in their order; each returns the name of its output."""
 
-    def __init__(self, width: int) -> None:
-        self._width = width
+    def __init__(self, name: str, kind: int, width: int | str) -> None:
+        """The one input: its name, type and width, a name where that varies."""
+        self._input = helper.make_tensor_value_info(name, kind, ["batch", width])
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
 
@@ -36,15 +45,16 @@ class Graph:
         """One node with one output; a number among its inputs is a float32 scalar."""
         output = name or f"{operator}_{len(self._nodes)}"
         given = [item if isinstance(item, str) else self.constant(np.asarray(item)) for item in inputs]
-        self._nodes.append(helper.make_node(operator, given, [output], domain=domain, **fields))
+        node = helper.make_node(operator, given, [output], domain=domain, **fields)
+        self._nodes.append(node)
         return output
 
     def finished(self, output: str, outputs: int) -> onnx.ModelProto:
         """The whole model, whose output is float32 [rows, outputs]."""
         graph = helper.make_graph(
             self._nodes,
-            "table",
-            [helper.make_tensor_value_info(NUMBERS, TensorProto.FLOAT, ["batch", self._width])],
+            "model",
+            [self._input],
             [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", outputs])],
             self._constants,
         )

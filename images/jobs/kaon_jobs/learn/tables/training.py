@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from kaon_jobs.learn.calibration import ABSENT, sharpness
 from kaon_jobs.learn.tables.boosting import fit_boosting
 from kaon_jobs.learn.tables.columns import Layout
-from kaon_jobs.learn.tables.graph import NUMBERS, Graph
+from kaon_jobs.learn.tables.graph import NUMBERS, Graph, table_graph
 from kaon_jobs.learn.tables.linear import fit_linear, losses
 from kaon_jobs.learn.tables.material import Doubles, Floats, Ids, Material, Progress, TableModel, Trained, parts_of
 from kaon_jobs.learn.tables.network import fit_network
@@ -131,7 +131,7 @@ class TrainedTable:
 
     def graph(self) -> onnx.ModelProto:
         """The same as ONNX: float32 numbers [rows, width] in, logits [rows, classes] or prediction [rows, 1] out."""
-        graph, outputs = Graph(self.width), len(self.scale.bias)
+        graph, outputs = table_graph(self.width), len(self.scale.bias)
         scores = self.model.add_to(graph, NUMBERS)
         name = "logits" if outputs > 1 else "prediction"
         return graph.finished(graph.add("Gemm", scores, self.scale.matrix, self.scale.bias, name=name), outputs)
