@@ -125,6 +125,7 @@ test-exhaustive: venv ## every fault, small world, family and technique, 10,000 
 	$(BIN)/python tests/serving --model odd-classes --count 500
 	$(BIN)/python tests/serving --model classes --count 5000
 	$(BIN)/python tests/serving --model number --count 5000
+	$(BIN)/python tests/serving --model history --count 5000
 	$(BIN)/python benchmarks/operator/failover.py
 
 .PHONY: benchmark-operator

@@ -32,6 +32,7 @@ NAMESPACES = (
     "e2e-monitoring",
     "e2e-restore",
     "e2e-r8",
+    "e2e-recommendation",
     "e2e-sentiment",
     "e2e-tables",
 )

@@ -168,7 +168,8 @@ def huge(kind: Kind, name: str, rng: random.Random) -> Draft:
     elif way == "everything":
         return {"what": "every field at its largest", "body": json_of(object_of(kind, name, largest(kind, rng)))}
     elif way == "classes" and kind.name == "Dataset":
-        obj["spec"]["schema"]["label"]["classes"] = [f"{number:04}" + "数" * 252 for number in range(1000)]
+        label = obj["spec"]["schema"].setdefault("label", {"name": "label"})
+        label["classes"] = [f"{number:04}" + "数" * 252 for number in range(1000)]
     elif way == "label":
         obj["metadata"]["labels"] = {f"l{number}": "v" * 63 for number in range(2000)}
     else:
@@ -183,7 +184,7 @@ def largest(kind: Kind, rng: random.Random) -> Object:
     named = ("persistentVolumeClaim", "mountPath", "runtimeClassName", "priorityClassName", "delimiter")
     for site in list(sites(spec, kind.spec, ("spec",))):
         free = site.schema.get("type") == "string" and "maxLength" in site.schema and "pattern" not in site.schema
-        # Each feature has a name of its own.
-        if free and site.path[-1] not in named and "features" not in site.path:
+        # Each feature, and each class with an alert, has a name of its own.
+        if free and site.path[-1] not in named and not {"features", "classShare"} & set(site.path):
             at({"spec": spec}, site.path[:-1])[site.path[-1]] = "ü" * site.schema["maxLength"]
     return spec

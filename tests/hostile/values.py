@@ -226,13 +226,20 @@ def _takes_a_share_or_layers(prune: dict[str, Any], rng: random.Random) -> None:
         prune.pop("ratio", None)
     else:
         prune.setdefault("ratio", 0.5)
-    if prune.get("method") == "trees":
+    if prune["method"] in ("trees", "neighbours"):
         prune.pop("finetuneEpochs", None)
 
 
 def _has_one_kind_of_student(distill: dict[str, Any], rng: random.Random) -> None:
     if "keepLayers" in distill:
         distill.pop("student", None)
+
+
+def _has_a_limit(share: dict[str, Any], rng: random.Random) -> None:
+    if "below" in share and share["below"] >= share.get("above", 2):
+        del share["above"]
+    elif "below" not in share:
+        share.setdefault("above", 0.5)
 
 
 def _leaves_some_to_train(split: dict[str, Any], rng: random.Random) -> None:
@@ -276,6 +283,7 @@ _MENDED: dict[str, Callable[[dict[str, Any], random.Random], None]] = {
     "minimum": _gates("higher"),
     "maximum": _gates("lower"),
     "maxDrop": _names_losses,
+    "classShare[]": _has_a_limit,
 }
 """Rules between fields, after the schema has had its say."""
 _BY_NAME: dict[str, Callable[[random.Random], Any]] = {

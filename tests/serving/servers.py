@@ -324,6 +324,8 @@ def first_request(kind: str) -> dict[str, Any]:
     """A good request for a model of that kind."""
     if kind in ("text", "odd-classes"):
         return request(["shares"])
+    if kind == "history":
+        return {"inputs": [{"name": "history", "datatype": "BYTES", "shape": [1, 1], "data": ["teacher"]}]}
     return {"inputs": [{"name": "age", "datatype": "FP64", "shape": [1, 1], "data": [41]}]}
 
 

@@ -28,7 +28,7 @@ def unknown_classes(spec: ModelDeploymentSpec, evaluation: Evaluation, model: st
     named = f"{FIELD} names {_listed(wrong)}"
     if not known:
         message = (
-            f"{named}, and the evaluation of {model} lists no classes: it predicts a number, or was made by an older "
+            f"{named}, and the evaluation of {model} lists no classes: it predicts no class, or was made by an older "
             f"version. Remove {FIELD}, or set spec.rerun on {model}."
         )
     elif len(known) < MOST_CLASSES:

@@ -139,7 +139,7 @@ def watching(*names: str) -> Object:
             "spec.monitoring.alerts.classShare names 'roten', which is no class of CompressionJob small. Its classes "
             "are 'fresh', 'rotten'. Correct the names, or remove these entries.",
         ),
-        ((), ("rotten",), "the evaluation of CompressionJob small lists no classes: it predicts a number"),
+        ((), ("rotten",), "the evaluation of CompressionJob small lists no classes: it predicts no class"),
         (
             tuple(f"c{number:03}" for number in range(200)),
             ("c200", "c000", "d"),

@@ -282,7 +282,7 @@ def test_auto_finds_a_smaller_form_that_ranks_as_well(
     ("kind", "step", "says"),
     [
         ("ease", {"prune": {"method": "neighbours", "ratio": 0.5}}, "no table of neighbours"),
-        ("ease", {"optimize": "transformer-fusion"}, "is for text encoders, and this is a model that ranks items"),
+        ("ease", {"optimize": "transformer-fusion"}, "and models of texts, and this is a model that ranks items"),
         ("two-tower", {"prune": {"method": "trees", "ratio": 0.5}}, "use prune with method: neighbours"),
         ("two-tower", {"distill": {}}, "and this is a model that ranks items"),
         ("popularity", {"quantize": {"scheme": "int8-dynamic"}}, "the graph holds no weights"),

@@ -156,7 +156,7 @@ def _outcome(
         linear=LINEAR if may else (),
         trees=bench.trees(),
         each=RANKINGS if bench.kind == "ranker" else (),
-        fusible=bench.kind == "encoder",
+        fusible=card.reads == "text",
     )
     shape = bench.shape() if work.strategy == "auto" else None
     # Where structures can go, the bound on a graph's bytes bounds nothing; the search then finds its own.

@@ -141,6 +141,13 @@ class _Tensor:
         return self.values
 
 
+class _Request(dict[str, Any]):
+    """The inputs of a request, by name."""
+
+    def request_id(self) -> str:
+        return ""
+
+
 class _Backend(SimpleNamespace):
     """What Triton gives its python backend, as far as it is used."""
 
@@ -167,10 +174,10 @@ def test_triton_answers_requests_of_one_batch_whose_histories_differ_in_length(
         return np.array([[name.encode() for name in row] for row in rows], dtype=np.object_)
 
     requests = [
-        {"history": names(["item 0", "item 5"], ["teacher", ""]), "user": names(["x"], ["ann"])},
-        {"user": names(["ann"])},
-        {"history": names(["no such item"])},
-        {"history": np.array([[b"\xff"]], dtype=np.object_)},
+        _Request(history=names(["item 0", "item 5"], ["teacher", ""]), user=names(["x"], ["ann"])),
+        _Request(user=names(["ann"])),
+        _Request(history=names(["no such item"])),
+        _Request(history=np.array([[b"\xff"]], dtype=np.object_)),
     ]
     found = model.execute(requests)
     golden = tinyhistory.card(folder).golden
