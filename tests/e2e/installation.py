@@ -260,14 +260,18 @@ class Installation:
         return answers
 
     def serve_by(self, name: str, namespace: str, server: str) -> None:
-        """Has a deployment served by that server."""
+        """Has a deployment served by that server, and by no other any more."""
         wanted = json.dumps({"spec": {"server": server}})
         self.kube("patch", "modeldeployment", name, "-n", namespace, "--type=merge", "-p", wanted)
         self.kube.until(
             "modeldeployment",
             name,
             namespace,
-            lambda obj: obj["status"].get("stable", {}).get("server") == server and not obj["status"].get("candidate"),
+            lambda obj: (
+                obj["status"].get("stable", {}).get("server") == server
+                and not obj["status"].get("candidate")
+                and not obj["status"].get("retiring")
+            ),
             timeout=300,
             what=f"served by {server}",
         )

@@ -13,7 +13,7 @@ from kaon.resources.serving_ports import METRICS_PORT
 
 NAMESPACE = "e2e-sentiment"
 NAME = "film-reviews"
-LIMITS = {"dataset": 180, "trainingrun": 600, "modeldeployment": 300}
+LIMITS = {"dataset": 180, "trainingrun": 600, "compressionjob": 600, "modeldeployment": 300}
 SENTENCES = 200
 SERVERS = ("triton", "torchserve")
 pytestmark = pytest.mark.timeout(1800)
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 @pytest.fixture(scope="module")
 def reviews(kaon: Installation) -> dict[str, Object]:
-    """The three resources of examples/sentiment, Ready, where the kinds of the Prometheus operator are served."""
+    """The resources of examples/sentiment, Ready, where the kinds of the Prometheus operator are served."""
     kaon.kube.apply(definitions())
     kaon.upload_reviews(NAMESPACE)
     kaon.kube("apply", "-n", NAMESPACE, "-f", "-", stdin=steps.example(kaon.root / "examples/sentiment", NAMESPACE))
@@ -45,6 +45,12 @@ def test_the_model_tells_fresh_from_rotten(reviews: dict[str, Object]) -> None:
     assert reviews["trainingrun"]["status"]["evaluation"]["metrics"]["accuracy"]["value"] >= 0.7
 
 
+def test_the_compression_gives_a_verdict_with_evidence(kaon: Installation, reviews: dict[str, Object]) -> None:
+    status = reviews["compressionjob"]["status"]
+    assert status["verdict"] == "Accepted" and status["sizeRatio"] >= 2
+    assert "Verdict" in kaon.read(kaon.file_uri(status["artifact"]["uri"], "report.html")).decode()
+
+
 @pytest.mark.parametrize("server", SERVERS)
 def test_both_servers_answer_as_in_the_evaluation_and_count_each_answer_once(
     kaon: Installation, reviews: dict[str, Object], server: str
@@ -53,7 +59,7 @@ def test_both_servers_answer_as_in_the_evaluation_and_count_each_answer_once(
     before = counts(kaon, server)
     # The recorded answers that the pod was tried with are none of its clients'.
     assert before == {"fresh": 0, "rotten": 0}
-    rows = kaon.predictions(reviews["trainingrun"]["status"]["artifact"]["uri"], reviews["dataset"], SENTENCES)
+    rows = kaon.predictions(reviews["compressionjob"]["status"]["artifact"]["uri"], reviews["dataset"], SENTENCES)
     answers = [answer["label"] for answer in kaon.ask(NAME, NAMESPACE, [row["text"] for row in rows])]
     same = sum(answer == row["label"] for answer, row in zip(answers, rows, strict=True))
     assert same / len(rows) >= 0.995

@@ -27,6 +27,7 @@ from kaon_jobs.learn.linear import (
     word_counts,
 )
 from kaon_jobs.predict.opening import open_model
+from kaon_jobs.programs import compress
 from kaon_jobs.programs import train as stage
 from kaon_jobs.report.reporter import Reporter
 from kaon_jobs.tasks.text_classification import linear_model
@@ -172,3 +173,28 @@ def test_the_words_that_tell_most_are_kept_and_the_others_are_unknown() -> None:
     assert fewer.get_vocab().keys() == {"[PAD]", "[UNK]", "good", "bad"}
     assert fewer.encode("the good filler").tokens == ["[UNK]", "good", "[UNK]"]
     assert fewer.truncation == tokenizer.truncation and fewer.padding == tokenizer.padding
+
+
+def test_a_compression_judges_it_as_every_model(
+    shop: Any, made: tuple[Result, Path], dataset: Result, tmp_path: Path
+) -> None:
+    result, _ = made
+    assert result.artifact is not None and dataset.artifact is not None
+    work = {
+        "stage": "compress",
+        "task": "text-classification",
+        "model": {"uri": result.artifact.uri, "digest": result.artifact.digest},
+        "dataset": {"uri": dataset.artifact.uri, "digest": dataset.artifact.digest},
+        "budget": {"maxDrop": {"accuracy": 0.05}},
+        "objective": "size",
+        "strategy": "auto",
+        "steps": None,
+        "search": {},
+        "target": {"threads": 1},
+    }
+    job = shop.job("compressionjobs", work, token=str(tmp_path))
+    found = compress.run(job, job.work, Context(Reporter(None, None), tmp_path, tmp_path.name)).compression
+    # A few words are no bytes to save: what is left are quantizations, and they say so.
+    assert found is not None and found.verdict == "Infeasible"
+    assert {item.name for item in found.candidates} >= {"int8-dynamic", "int8-static"}
+    assert all("not smaller than the baseline" in item.violations[0] for item in found.candidates)

@@ -17,7 +17,6 @@ import numpy as np
 from kaon.api.compressionjob import Budget, Verdict
 from kaon.api.evaluation import Evaluation
 from kaon.api.report import CompressionResult, Result
-from kaon.api.types import BUILTIN
 from kaon.contract.jobspec import CompressWork, JobSpec
 from kaon.contract.manifest import ModelCard
 from kaon.tasks.registry import TASKS
@@ -26,7 +25,7 @@ from kaon_jobs.compress.evidence.attribution import attribution
 from kaon_jobs.compress.evidence.page import page
 from kaon_jobs.compress.families import graph
 from kaon_jobs.compress.families.forms import DESCRIPTIONS
-from kaon_jobs.compress.search.moves import LINEAR, RANKINGS, Question
+from kaon_jobs.compress.search.moves import RANKINGS, Question, linear_models
 from kaon_jobs.compress.training.lessons import Lessons
 from kaon_jobs.compress.trials.baseline import Baseline, load_baseline
 from kaon_jobs.compress.trials.explore import Explored, explore, follow
@@ -146,14 +145,13 @@ def _outcome(
         baseline.directory, [name for name in bench.card.serving_files if name != MODEL_FILE]
     )
     card = bench.card
-    builtin = (card.base_model or "").startswith(BUILTIN)
-    may = work.strategy == "auto" and work.search.linear and card.reads == "text" and not builtin
+    may = work.strategy == "auto" and work.search.linear and card.reads == "text"
     question = Question(
         work.budget,
         work.objective,
         work.search,
         bench.baseline_bytes,
-        linear=LINEAR if may else (),
+        linear=linear_models(bench.words()) if may else (),
         trees=bench.trees(),
         each=RANKINGS if bench.kind == "ranker" else (),
         fusible=card.reads == "text",

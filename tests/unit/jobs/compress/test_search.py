@@ -9,7 +9,17 @@ import pytest
 
 from kaon.api.compressionjob import Budget, SearchLimits
 from kaon_jobs.compress.search.auto import next_move
-from kaon_jobs.compress.search.moves import FUSION, LINEAR, Done, Pipeline, Question, Scan, Seen, Tried, Try
+from kaon_jobs.compress.search.moves import (
+    FUSION,
+    Done,
+    Pipeline,
+    Question,
+    Scan,
+    Seen,
+    Tried,
+    Try,
+    linear_models,
+)
 from kaon_jobs.compress.verdict.figures import Measured
 from kaon_jobs.compress.verdict.selection import contender
 
@@ -17,6 +27,7 @@ from .figures_of import measured, quality
 
 World = Callable[[Pipeline], Measured | None]
 GROUPS = [("n1",), ("n2", "n3"), ("n4",), ("n5",), ("n6",)]
+LINEAR = linear_models(None)
 
 
 def _question(budget: dict[str, Any] | None = None, objective: str = "latency", **more: Any) -> Question:
@@ -167,6 +178,10 @@ class TestALinearModel:
         tried, _, reason = _search(_question(linear=LINEAR), self.kept_from(50_000))
         without, _, same = _search(_question(), _good)
         assert _names(tried) == ["linear(20000 words)", *_names(without)] and reason == same
+
+    def test_in_place_of_a_linear_model_reads_fewer_words_than_that_one(self) -> None:
+        tried, _, _ = _search(_question(linear=linear_models(1500)), self.kept_from(1000))
+        assert _names(tried) == ["linear(1000 words)", "linear(500 words)"]
 
     def test_that_cannot_be_made_is_passed_over(self) -> None:
         tried, _, _ = _search(

@@ -59,8 +59,11 @@ def first_trees(count: int, of: int) -> Pipeline:
     return Pipeline((Step(prune=Prune(method="trees", ratio=round(1 - count / of, 4))),))
 
 
-LINEAR = tuple(Pipeline((Step(linear=Linear(words=words)),)) for words in LINEAR_WORDS)
-"""What may take a text model's place, the largest first."""
+def linear_models(words: int | None) -> tuple[Pipeline, ...]:
+    """Linear models that may take a text model's place, the largest first. words: of a model that is linear itself."""
+    return tuple(
+        Pipeline((Step(linear=Linear(words=count)),)) for count in LINEAR_WORDS if words is None or count < words
+    )
 
 
 RANKINGS = tuple(

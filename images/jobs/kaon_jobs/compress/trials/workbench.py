@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from kaon.api.compressionjob import Step
+from kaon.api.types import BUILTIN
 from kaon.contract.digest import digest_of, short
 from kaon_jobs.compress.families import channels, graph
 from kaon_jobs.compress.families.forms import DESCRIPTIONS, is_trained_form
@@ -38,6 +40,7 @@ from kaon_jobs.errors import StageFailure, TechniqueFailed, Terminated
 from kaon_jobs.measure.evaluation import serving_size
 from kaon_jobs.measure.speed import peak_memory
 from kaon_jobs.predict.onnx_model import CARD_FILE, MODEL_FILE, Floats, OnnxModel
+from kaon_jobs.predict.onnx_text import TOKENIZER_FILE
 from kaon_jobs.predict.opening import open_model
 
 log = logging.getLogger(__name__)
@@ -187,6 +190,12 @@ class Workbench:
     def trees(self) -> int:
         """Trees of an ensemble, of the output with the most; 0 for another model."""
         return most_trees(graph.load(self._source)) if self.kind == "trees" else 0
+
+    def words(self) -> int | None:
+        """Words that a linear model of texts reads; None of another model."""
+        if self.card.reads != "text" or not (self.card.base_model or "").startswith(BUILTIN):
+            return None
+        return Tokenizer.from_file(str(self._source / TOKENIZER_FILE)).get_vocab_size()
 
     def model(self, record: TrialRecord) -> Path:
         """The model directory of a finished trial: made in this process, else from the store, else made again."""
