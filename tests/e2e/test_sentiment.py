@@ -47,7 +47,7 @@ def test_the_model_tells_fresh_from_rotten(reviews: dict[str, Object]) -> None:
 
 def test_the_compression_gives_a_verdict_with_evidence(kaon: Installation, reviews: dict[str, Object]) -> None:
     status = reviews["compressionjob"]["status"]
-    assert status["verdict"] == "Accepted" and status["sizeRatio"] >= 2
+    assert status["verdict"] in ("Accepted", "Inconclusive") and status["sizeRatio"] >= 2
     assert "Verdict" in kaon.read(kaon.file_uri(status["artifact"]["uri"], "report.html")).decode()
 
 
