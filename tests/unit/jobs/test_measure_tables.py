@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,7 @@ class TestProbabilities:
 def test_golden_examples_of_numbers_are_spread_over_them(monkeypatch: pytest.MonkeyPatch) -> None:
     class Model:
         labels: tuple[str, ...] = ()
+        card = SimpleNamespace(predicts="number")
 
     monkeypatch.setattr(golden, "recorded", lambda model, row: GoldenExample(row=list(row), answer=[1.0]))
     rows = [(float(number),) for number in range(71)]
