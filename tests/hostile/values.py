@@ -84,8 +84,10 @@ def _agree_on_columns(spec: dict[str, Any], rng: random.Random) -> None:
     if not task.has_classes:
         label.pop("classes", None)
         spec.get("quality", {}).pop("minRowsPerClass", None)
-    if "text" in task.columns and spec.get("clean", {}).get("missing") == "keep":
+    if not task.reads_tables and spec.get("clean", {}).get("missing") == "keep":
         spec["clean"]["missing"] = "drop"
+    if (task.columns == ("image",)) != (spec.get("format") == "image-folder"):
+        spec.pop("format", None)
 
 
 def _agree_on_interactions(spec: dict[str, Any], rng: random.Random) -> None:

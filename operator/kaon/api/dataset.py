@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
 from kaon.api.base import ApiModel, Rule, Rules
 from kaon.api.common import StageSpec, StageStatus
 from kaon.api.types import SOURCE_URI, Count, Digest, Figure, LocalReference, Ratio, bare_uri
-from kaon.tasks.base import COLUMN_TYPES, Task
+from kaon.tasks.base import COLUMN_TYPES, TABLE_COLUMNS, Task
 from kaon.tasks.registry import TASKS
 
 KIND = "Dataset"
@@ -79,8 +79,9 @@ class Feature(ApiModel):
     name: str = Field(min_length=1, max_length=256)
     type: FeatureType = Field(
         default="text",
-        description="What the column holds. datetime: ISO 8601, or of Parquet. Of interactions: user and item, names "
-        "of any kind; time, a number such as seconds since 1970, or as datetime; rating, a number; text, of the item.",
+        description="What the column holds. datetime: ISO 8601, or of Parquet. image: a JPEG or PNG file. Of "
+        "interactions: user and item, names of any kind; time, a number such as seconds since 1970, or as datetime; "
+        "rating, a number; text, of the item.",
     )
 
 
@@ -123,8 +124,8 @@ class DataSchema(ApiModel):
         min_length=1,
         max_length=MOST_FEATURES,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-        description=f"The columns that a model reads. Of a task of texts one, of a table up to {MOST_FEATURES}; of "
-        "interactions a user, an item and what is known of them.",
+        description=f"The columns that a model reads. Of a task of texts or images one, of a table up to "
+        f"{MOST_FEATURES}; of interactions a user, an item and what is known of them.",
     )
     label: Label | None = Field(
         default=None, description="The column to predict. Required, except where a task predicts items."
@@ -141,11 +142,6 @@ class DataSchema(ApiModel):
         return features
 
     @property
-    def is_text(self) -> bool:
-        """Whether a row is a text, and no row of a table."""
-        return all(feature.type == "text" for feature in self.features)
-
-    @property
     def is_interactions(self) -> bool:
         """Whether a row is what a user did with an item."""
         return any(feature.type == "user" for feature in self.features)
@@ -153,7 +149,12 @@ class DataSchema(ApiModel):
     @property
     def is_table(self) -> bool:
         """Whether a row is one of a table, each a case of its own."""
-        return not self.is_text and not self.is_interactions
+        return not self.is_interactions and self.features[0].type in TABLE_COLUMNS
+
+    @property
+    def is_image(self) -> bool:
+        """Whether a row is an image."""
+        return self.features[0].type == "image"
 
     def of_type(self, kind: str) -> Feature | None:
         """The first column of a type; None when there is none."""
@@ -169,14 +170,14 @@ class Duplicates(ApiModel):
     method: Literal["none", "exact"] | None = Field(
         default=None,
         description="exact: equal text after Unicode NFC, case folding and white-space collapse; of a table equal in "
-        "all features; of interactions of the same user and item, the last one kept. none: of a table each row is a "
-        "case of its own, and no leakage is counted. Default: none for tables, else exact.",
+        "all features, of images in all pixels; of interactions of the same user and item, the last one kept. none: of "
+        "a table each row is a case of its own, and no leakage is counted. Default: none for tables, else exact.",
     )
 
 
 class UnreadableRows(ApiModel):
     """What is done about rows that cannot be read: too many or too few fields, bytes that are no text, broken JSON,
-    values that are not of their column's type."""
+    values that are not of their column's type, images that cannot be decoded."""
 
     action: Literal["fail", "drop"] = Field(
         default="fail", description="fail: the first such rows are named. drop: they are left out and counted."
@@ -266,7 +267,7 @@ class QualityGate(ApiModel):
     max_missing_ratio: Ratio | None = None
     max_duplicate_ratio: Ratio | None = None
     max_leakage: Count = Field(
-        default=0, description="Rows of test or validation whose text, or features, also stand in train."
+        default=0, description="Rows of test or validation whose text, image or features also stand in train."
     )
 
 
@@ -298,6 +299,12 @@ Encoding = Literal[
 DELIMITER = r"^(auto|tab|[\x09 !#-/:-@\x5b-`{-~])$"
 
 
+FOLDER: Final = "image-folder"
+FORMATS: Final = ("auto", "csv", "jsonl", "json", "parquet", FOLDER)
+IMAGE_FORMATS: Final = ("auto", "parquet", FOLDER)
+"""Formats that hold images."""
+
+
 def _fits(task: Task) -> Rules:
     """Rules for what the columns of a task are."""
     types = ", ".join(task.columns)
@@ -316,8 +323,8 @@ def _fits(task: Task) -> Rules:
             )
         )
     }
-    if "text" in task.columns:
-        what = "texts" if task.has_label else "users and items"
+    if not task.reads_tables:
+        what = f"{task.columns[0]}s" if task.has_label else "users and items"
         found[
             Rule(
                 f"{other} || !has(self.clean) || !has(self.clean.missing) || self.clean.missing != 'keep'",
@@ -325,6 +332,13 @@ def _fits(task: Task) -> Rules:
             )
         ] = lambda self: self.task != task.name or self.clean.missing != "keep"
     found |= _fits_label(task, other) | _fits_interactions(task, other)
+    formats = [name for name in FORMATS if (name in IMAGE_FORMATS if task.columns == ("image",) else name != FOLDER)]
+    found[
+        Rule(
+            f"{other} || !has(self.format) || self.format in {formats}",
+            f"{task.name} is read from {', '.join(formats[1:])}: set format to one of these, or to auto",
+        )
+    ] = lambda self: self.task != task.name or self.format in formats
     if task.target != "class":
         says = "predicts a number" if task.target == "number" else "ranks items"
         found[
@@ -431,8 +445,10 @@ class DatasetSpec(StageSpec):
 
     task: TaskName
     sources: list[Source] = Field(min_length=1, max_length=20, json_schema_extra={"x-kubernetes-list-type": "atomic"})
-    format: Literal["auto", "csv", "jsonl", "json", "parquet"] = Field(
-        default="auto", description="auto: by the name and the first bytes of each file. json: an array of objects."
+    format: Literal["auto", "csv", "jsonl", "json", "parquet", "image-folder"] = Field(
+        default="auto",
+        description="auto: by the name and the first bytes of each file. json: an array of objects. image-folder: a "
+        "folder for each class, named as it, with its JPEG and PNG files; or a ZIP or tar archive of such folders.",
     )
     encoding: Encoding = Field(
         default="auto",
@@ -475,10 +491,10 @@ class DataQuality(ApiModel):
     missing_ratio: Figure
     duplicate_ratio: Figure
     leakage: Count = Field(
-        description="Rows of test or validation whose text, or features, also stand in train, after cleaning."
+        description="Rows of test or validation whose text, image or features also stand in train, after cleaning."
     )
     leakage_removed: Count = Field(
-        default=0, description="Training rows dropped because the test split holds their text, or features."
+        default=0, description="Training rows dropped because the test split holds their text, image or features."
     )
     min_rows_per_class: Count | None = Field(
         default=None, description="Rows of the smallest class in train; absent where labels are numbers."

@@ -26,8 +26,9 @@ class TensorSpec(ApiModel):
     optional: bool | None = Field(
         default=None, description="true: an input that may be left out; its values are missing then."
     )
-    content: Literal["datetime"] | None = Field(
-        default=None, description="Of strings that are points in time, in ISO 8601."
+    content: Literal["datetime", "image"] | None = Field(
+        default=None,
+        description="Of strings. datetime: points in time, in ISO 8601. image: JPEG or PNG files, in base64.",
     )
 
     @property
@@ -56,6 +57,13 @@ class Signature(ApiModel):
     def is_table(self) -> bool:
         """Whether it reads rows of a table, of which any value may be missing."""
         return bool(self.inputs) and all(tensor.optional for tensor in self.inputs)
+
+    @property
+    def noun(self) -> str:
+        """What one example is called: a row, an image or a text."""
+        if self.is_table:
+            return "row"
+        return "image" if self.inputs and self.inputs[0].content == "image" else "text"
 
 
 TEXT_SIGNATURE: Final = Signature(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -15,6 +16,10 @@ from kaon.api.types import BUILTIN, LARGEST, MODEL_URI, Count, Digest, LocalRefe
 from kaon.tasks.registry import BUILTINS, METRICS, TASKS
 
 KIND = "TrainingRun"
+EPOCHS, LEARNING_RATE = 3, 5e-5
+"""What works for a small encoder that was trained before."""
+AUGMENTATION: Final = "shift"
+"""Of images."""
 STOPPING = ("loss", *METRICS)
 """What early stopping can watch."""
 
@@ -56,7 +61,8 @@ class BaseModelSource(ApiModel):
     base: str = Field(
         max_length=1024,
         pattern=MODEL_URI,
-        description="Folder of a Hugging Face text model: config.json, tokenizer files, model.safetensors. "
+        description="Folder of a Hugging Face model: config.json, model.safetensors, and of texts the tokenizer's "
+        "files, of images preprocessor_config.json. "
         f"Or a model that Kaon trains from nothing: {_builtins()}.",
     )
     digest: Digest | None = Field(default=None, description="Pin: SHA-256 over the folder's files; others are refused.")
@@ -68,6 +74,16 @@ class BaseModelSource(ApiModel):
     def builtin(self) -> str | None:
         """The name of the builtin model; None when the weights come from a store."""
         return self.base.removeprefix(BUILTIN) if self.base.startswith(BUILTIN) else None
+
+
+def _defaults(name: str, usual: float) -> str:
+    """The usual default of a field of the recipe, and those of builtin models."""
+    others: dict[float, list[str]] = {}
+    for task in TASKS.values():
+        for builtin in task.builtins:
+            if name in builtin.defaults:
+                others.setdefault(builtin.defaults[name], []).append(BUILTIN + builtin.name)
+    return "; ".join([f"{usual:g}", *(f"of {', '.join(names)} {value:g}" for value, names in others.items())])
 
 
 class EarlyStopping(ApiModel):
@@ -83,9 +99,11 @@ class EarlyStopping(ApiModel):
 class Recipe(ApiModel):
     """How to train. Every field has a default that works for a small encoder."""
 
-    epochs: int = Field(default=3, ge=1, le=1000)
+    epochs: int | None = Field(default=None, ge=1, le=1000, description=f"Default: {_defaults('epochs', EPOCHS)}.")
     batch_size: int = Field(default=32, ge=1, le=4096, description="Rows per device and step.")
-    learning_rate: float = Field(default=5e-5, gt=0, le=1)
+    learning_rate: float | None = Field(
+        default=None, gt=0, le=1, description=f"Default: {_defaults('learningRate', LEARNING_RATE)}."
+    )
     scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"] = "linear"
     warmup_ratio: float = Field(default=0.1, ge=0, le=1)
     weight_decay: float = Field(default=0.01, ge=0, le=1, description="Decoupled L2 of AdamW.")
@@ -113,8 +131,41 @@ class Recipe(ApiModel):
         default=128,
         ge=8,
         le=8192,
-        description="Tokens, special ones included; longer texts are cut. A model that reads fewer is refused.",
+        description="Of texts: tokens, special ones included; longer texts are cut. A model that reads fewer is "
+        "refused.",
     )
+    image_size: int | None = Field(
+        default=None,
+        ge=8,
+        le=1024,
+        description="Of images: pixels of each side of what the model reads; images are scaled to it. Default: the "
+        "base model's own; of a builtin model the middle longer side of the training images, up to 128.",
+    )
+    augmentation: Literal["none", "shift", "shift-flip"] | None = Field(
+        default=None,
+        description="Of images, while training. shift: each is moved by up to a fourteenth of its side. shift-flip: "
+        "and half of them are mirrored, left and right; wrong for digits, letters and whatever has a handedness. "
+        "Default: shift.",
+    )
+
+    def settled(self, defaults: Mapping[str, int | float]) -> Recipe:
+        """The same with nothing left to a default that depends on the model.
+
+        Args:
+            defaults: field as it is written -> its default for the model, where that is not the usual one.
+        """
+        return self.model_copy(
+            update={
+                "epochs": self.epochs or defaults.get("epochs", EPOCHS),
+                "learning_rate": self.learning_rate or defaults.get("learningRate", LEARNING_RATE),
+            }
+        )
+
+    def unsettled(self, defaults: Mapping[str, int | float]) -> Recipe:
+        """The same with such defaults left out, for a default that is written out is one that is left out."""
+        usual = Recipe(augmentation=AUGMENTATION).settled(defaults)
+        names = ("epochs", "learning_rate", "augmentation")
+        return self.model_copy(update={name: None for name in names if getattr(self, name) == getattr(usual, name)})
 
 
 class CheckpointPolicy(ApiModel):

@@ -1,4 +1,4 @@
-"""`kaon ask`: one text, row or history to a served model, through the API server's proxy to the model's router.
+"""`kaon ask`: one text, row, image or history to a served model, through the API server's proxy to the model's router.
 
 Nothing but a kubeconfig is needed: no port is forwarded and no address of the cluster has to be reachable from here.
 """
@@ -38,14 +38,21 @@ class Prediction:
     """The best first, with their scores."""
 
 
-def ask(cluster: Cluster, namespace: str, name: str, words: Sequence[str], row: str | None = None) -> Prediction:
-    """Sends one text, or one row of a table, to a ModelDeployment.
+def ask(
+    cluster: Cluster,
+    namespace: str,
+    name: str,
+    words: Sequence[str],
+    row: str | None = None,
+    image: bytes | None = None,
+) -> Prediction:
+    """Sends one text, one image, or one row of a table, to a ModelDeployment.
 
     Raises:
         CliError: no such deployment, it reads something else, or does not answer; the message says why.
     """
     deployment = cluster.get("ModelDeployment", namespace, name)
-    body = request_of(name, signature_of(deployment), words, row)
+    body = request_of(name, signature_of(deployment), words, row, image)
     # The path names the Service's port, so that no route has to be known from here.
     path = f"/api/v1/namespaces/{namespace}/services/{name}:80/proxy/v2/models/{name}/infer"
     began = time.perf_counter()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -82,15 +83,20 @@ def ask(
     row: Annotated[
         str | None, typer.Option(help="""A row as JSON, such as {"age": 41}; - reads it from standard input.""")
     ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="A JPEG or PNG file.", exists=True, dir_okay=False, readable=True)
+    ] = None,
     namespace: Namespace = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
 ) -> None:
-    """Ask a served model about a sentence, a row or a history, through its router. A column left out is missing."""
+    """Ask a served model about a sentence, a row, an image or a history, through its router. A column that is left out
+    is missing."""
     cluster, chosen = _open(kubeconfig, context, namespace)
     given = sys.stdin.read() if row == "-" else row
-    prediction = asking.ask(cluster, chosen, modeldeployment, words or [], given)
+    data = image.read_bytes() if image is not None else None
+    prediction = asking.ask(cluster, chosen, modeldeployment, words or [], given, data)
     if as_json:
         answer: dict[str, Any] = {"prediction": prediction.number}
         if prediction.items is not None:

@@ -1,7 +1,9 @@
-"""What `kaon ask` sends: a text, or a row written as column=value or as JSON, by the model's signature. Pure."""
+"""What `kaon ask` sends: a text, the file of an image, or a row written as column=value or as JSON, by the model's
+signature. Pure."""
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -12,21 +14,37 @@ from kaon.api.signature import Signature, TensorSpec
 from kaon.cli.errors import CliError
 
 SHOWN_COLUMNS = 32
-WORDS = {"FP64": "a number", "BYTES": "a string", "datetime": "a point in time in ISO 8601, such as 2020-01-31"}
+WORDS = {
+    "FP64": "a number",
+    "BYTES": "a string",
+    "image": "an image",
+    "datetime": "a point in time in ISO 8601, such as 2020-01-31",
+}
 """Kind of an input -> what its value is called."""
 
 
-def request_of(name: str, signature: Signature, words: Sequence[str], row: str | None) -> dict[str, Any]:
-    """The V2 request of one text, or of one row.
+def request_of(
+    name: str, signature: Signature, words: Sequence[str], row: str | None, image: bytes | None = None
+) -> dict[str, Any]:
+    """The V2 request of one text, one image, or of one row.
 
     Args:
         name: of the deployment.
         words: a text, or column=value; a column without a value is missing.
         row: the row as a JSON object, in place of words.
+        image: the bytes of a JPEG or PNG file, in place of words.
 
     Raises:
         CliError: they are not what the model reads.
     """
+    if signature.noun == "image":
+        if image is None or words or row is not None:
+            raise CliError(f"{name} reads one image", f"kaon ask {name} --image FILE")
+        (tensor,) = signature.inputs
+        return {"inputs": [_tensor(tensor, base64.b64encode(image).decode())]}
+    if image is not None:
+        reads = "histories" if signature.is_history else "rows of a table" if signature.is_table else "texts"
+        raise CliError(f"{name} reads {reads}, and no images", f"kaon ask {name} --help")
     if signature.is_history:
         return {"inputs": _history(name, signature, words, row)}
     if signature.is_table:

@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import quote
 
 COUNTER: Final = "kaon_predictions_total"
-"""Texts or rows answered, by the labels `model`, the ModelDeployment's name, and `label`."""
+"""Examples answered, by the labels `model`, the ModelDeployment's name, and `label`."""
 MOST_CLASSES: Final = 200
 """Classes with a series of their own. A series costs a scrape, and some kilobytes in Prometheus, for each replica."""
 OTHER: Final = "%other"

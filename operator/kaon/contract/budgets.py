@@ -27,6 +27,7 @@ class Budgets(ApiModel):
         default=200, description="Bytes after decompression for each byte of a file, above the first 256 MiB."
     )
     source_files: Positive = Field(default=10_000, description="Files of a source that is a folder.")
+    archive_members: Positive = Field(default=1_000_000, description="Files and folders in an archive of images.")
     rows: Positive = Field(default=50_000_000, description="Rows of all sources of a Dataset.")
     columns: Positive = Field(default=10_000, description="Columns of a file.")
     cell_characters: Positive = Field(default=1_048_576, description="Characters of a text or a label.")

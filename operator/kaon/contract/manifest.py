@@ -36,6 +36,7 @@ class GoldenExample(ApiModel):
     row: list[float | str | list[str] | None] | None = Field(
         default=None, description="Of a model of tables: a value a column. Of one of interactions: history and user."
     )
+    image: str | None = Field(default=None, description="Of a model of images: the file, in base64.")
     values: list[Any] | None = Field(default=None, description="Of any other: the array, in nested lists.")
     label: str | None = Field(default=None, description="The class of the largest probability; None without classes.")
     answer: list[float] = Field(
@@ -55,6 +56,24 @@ class Column(ApiModel):
     )
 
 
+class ImageForm(ApiModel):
+    """What an image becomes before a model reads it. Of the pixels' values the graph takes care."""
+
+    height: int
+    width: int
+    channels: Literal[1, 3] = Field(description="1: grey, 3: red, green and blue.")
+    shortest: int | None = Field(
+        default=None,
+        description="The shorter side is scaled to so many pixels, and the middle taken. None: both sides are scaled.",
+    )
+    scaled: list[int] | None = Field(
+        default=None, description="Height and width that both sides are scaled to before the middle is taken."
+    )
+    resample: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"] = Field(
+        description="How Pillow scales."
+    )
+
+
 class ModelCard(ApiModel):
     """What a served model needs to know of itself."""
 
@@ -66,6 +85,7 @@ class ModelCard(ApiModel):
     ranks: int | None = Field(default=None, description="Of a model that ranks items: how many are an answer.")
     items: int | None = Field(default=None, description="Of a model that ranks items: how many it knows.")
     columns: list[Column] | None = Field(default=None, description="Of a model of tables: what a row holds, in order.")
+    image: ImageForm | None = Field(default=None, description="Of a model of images: what it reads of one.")
     signature: Signature
     serving_files: list[str] = Field(description="Files that a server needs, e.g. model.onnx, tokenizer.json.")
     golden: list[GoldenExample] = Field(default_factory=list)
@@ -82,12 +102,15 @@ class ModelCard(ApiModel):
         return "class" if self.labels else "number"
 
     @property
-    def reads(self) -> Literal["text", "table", "array", "history"]:
-        """What it is asked: texts, which it reads as tokens; rows of a table; arrays of one shape; or histories."""
+    def reads(self) -> Literal["text", "table", "image", "array", "history"]:
+        """What it is asked: texts, which it reads as tokens; rows of a table; images; arrays of one shape; or
+        histories."""
         if self.ranks is not None:
             return "history"
         if self.max_sequence_length is not None:
             return "text"
+        if self.image is not None:
+            return "image"
         return "array" if self.columns is None else "table"
 
     @property

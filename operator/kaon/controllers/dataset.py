@@ -89,7 +89,7 @@ def _parts(spec: DatasetSpec, classes: int, found: DataQuality) -> str:
     if spec.columns.is_interactions:
         return f"{found.users or 0:,} users and {found.items or 0:,} items"
     columns = len(spec.columns.features)
-    table = [] if spec.columns.is_text else ["1 column" if columns == 1 else f"{columns} columns"]
+    table = [] if not spec.columns.is_table else ["1 column" if columns == 1 else f"{columns} columns"]
     return " and ".join([*table, *([f"{classes} classes"] if classes else [])])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from kaon.api import conditions as c
@@ -51,6 +52,8 @@ def resolve(observed: Observed, spec: TrainingRunSpec, store: StoreAccess) -> Re
     foreign = foreign_metrics(task, named_metrics(spec)) or foreign_model(task, model, spec.recipe)
     if foreign is not None:
         return foreign
+    builtin = task.builtin(model.builtin or "")
+    defaults = builtin.defaults if builtin else {}
     found = artifact_of(dataset)
     dataset_secret = secret_of(dataset, observed.config)
     opens_base = None if model.builtin else store.secret
@@ -60,11 +63,14 @@ def resolve(observed: Observed, spec: TrainingRunSpec, store: StoreAccess) -> Re
         dataset=InputArtifact(uri=found.uri, digest=found.digest, secret=dataset_secret),
         model=model,
         model_secret=model_secret,
-        recipe=spec.recipe,
+        recipe=spec.recipe.settled(defaults),
         checkpoint=spec.checkpoint,
     )
     # The default is the same declaration, written or not.
     address = declared(spec, NOT_IN_ADDRESS) | {"dataset": found.digest}
+    address.pop("recipe", None)
+    if recipe := spec.recipe.unsettled(defaults).declared():
+        address["recipe"] = recipe
     address["model"] = {name: value for name, value in model.declared().items() if name != "secretRef"}
     secrets = frozenset(name for name in (store.secret, dataset_secret, model_secret) if name)
     version = DatasetVersion(uri=found.uri, digest=found.digest, secret_name=dataset_secret)
@@ -85,21 +91,30 @@ def foreign_model(task: Task, model: BaseModelSource, recipe: Recipe) -> State |
     builtin = task.builtin(model.builtin or "")
     if builtin is None:
         if model.builtin is None and task.from_store:
-            return None
+            return idle_fields(task, model, recipe.declared().keys() & task.idle)
         known = ", ".join(BUILTIN + one.name for one in task.builtins) or "none"
         message = f"spec.model.base is {model.base}; the builtin models of {task.name} are: {known}."
         if model.builtin is None:
             message = f"{message} It starts from no model of a store."
         return refused(c.INVALID_SPEC, message)
-    idle = sorted(recipe.declared().keys() - builtin.recipe)
-    if idle:
-        named = ", ".join(f"spec.recipe.{name}" for name in idle)
+    return idle_fields(task, model, recipe.unsettled(builtin.defaults).declared().keys() - builtin.recipe)
+
+
+def idle_fields(task: Task, model: BaseModelSource, idle: AbstractSet[str]) -> State | None:
+    """The state of a run whose recipe has these fields, which have no meaning for its model; None when there are
+    none."""
+    if not idle:
+        return None
+    named = ", ".join(f"spec.recipe.{name}" for name in sorted(idle))
+    builtin = task.builtin(model.builtin or "")
+    if builtin is None:
+        message = f"{named} would change nothing for a model of {task.name}. Remove what is not for it."
+    else:
         message = (
             f"{named} would change nothing: {model.base} is {builtin.about}. "
             f"Its recipe has {', '.join(sorted(builtin.recipe))}; remove the others."
         )
-        return refused(c.INVALID_SPEC, message)
-    return None
+    return refused(c.INVALID_SPEC, message)
 
 
 def named_metrics(spec: TrainingRunSpec) -> dict[str, tuple[str, ...]]:

@@ -77,6 +77,8 @@ local function escape_length(body, at)
   refuse("The body is not Unicode: byte %d begins half of a surrogate pair. Send both halves, or U+FFFD.", at)
 end
 
+local SPECIAL = '[%c"\\\128-\255]'
+
 -- `at` is the byte after the opening quote.
 local function read_string(body, at)
   local from, escaped = at, false
@@ -94,7 +96,8 @@ local function read_string(body, at)
     elseif b < 32 then
       unexpected(body, at, "an escape in place of a control character")
     else
-      at = at + 1
+      -- Most of a long string is plain: the library looks for the next byte that is not.
+      at = find(body, SPECIAL, at + 1) or #body + 1
     end
   end
 end

@@ -59,12 +59,13 @@ local function check_parameters(where, node)
 end
 
 -- Model -> what its requests hold, as the route's filter_context tells it: `inputs` and `outputs` are names, `datatypes`
--- and `kinds` those of each input, `isTable` whether an input is a column that may be left out. A kind is FP64, BYTES, or
--- datetime: a string that is a point in time. `varies` tells inputs of which a row has any number of values.
+-- and `kinds` those of each input, `isTable` whether an input is a column that may be left out, `noun` what an example is
+-- called. A kind is FP64, BYTES, or what a string holds: datetime, a point in time; image, a file in base64. `varies`
+-- tells inputs of which a row has any number of values.
 
 local MAX_FLOAT = 3.4e38 -- models read numbers of 32 bits
 local SHOWN_NAMES = 32
-local WANTED = { FP64 = "a number", BYTES = "a string", datetime = "a string" }
+local WANTED = { FP64 = "a number", BYTES = "a string", datetime = "a string", image = "a string" }
 local MISSING_STRING = '. Send "" where it is missing'
 local MISSING_VALUE = {
   FP64 = ". Where it is missing, send its row in a request without this input",
@@ -99,6 +100,15 @@ local function is_moment(text)
   return hours ~= nil and is_hours(hours, minutes)
 end
 
+-- Whether a string is base64 with its padding. Some writers of JSON escape +, / and =.
+local function is_base64(node)
+  local text = sub(node.body, node.from, node.to)
+  if node.escaped then
+    text = text:gsub("\\/", "/"):gsub("\\u00(%x%x)", function(digits) return char(tonumber(digits, 16)) end)
+  end
+  return #text % 4 == 0 and find(text, "^[A-Za-z0-9+/]+=?=?$") ~= nil
+end
+
 -- A name from the route as a sentence quotes it.
 local function quoted(name)
   return found({ kind = "string", body = name, from = 1, to = #name, escaped = false })
@@ -111,6 +121,7 @@ local function fits(kind, node)
     return value <= MAX_FLOAT and value >= -MAX_FLOAT
   end
   if node.kind ~= "string" then return false end
+  if kind == "image" then return is_base64(node) end
   return kind ~= "datetime" or node.to < node.from or is_moment((text_of(node, SHOWN_CHARACTERS)))
 end
 
@@ -120,6 +131,10 @@ local function refuse_value(where, name, kind, node, is_table)
     wrong(where, node, WANTED[kind] .. (node.kind == "null" and is_table and MISSING_VALUE[kind] or ""))
   end
   if kind == "FP64" then wrong(where, node, "a number between -3.4e38 and 3.4e38") end
+  if kind == "image" then
+    refuse("%s is no base64. Send '%s' as the base64 text of a JPEG or PNG file, with its padding and without line breaks.",
+      where, shown(name))
+  end
   refuse("%s is no point in time. Send '%s' in ISO 8601, such as 2020-01-31T14:05:00Z, or \"\" where it is missing.",
     where, shown(name))
 end
@@ -213,7 +228,7 @@ local function check_inputs(inputs, model)
     local count = count_values(where .. ".data", name, model.kinds[places[name]], fields.data, is_table)
     local shape, wide = shape_of(fields.shape), 1
     if model.varies and model.varies[places[name]] then count, wide = sides_of(where, shape, count) end
-    local noun = (is_table and "row" or "text") .. (count == 1 and "" or "s")
+    local noun = model.noun .. (count == 1 and "" or "s")
     if count < 1 or count > model.maxBatchSize then
       refuse("%s.data has %d %s, expected 1 to %d in one request.", where, count, noun, model.maxBatchSize)
     end

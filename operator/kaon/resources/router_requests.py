@@ -48,6 +48,7 @@ def asked(signature: Signature, max_batch_size: int) -> Object:
         **varying,
         "maxBatchSize": max_batch_size,
         "isTable": signature.is_table,
+        "noun": signature.noun,
         "inputs": [tensor.name for tensor in signature.inputs],
         "datatypes": [tensor.datatype for tensor in signature.inputs],
         "kinds": [tensor.kind for tensor in signature.inputs],

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 
@@ -63,7 +63,7 @@ class Metric:
         return math.isfinite(value) and self.least <= value <= self.most
 
 
-COLUMN_TYPES: Final = ("text", "number", "category", "datetime", "user", "item", "time", "rating")
+COLUMN_TYPES: Final = ("text", "number", "category", "datetime", "image", "user", "item", "time", "rating")
 """What a column of a Dataset can hold."""
 TABLE_COLUMNS: Final = ("number", "category", "datetime")
 """What a column of a table can hold."""
@@ -81,6 +81,8 @@ class Builtin:
     """What it is, for the documentation."""
     recipe: frozenset[str]
     """Fields of the recipe that have a meaning for it, as they are written."""
+    defaults: Mapping[str, int | float] = field(default_factory=dict)
+    """Fields of the recipe, as they are written, whose default is another one for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,13 @@ class Task:
     """Models that need no base model. The first one is trained where a run names no model."""
     from_store: bool = False
     """Whether its models can start from a base model of a store."""
+    idle: frozenset[str] = frozenset()
+    """Fields of the recipe, as they are written, that have no meaning for a model from a store."""
+
+    @property
+    def reads_tables(self) -> bool:
+        """Whether a row is one of a table: values of columns, of which any may be missing."""
+        return self.columns == TABLE_COLUMNS
 
     @property
     def has_classes(self) -> bool:

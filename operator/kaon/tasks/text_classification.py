@@ -15,6 +15,7 @@ TASK = Task(
     columns=("text",),
     most_columns=1,
     from_store=True,
+    idle=frozenset({"augmentation", "imageSize"}),
     builtins=(
         Builtin(
             name="linear",

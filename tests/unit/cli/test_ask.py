@@ -55,6 +55,34 @@ def test_a_row_may_be_json_in_which_null_is_missing() -> None:
     assert told == {"age": ("FP64", 41), "since": ("BYTES", "2020-01-31T12:00:00Z")}
 
 
+IMAGES = Signature(
+    inputs=[TensorSpec(name="image", datatype="BYTES", shape=[-1, 1], content="image")], outputs=TEXT_SIGNATURE.outputs
+)
+
+
+def test_an_image_is_sent_as_base64() -> None:
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [1, 1], "data": ["/9j/"]}
+    assert request_of("m", IMAGES, [], None, b"\xff\xd8\xff") == {"inputs": [tensor]}
+
+
+@pytest.mark.parametrize(
+    ("signature", "words", "image", "told"),
+    [
+        (IMAGES, ["a sentence"], None, "m reads one image"),
+        (IMAGES, ["a sentence"], b"x", "m reads one image"),
+        (IMAGES, [], None, "m reads one image"),
+        (TEXT_SIGNATURE, [], b"x", "m reads texts, and no images"),
+        (TABLE, [], b"x", "m reads rows of a table, and no images"),
+    ],
+)
+def test_what_the_model_does_not_read_is_told(
+    signature: Signature, words: list[str], image: bytes | None, told: str
+) -> None:
+    with pytest.raises(CliError) as caught:
+        request_of("m", signature, words, None, image)
+    assert str(caught.value) == told
+
+
 COLUMNS = (
     "Its columns: age (a number), job (a string), since (a point in time in ISO 8601, such as 2020-01-31), "
     "a=b (a number)."

@@ -16,9 +16,9 @@ from kaon_jobs.errors import StageFailure
 from kaon_jobs.machine import cpu_limit
 from kaon_jobs.measure.quality import expected_calibration_error, quality, scores
 from kaon_jobs.measure.speed import instruction_sets, peak_memory
-from kaon_jobs.predict.onnx_model import softmax
 from kaon_jobs.predict.onnx_text import OnnxTextModel
 from kaon_jobs.programs import evaluate as stage
+from kaon_jobs.runtime.graph import softmax
 from kaon_jobs.store.artifact import fetch
 
 

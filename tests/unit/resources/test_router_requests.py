@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
+import time
 from typing import Any, Literal
 
 import lupa.luajit21
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kaon.api.modeldeployment import Route
 from kaon.api.signature import TEXT_SIGNATURE, Signature, TensorSpec
 from kaon.resources.router_requests import CHECK, asked
 from kaon_jobs.runtime import v2
@@ -601,3 +604,72 @@ def test_router_and_handler_agree_on_every_way_to_write_a_number(number: str) ->
 def test_the_strict_reader_takes_exactly_the_json_that_python_writes(value: Any) -> None:
     body = with_value(json.dumps(value))
     assert (router(body) is None) == (handler(body) is None)
+
+
+# -- images -----------------------------------------------------------------------------------------------------------
+
+IMAGES = Signature(
+    inputs=[TensorSpec(name="image", datatype="BYTES", shape=[-1, 1], content="image")],
+    outputs=TEXT_SIGNATURE.outputs,
+)
+NO_BASE64 = (
+    "is no base64. Send 'image' as the base64 text of a JPEG or PNG file, with its padding and without line breaks."
+)
+
+
+def pictures(*data: Any, **fields: Any) -> bytes:
+    tensor = {"name": "image", "shape": [len(data), 1], "datatype": "BYTES", "data": list(data), **fields}
+    return json.dumps({"inputs": [tensor]}).encode()
+
+
+REFUSED_IMAGES: list[tuple[bytes, str]] = [
+    (b"{}", "inputs is missing, expected an array of one tensor named 'image'."),
+    (pictures(), "inputs[0].data has 0 images, expected 1 to 2 in one request."),
+    (pictures(*["eHg="] * 3), "inputs[0].data has 3 images, expected 1 to 2 in one request."),
+    (pictures("eHg=", shape=[2, 1]), "inputs[0].shape is [2,1], expected [1,1] for 1 image."),
+    (pictures("eHg=", name="text"), "inputs[0].name is 'text', expected 'image'."),
+    (pictures(7), "inputs[0].data[0] is the number 7, expected a string."),
+    (pictures(None), "inputs[0].data[0] is null, expected a string."),
+    (pictures({"b64": "eHg="}), "inputs[0].data[0] is an object, expected a string."),
+    *((pictures("eHg=", text), f"inputs[0].data[1] {NO_BASE64}") for text in (
+        *("", "eHg", "eHg==", "=", "====", "e===", "eH=g", "eHg=eHg=", "eH g", "eHg=\n", "\neHg=", "eH-_", "eHgé"),
+        *("data:image/png;base64,eHg=", "\0" * 4, "汉" * 4, "\\u002b", "eHg\\"),
+    )),
+    (pictures(["eHg"]), f"inputs[0].data[0][0] {NO_BASE64}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "sentence"), REFUSED_IMAGES, ids=range(len(REFUSED_IMAGES)))
+def test_a_wrong_image_is_refused_with_the_same_sentence_by_router_and_handler(body: bytes, sentence: str) -> None:
+    assert router(body, IMAGES) == sentence
+    assert handler(body, IMAGES) == sentence
+
+
+@pytest.mark.parametrize("data", [b"x", b"xx", b"xxx", bytes(range(256)), b"\xfb\xff\xfe" * 3])
+def test_base64_passes_both_however_json_writes_it(data: bytes) -> None:
+    text = base64.b64encode(data).decode()
+    plain = pictures(text)
+    other = text.replace("/", "\\/").replace("+", "\\u002B").replace("=", "\\u003d")
+    escaped = plain.replace(text.encode(), other.encode())
+    for body in (plain, escaped, pictures([text])):
+        assert (router(body, IMAGES), handler(body, IMAGES)) == (None, None)
+        assert v2.parse(body, v2.Signature(**IMAGES.wire()), MAX_BATCH_SIZE).rows == [data]
+
+
+@given(st.text(max_size=12) | st.text("ab+/=\\u2", max_size=12))
+@settings(max_examples=300, deadline=None)
+def test_router_and_handler_agree_on_what_is_base64(text: str) -> None:
+    body = pictures(text)
+    assert router(body, IMAGES) == handler(body, IMAGES)
+
+
+def test_an_image_of_megabytes_is_read_in_milliseconds() -> None:
+    body = pictures(base64.b64encode(b"x" * 3_000_000).decode())
+    began = time.perf_counter()
+    assert router(body, IMAGES) is None
+    assert time.perf_counter() - began < 1
+
+
+def test_the_largest_default_request_holds_an_image_of_three_quarters_of_its_bytes() -> None:
+    body = pictures(base64.b64encode(b"x" * 780_000).decode())
+    assert len(body) < Route().max_request_bytes

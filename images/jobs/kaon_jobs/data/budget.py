@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -59,12 +60,29 @@ class ReadingBudget:
 
         return ByteCount(limit, too_many, scratch)
 
+    def spooling(self, scratch: Path) -> ByteCount:
+        """The count of the bytes of images that are kept in scratch space."""
+        limit = self.budgets.decompressed_bytes
+        way_out = f"Name less data in spec.sources, {raising('decompressed_bytes')}"
+
+        def too_many(uri: str, found: int) -> StageFailure:
+            return too_large(uri, f"have at least {found:,} bytes", f"{limit:,}", way_out)
+
+        return ByteCount(limit, too_many, scratch)
+
     def check_files(self, uri: str, count: int) -> None:
         """Refuses a folder of too many files."""
         most = self.budgets.source_files
         if count > most:
             way_out = f"Write its rows into fewer files, {raising('source_files')}"
             raise too_large(uri, f"has more than {most:,} files", f"{most:,}", way_out)
+
+    def check_members(self, uri: str, count: int) -> None:
+        """Refuses an archive of too many members."""
+        most = self.budgets.archive_members
+        if count > most:
+            way_out = f"Divide it into several sources, {raising('archive_members')}"
+            raise too_large(uri, f"has more than {most:,} members", f"{most:,}", way_out)
 
     def check_columns(self, uri: str, count: int) -> None:
         """Refuses a file of too many columns."""
@@ -94,24 +112,51 @@ class ReadingBudget:
 
     def counted(self, uri: str, path: Path, stream: BinaryIO) -> BinaryIO:
         """The bytes of a compressed file, which end with SourceTooLarge where they are too many."""
+        return io.BufferedReader(_Counted(self.counting(uri, path), stream), _BUFFER_BYTES)
+
+    def counting(self, uri: str, path: Path) -> Callable[[int], None]:
+        """What hears of each part of a compressed file how many bytes it has after decompression.
+
+        It raises SourceTooLarge where they are too many.
+        """
         others = sum(count for other, count in self._decompressed.items() if other != path)
-        raw = _Counted(self, uri, path, stream, self.budgets.decompressed_bytes - others)
-        return io.BufferedReader(raw, _BUFFER_BYTES)
+        limit, size, found = self.budgets.decompressed_bytes - others, path.stat().st_size, 0
+
+        def count(length: int) -> None:
+            nonlocal found
+            found += length
+            self.decompressed(path, found)
+            self._check_decompressed(uri, size, found, limit)
+
+        return count
 
     def decompressed(self, path: Path, count: int) -> None:
         """A reading of the file has come so far."""
         self._decompressed[path] = max(count, self._decompressed.get(path, 0))
 
+    def _check_decompressed(self, uri: str, size: int, found: int, limit: int) -> None:
+        budgets = self.budgets
+        if found > limit:
+            raise too_large(
+                uri,
+                f"has more than {limit:,} bytes after decompression, with the files before it more than "
+                f"{budgets.decompressed_bytes:,}",
+                f"{budgets.decompressed_bytes:,}",
+                f"Name less data in spec.sources, {raising('decompressed_bytes')}",
+            )
+        if found > max(RATIO_FROM_BYTES, budgets.compression_ratio * size):
+            raise too_large(
+                uri,
+                f"has {size:,} bytes and more than {found:,} after decompression",
+                f"{budgets.compression_ratio:,} times",
+                "Decompress it and upload that, if it is meant, " + raising("compression_ratio"),
+            )
+
 
 class _Counted(io.RawIOBase):
-    def __init__(self, budget: ReadingBudget, uri: str, path: Path, stream: BinaryIO, limit: int) -> None:
-        self._budget = budget
-        self._uri = uri
-        self._path = path
+    def __init__(self, count: Callable[[int], None], stream: BinaryIO) -> None:
+        self._count = count
         self._stream = stream
-        self._size = path.stat().st_size
-        self._limit = limit
-        self._count = 0
 
     def readable(self) -> bool:
         return True
@@ -119,28 +164,8 @@ class _Counted(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         data = self._stream.read(len(buffer))
         buffer[: len(data)] = data
-        self._count += len(data)
-        self._budget.decompressed(self._path, self._count)
-        self._check()
+        self._count(len(data))
         return len(data)
-
-    def _check(self) -> None:
-        budgets = self._budget.budgets
-        if self._count > self._limit:
-            raise too_large(
-                self._uri,
-                f"has more than {self._limit:,} bytes after decompression, with the files before it more than "
-                f"{budgets.decompressed_bytes:,}",
-                f"{budgets.decompressed_bytes:,}",
-                f"Name less data in spec.sources, {raising('decompressed_bytes')}",
-            )
-        if self._count > max(RATIO_FROM_BYTES, budgets.compression_ratio * self._size):
-            raise too_large(
-                self._uri,
-                f"has {self._size:,} bytes and more than {self._count:,} after decompression",
-                f"{budgets.compression_ratio:,} times",
-                "Decompress it and upload that, if it is meant, " + raising("compression_ratio"),
-            )
 
     def close(self) -> None:
         self._stream.close()

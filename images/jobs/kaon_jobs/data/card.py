@@ -6,7 +6,7 @@ Pure: the found figures in, text out; the same bytes for the same data.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from kaon.api.dataset import DataQuality
 from kaon.contract.digest import canonical_json
 from kaon_jobs.data.clean import Cleaned
 from kaon_jobs.data.divide import Divided
+from kaon_jobs.data.pictures import Picture
 from kaon_jobs.data.profile import CHARTS, QUANTILES, Profile
 from kaon_jobs.data.read import ReadSource
 from kaon_jobs.data.rows import NOTICES, Table, shortened
@@ -22,6 +23,8 @@ from kaon_jobs.report import html
 
 LENGTH_BINS = 30
 EXAMPLES = 10
+_BRIGHTNESS = list(range(0, 257, 16))
+"""Edges of the histogram of brightness."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class Found:
     """Of the columns of a table."""
     target: Profile | None = None
     """Of labels that are numbers."""
+    examples: Sequence[tuple[str, Sequence[str]]] = ()
+    """Of images: each class with thumbnails of some training rows, as data URIs."""
 
 
 def card_json(found: Found) -> bytes:
@@ -69,6 +74,8 @@ def card_json(found: Found) -> bytes:
         edges, counts = length_histogram([lengths[row] for row in found.divided["train"]])
         value["textLength"] = {"unit": "words", "quantiles": _quantiles(list(lengths.values()))}
         baseline["textLengthWords"] = {"edges": edges, "counts": counts}
+    elif found.table.columns.are_images:
+        value["images"], baseline["images"] = _images(found)
     else:
         value["features"] = [profile.card() for profile in found.profiles]
         baseline["features"] = [profile.drift() for profile in found.profiles]
@@ -83,7 +90,7 @@ def report_html(found: Found) -> str:
     quality, table = found.quality, found.table
     counts = {split: _class_counts(found, split) for split in found.divided} if found.classes else {}
     removed = _removed(found)
-    reasons = _REASONS if table.columns.are_texts else _reasons(found.cleaned)
+    reasons = _reasons(found)
     sections = [
         (
             "Rows",
@@ -149,7 +156,10 @@ def _findings(found: Found) -> list[tuple[str, int, str]]:
     quality, table, cleaned = found.quality, found.table, found.cleaned
     findings: list[tuple[str, int, str]] = []
     if cleaned.compared:
-        alike, stands = ("texts", "text also stands") if table.columns.are_texts else ("rows", "features also stand")
+        what = table.columns.what
+        alike, stands = (f"{what}s", f"{what} also stands")
+        if table.columns.are_of_tables:
+            alike, stands = "rows", "features also stand"
         conflicts = "; ".join(map(table.place, cleaned.conflicts[:3]))
         findings.append((f"{alike} that occur with more than one label", len(cleaned.conflicts), conflicts))
         findings.append((f"test or validation rows whose {stands} in train", quality.leakage, ""))
@@ -185,6 +195,8 @@ def _content_sections(found: Found) -> list[tuple[str, str]]:
     if found.table.columns.are_texts:
         edges, histogram = length_histogram(list(_lengths(found).values()))
         return [("Length of texts", html.histogram(edges, histogram, "words"))]
+    if found.table.columns.are_images:
+        return _image_sections(found)
     profiles, target = found.profiles, found.target
     sections = []
     if target is not None:
@@ -200,19 +212,13 @@ def _content_sections(found: Found) -> list[tuple[str, str]]:
     return sections + [(f"{shortened(one.name, 64)} ({one.type})", one.chart()) for one in profiles[:CHARTS]]
 
 
-def _reasons(cleaned: Cleaned) -> dict[str, str]:
-    return {
-        "missing": f"rows that {cleaned.lacks} or no label",
-        "duplicates": "repeats an earlier row",
-        "leaked": "its features are those of a row of the test split",
-    }
-
-
-_REASONS = {
-    "missing": "no text or no label",
-    "duplicates": "repeats an earlier row",
-    "leaked": "its text is in the test split",
-}
+def _reasons(found: Found) -> dict[str, str]:
+    what = found.table.columns.what
+    missing, leaked = f"no {what} or no label", f"its {what} is in the test split"
+    if found.table.columns.are_of_tables:
+        missing = f"rows that {found.cleaned.lacks} or no label"
+        leaked = "its features are those of a row of the test split"
+    return {"missing": missing, "duplicates": "repeats an earlier row", "leaked": leaked}
 
 
 def source_card(source: ReadSource) -> dict[str, object]:
@@ -235,6 +241,59 @@ def _removed(found: Found) -> dict[str, list[int]]:
 def _class_counts(found: Found, split: str) -> dict[str, int]:
     counted = Counter(found.table.labels[row] for row in found.divided[split])
     return {label: counted[label] for label in found.classes}
+
+
+def _pictures(found: Found, rows: Iterable[int]) -> list[Picture]:
+    pictures = (found.table.pictures[row] for row in rows)
+    return [picture for picture in pictures if picture is not None]
+
+
+def _images(found: Found) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the images are like, of all splits; and what drift is measured against, of the training split."""
+    every = _pictures(found, (row for rows in found.divided.values() for row in rows))
+    train = _pictures(found, found.divided["train"])
+    figures = {
+        "width": _quantiles([picture.width for picture in every]),
+        "height": _quantiles([picture.height for picture in every]),
+        "bytes": _quantiles([picture.length for picture in every]),
+        "formats": dict(sorted(Counter(picture.form for picture in every).items())),
+        "colours": dict(sorted(Counter("grey" if picture.grey else "colour" for picture in every).items())),
+    }
+    sizes, size_counts = length_histogram([max(picture.width, picture.height) for picture in train])
+    return figures, {
+        "longerSide": {"edges": sizes, "counts": size_counts},
+        "brightness": {"edges": _BRIGHTNESS, "counts": _brightness(train)},
+        "grey": round(sum(picture.grey for picture in train) / max(1, len(train)), 6),
+    }
+
+
+def _brightness(pictures: Sequence[Picture]) -> list[int]:
+    counted = Counter(picture.brightness // _BRIGHTNESS[1] for picture in pictures)
+    return [counted[index] for index in range(len(_BRIGHTNESS) - 1)]
+
+
+def _image_sections(found: Found) -> list[tuple[str, str]]:
+    figures, baseline = _images(found)
+    quantiles = [
+        (name, *(figures[key].get(share, 0) for share in ("0", "0.5", "1")))
+        for name, key in (("width, pixels", "width"), ("height, pixels", "height"), ("bytes", "bytes"))
+    ]
+    kinds = ", ".join(f"{count:,} {name}" for key in ("formats", "colours") for name, count in figures[key].items())
+    shown = [
+        (f"Examples of {shortened(label, 64)}", html.pictures([(uri, "") for uri in uris]))
+        for label, uris in found.examples
+        if uris
+    ]
+    if len(found.examples) < len(found.classes):
+        note = f"Examples of the first {len(found.examples)} of {len(found.classes)} classes are shown."
+        shown.append(("More classes", html.paragraph(note, note=True)))
+    side, light = baseline["longerSide"], baseline["brightness"]
+    return [
+        ("Images", html.table(("figure", "least", "middle", "most"), quantiles) + html.paragraph(f"{kinds}.")),
+        ("Longer side of training images", html.histogram(side["edges"], side["counts"], "pixels")),
+        ("Mean brightness of training images", html.histogram(light["edges"], light["counts"], "0 to 255")),
+        *shown,
+    ]
 
 
 def _lengths(found: Found) -> dict[int, int]:

@@ -1,7 +1,8 @@
 """What a value of a file becomes in a column of a table, by the column's type, and how a column is held. Pure.
 
-A text or a category is a text or None; a number a float64 or NaN; a point in time the microseconds since 1970 in UTC
-or NO_TIME. Nothing is guessed: what cannot be read as its type is refused with what would work. No message has a value.
+A text or a category is a text or None, an image a Picture or None (pictures.py); a number a float64 or NaN; a point in
+time the microseconds since 1970 in UTC or NO_TIME. Nothing is guessed: what cannot be read as its type is refused with
+what would work. No message has a value.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from numpy.typing import NDArray
 from kaon_jobs.budget import helm_value
 from kaon_jobs.data.values import NotText, as_text, kind_of, repaired
 
-Values: TypeAlias = "list[str | None] | array[float] | array[int]"
-"""A column: of texts and categories a list, of numbers and points in time an array, which takes 8 bytes for a value."""
+Values: TypeAlias = "list[Any] | array[float] | array[int]"
+"""A column: of texts, categories and images (pictures.py) a list, of numbers and points in time an array, which takes 8
+bytes for a value."""
 Reader = Callable[[Any], Any]
 """A value of a file -> what is held of it. Raises Unfit."""
 

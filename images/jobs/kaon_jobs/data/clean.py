@@ -26,7 +26,8 @@ class Cleaned:
 
     kept: list[int] = field(default_factory=list)
     keys: dict[int, str] = field(default_factory=dict)
-    """Of each kept row: what it is compared by with others. Of a text its normal form, of a table's row a digest."""
+    """Of each kept row: what it is compared by with others. Of a text its normal form, of an image or a table's
+    row a digest."""
     missing: list[int] = field(default_factory=list)
     lacks: str = "have no text"
     """What the missing rows that have a label lack, for people."""
@@ -49,12 +50,12 @@ def clean(table: Table, rules: Clean) -> Cleaned:
     Raises:
         StageFailure: values are missing and the rules forbid it.
     """
-    texts = table.columns.are_texts
-    rules = rules.settled(tables=not texts)
+    tables = table.columns.are_of_tables
+    rules = rules.settled(tables=tables)
     once = rules.duplicates.method == "exact"
-    found = Cleaned(compared=texts or once)
+    found = Cleaned(compared=not tables or once)
     gone = _missing(table, rules, found)
-    keys = map(normalised, table.texts) if texts else row_digests(table.features, alike=once)
+    keys = _keys(table, alike=once)
     labels: Sequence[object] = table.targets if table.columns.numeric else table.labels
     labels_of: dict[str, tuple[int, set[object]]] = {}
     seen: set[str] = set()
@@ -75,18 +76,31 @@ def clean(table: Table, rules: Clean) -> Cleaned:
     return found
 
 
+def _keys(table: Table, *, alike: bool) -> Iterator[str]:
+    """What each row is compared by."""
+    match table.columns.rows_are:
+        case "text":
+            return map(normalised, table.texts)
+        case "image":
+            return (picture.digest if picture is not None else "" for picture in table.pictures)
+        case _:
+            return row_digests(table.features, alike=alike)
+
+
 def _missing(table: Table, rules: Clean, found: Cleaned) -> NDArray[np.bool_]:
     """Which rows go for their missing values."""
     every = map(is_missing, table.features)
     keep = rules.missing == "keep"
     gone = table.unlabelled | reduce(np.logical_and if keep else np.logical_or, every)
     found.missing = np.flatnonzero(gone).tolist()
-    if not table.columns.are_texts:
+    what = table.columns.what
+    found.lacks = f"have no {what}"
+    if table.columns.are_of_tables:
         found.lacks = "have no value in any feature" if keep else "have a missing feature"
     if found.missing and rules.missing == "fail":
         row = found.missing[0]
-        what, others, empty = "no text", "drop", ""
-        if not table.columns.are_texts:
+        what, others, empty = f"no {what}", "drop", ""
+        if table.columns.are_of_tables:
             what, others = "a missing feature", "keep or drop"
             empty = next(
                 (

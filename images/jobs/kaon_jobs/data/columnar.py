@@ -26,6 +26,7 @@ from kaon_jobs.errors import StageFailure
 _BATCH_ROWS = 8192
 _BATCH_BYTES = 64 * 1024**2
 _DELTA_BATCH_ROWS = 256
+_IMAGE_BATCH_ROWS = 64
 MAX_FOOTER_BYTES = 32 * 1024**2
 """It becomes ten times as much in memory."""
 _TAIL_BYTES = 8
@@ -50,10 +51,12 @@ def read_parquet(rows: FileRows, path: Path) -> None:
         for name, kind in kinds.items():
             _check_type(uri, name, schema.field(name).type, kind, feature=name != columns.label)
         _check_rows(rows, metadata.num_rows)
-        repeated = [name for name in wanted if _is_bytes(_plain(schema.field(name).type))]
+        # No two images are the same: held once each, they would be held twice.
+        repeated = [name for name in wanted if kinds[name] != "image" and _is_bytes(_plain(schema.field(name).type))]
         width = sum(_width(schema.field(name).type) for name in wanted)
         for group in range(metadata.num_row_groups):
-            _read_group(rows, _Group(path, metadata, group, wanted, width), repeated)
+            most = _IMAGE_BATCH_ROWS if columns.are_images else _BATCH_ROWS
+            _read_group(rows, _Group(path, metadata, group, wanted, width), repeated, most)
     except (StageFailure, MemoryError):
         raise
     except Exception as error:
@@ -127,7 +130,7 @@ class _Group:
                 yield batch
 
 
-def _read_group(rows: FileRows, group: _Group, repeated: list[str]) -> None:
+def _read_group(rows: FileRows, group: _Group, repeated: list[str], most_rows: int) -> None:
     before = rows.count
     known = {name: _Known() for name in group.wanted}
 
@@ -138,7 +141,7 @@ def _read_group(rows: FileRows, group: _Group, repeated: list[str]) -> None:
             rows.add(features, label)
 
     try:
-        for batch in group.batches(repeated, _BATCH_ROWS):
+        for batch in group.batches(repeated, most_rows):
             add(batch, 0)
     except (OSError, NotImplementedError) as error:
         if "DictAccumulator" not in str(error):
@@ -167,6 +170,9 @@ _READ: dict[str, tuple[str, tuple[Callable[[pa.DataType], bool], ...]]] = {
 
 def _check_type(uri: str, name: str, kind: pa.DataType, wanted: str, *, feature: bool) -> None:
     inner = _plain(kind)
+    if wanted == "image":
+        _check_images(uri, name, inner)
+        return
     expected, others = _READ.get(wanted, _READ["text"])
     if _is_bytes(inner) or types.is_fixed_size_binary(inner) or any(holds(inner) for holds in others):
         return
@@ -181,6 +187,18 @@ def _check_type(uri: str, name: str, kind: pa.DataType, wanted: str, *, feature:
         "ColumnTypeUnsupported",
         f"The column {name!r} of {uri} holds {shortened(str(kind), 80)}, expected {expected}. Write it as text"
         f"{change}.",
+    )
+
+
+def _check_images(uri: str, name: str, kind: pa.DataType) -> None:
+    if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = _plain(kind.field("bytes").type)
+    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_null(kind):
+        return
+    raise StageFailure(
+        "ColumnTypeUnsupported",
+        f"The column {name!r} of {uri} holds {shortened(str(kind), 80)}, expected the bytes of images, or records with "
+        "bytes and path. Write the bytes of the JPEG or PNG files into it.",
     )
 
 

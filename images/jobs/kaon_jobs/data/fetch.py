@@ -11,7 +11,7 @@ from kaon_jobs.context import Context
 from kaon_jobs.data.budget import ReadingBudget
 from kaon_jobs.errors import ObjectNotFound, StageFailure
 from kaon_jobs.fetched import FetchedSource
-from kaon_jobs.store.objectstore import Entry, folder_digest, open_store, safe_path, split_uri
+from kaon_jobs.store.objectstore import folder_digest, open_store, safe_path, split_uri
 
 
 def fetch_sources(work: DatasetWork, context: Context) -> list[FetchedSource]:
@@ -25,7 +25,8 @@ def fetch_sources(work: DatasetWork, context: Context) -> list[FetchedSource]:
     found = []
     for index, source in enumerate(work.sources):
         context.reporter.progress("fetching", 20 * index / len(work.sources))
-        fetched = _fetch(source, context.workdir / "raw" / str(index), budget, copied)
+        scratch = context.workdir / "raw" / str(index)
+        fetched = _fetch(source, scratch, budget, copied, images=work.columns.is_image)
         if source.digest is not None and source.digest != fetched.digest:
             raise StageFailure(
                 "SourceDigestMismatch",
@@ -36,7 +37,9 @@ def fetch_sources(work: DatasetWork, context: Context) -> list[FetchedSource]:
     return found
 
 
-def _fetch(source: DatasetSource, scratch: Path, budget: ReadingBudget, copied: ByteCount) -> FetchedSource:
+def _fetch(
+    source: DatasetSource, scratch: Path, budget: ReadingBudget, copied: ByteCount, *, images: bool
+) -> FetchedSource:
     folder, name = split_uri(source.uri)
     parent = open_store(folder, source.secret, web=True)
     try:
@@ -48,7 +51,8 @@ def _fetch(source: DatasetSource, scratch: Path, budget: ReadingBudget, copied: 
     # Markers such as _SUCCESS and hidden files are not data.
     listed = [] if source.uri.startswith("http") else store.entries(most=budget.budgets.source_files + 1)
     budget.check_files(source.uri, len(listed))
-    entries = [entry for entry in listed if _is_data(entry)]
+    # An empty file has no rows; an empty image is a row that cannot be read.
+    entries = [entry for entry in listed if (entry.size > 0 or images) and not is_hidden(entry.path)]
     if not entries:
         raise StageFailure(
             "SourceNotFound",
@@ -63,5 +67,6 @@ def _fetch(source: DatasetSource, scratch: Path, budget: ReadingBudget, copied: 
     return FetchedSource(files, folder_digest(digests))
 
 
-def _is_data(entry: Entry) -> bool:
-    return entry.size > 0 and not any(part.startswith((".", "_")) for part in entry.path.split("/"))
+def is_hidden(path: str) -> bool:
+    """Whether a file's path in a source says that it is no data: .DS_Store, _SUCCESS, __MACOSX/…"""
+    return any(part.startswith((".", "_")) for part in path.split("/"))

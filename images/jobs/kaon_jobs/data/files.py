@@ -77,7 +77,7 @@ class DataFile:
     uri: str
     path: Path
     format: str
-    """csv, tsv, jsonl, json or parquet."""
+    """csv, tsv, jsonl, json or parquet; of images zip or tar."""
     format_by: str
     compression: str | None
 
@@ -91,7 +91,7 @@ def identify(uri: str, path: Path, declared: str, budget: ReadingBudget, *, in_f
     head = _head(path)
     _check_foreign(uri, head, in_folder=in_folder)
     by_chance = declared == "auto" or in_folder
-    compression = next((name for magic, name in _MAGIC[:4] if head.startswith(magic)), None)
+    compression = compression_of(path)
     name = PurePosixPath(uri.lower())
     if name.suffix in _COMPRESSIONS:
         if head and compression is None:
@@ -119,6 +119,12 @@ def identify(uri: str, path: Path, declared: str, budget: ReadingBudget, *, in_f
             f"{uri} is Parquet compressed as a whole with {compression}. Decompress it: Parquet compresses itself.",
         )
     return DataFile(uri, path, found, found_by, compression)
+
+
+def compression_of(path: Path) -> str | None:
+    """How a file is compressed as a whole, by its first bytes."""
+    head = _head(path)
+    return next((name for magic, name in _MAGIC[:4] if head.startswith(magic)), None)
 
 
 def _format(uri: str, head: bytes, declared: str, found: str | None, *, in_folder: bool) -> tuple[str, str]:

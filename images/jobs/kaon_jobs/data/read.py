@@ -1,4 +1,5 @@
-"""Reads sources: CSV, TSV, JSON or Parquet, one file or a folder of files, into rows of features and label.
+"""Reads sources: CSV, TSV, JSON, Parquet or image folders, one file or a folder of files, into rows of features and
+label.
 
 Touches the store and a scratch directory. What a file is and how its rows are read stand beside this module.
 """
@@ -6,6 +7,7 @@ Touches the store and a scratch directory. What a file is and how its rows are r
 from __future__ import annotations
 
 import math
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -14,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kaon.api.dataset import UnreadableRows
+from kaon.api.dataset import FOLDER, UnreadableRows
 from kaon.contract.budgets import Budgets
 from kaon.contract.jobspec import DatasetSource, DatasetWork
 from kaon.tasks.registry import TASKS
@@ -23,9 +25,11 @@ from kaon_jobs.data.budget import ReadingBudget
 from kaon_jobs.data.columnar import read_parquet
 from kaon_jobs.data.delimited import read_delimited
 from kaon_jobs.data.encoding import Found, find_encoding, lines, pieces
-from kaon_jobs.data.files import DataFile, identify, opened, reading
+from kaon_jobs.data.files import DataFile, compression_of, identify, opened, reading
+from kaon_jobs.data.image_folder import archive_of, odd_and_images, read_archive, read_folder
 from kaon_jobs.data.jsontext import read_array, read_jsonl
-from kaon_jobs.data.rows import EXAMPLES, Columns, FileRows, Reading, Table
+from kaon_jobs.data.pictures import Spool
+from kaon_jobs.data.rows import EXAMPLES, Columns, FileRows, Reading, Table, shortened
 from kaon_jobs.data.values import one_spelling
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.fetched import FetchedSource
@@ -63,13 +67,14 @@ def read_sources(
     """
     budget = ReadingBudget(budgets or Budgets())
     columns = Columns.of(work.columns, TASKS[work.task], work.clean.missing_values)
-    table = Table(columns)
+    spool = Spool(copied=budget.spooling(Path(tempfile.gettempdir()))) if columns.are_images else None
+    table = Table(columns, spool=spool)
     found: list[ReadSource] = []
     for index, (source, there) in enumerate(zip(work.sources, fetched, strict=True)):
         progress(source.uri, index / len(work.sources))
         found.append(_read_source(work, source, there.digest, there.files, columns, table, budget))
         for _, path in there.files:
-            path.unlink()
+            path.unlink(missing_ok=True)
     _check_unreadable(found, len(table), work.clean.unreadable_rows)
     table.labels = _one_spelling(table.labels, columns.classes)
     table.features = [
@@ -98,11 +103,17 @@ def _read_source(
     readings: dict[Reading, None] = {}
     noticed: Counter[str] = Counter()
     in_folder = files[0][0] != source.uri
-    for uri, path in files:
-        rows = FileRows(uri, columns, budget)
+    whole = in_folder and columns.are_images and _is_image_folder(work, source.uri, files)
+    for uri, path in [(source.uri, files[0][1])] if whole else files:
+        rows = FileRows(uri, columns, budget, table.spool)
         with bounded_memory(partial(_out_of_memory, rows)):
-            file = identify(uri, path, work.format, budget, in_folder=in_folder)
-            how = read_file(file, rows, work.encoding, work.delimiter)
+            if whole:
+                how = read_folder(rows, files, by=_by(work))
+            elif columns.are_images:
+                how = _read_images(work, rows, path, in_folder=in_folder)
+            else:
+                file = identify(uri, path, work.format, budget, in_folder=in_folder)
+                how = read_file(file, rows, work.encoding, work.delimiter)
         if rows.unreadable and work.clean.unreadable_rows.action == "fail":
             raise StageFailure("SourceUnreadable", f"{rows.told()}{_dropping(rows, work.clean.unreadable_rows)}")
         readings[how] = None
@@ -115,6 +126,54 @@ def _read_source(
     return ReadSource(
         source.uri, digest, len(table) - before, unreadable, examples, sorted(readings, key=Reading.sentence), noticed
     )
+
+
+def _is_image_folder(work: DatasetWork, uri: str, files: Sequence[tuple[str, Path]]) -> bool:
+    """Whether a folder is one of images.
+
+    Raises:
+        StageFailure: FormatUnknown, where some of its files are images in class folders, and others are not.
+    """
+    if work.format != "auto":
+        return work.format == FOLDER
+    odd, images = odd_and_images(files, uri)
+    if odd is not None and images:
+        raise StageFailure(
+            "FormatUnknown",
+            f"{shortened(odd, 300)} is no JPEG or PNG file in a class folder, as others of its folder are. Take it out "
+            "of the folder, or set spec.format to image-folder, so that each file in a class folder is a row.",
+        )
+    return odd is None
+
+
+def _by(work: DatasetWork) -> str:
+    return "detected" if work.format == "auto" else "declared"
+
+
+def _read_images(work: DatasetWork, rows: FileRows, path: Path, *, in_folder: bool) -> Reading:
+    """Fills in the rows of one file: an archive of image folders, or Parquet with a column of images.
+
+    Raises:
+        StageFailure: FormatUnknown, when it is neither.
+    """
+    uri = rows.uri
+    compression = compression_of(path)
+    archive = None if work.format == "parquet" else archive_of(path, compression, uri, rows.budget)
+    if archive is not None and not in_folder:
+        return read_archive(rows, DataFile(uri, path, archive, _by(work), compression))
+    with path.open("rb") as file:
+        is_parquet = file.read(4) == b"PAR1"
+    if is_parquet and work.format != FOLDER:
+        read_parquet(rows, path)
+        return Reading("parquet", _by(work))
+    if in_folder:
+        raise StageFailure(
+            "FormatUnknown",
+            f"{shortened(uri, 300)} is no image in a class folder and no Parquet. Take it out of the folder.",
+        )
+    wanted = "Parquet" if work.format == "parquet" else "a ZIP or tar archive of class folders with JPEG and PNG files"
+    both = ", nor Parquet with a column of images" if work.format == "auto" else ""
+    raise StageFailure("FormatUnknown", f"{shortened(uri, 300)} is not {wanted}{both}. Upload one of these.")
 
 
 def _dropping(rows: FileRows, rule: UnreadableRows) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from operator import call
 from sys import getsizeof
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from kaon_jobs.data.cells import (
     text_reader,
     time_reader,
 )
+from kaon_jobs.data.pictures import PICTURE_BYTES, Picture, Spool, picture_reader
 from kaon_jobs.errors import StageFailure
 
 EXAMPLES = 5
@@ -85,19 +86,37 @@ class Columns:
         return {**{feature.name: feature.type for feature in self.features}, self.label: label}
 
     @property
+    def rows_are(self) -> Literal["text", "image", "table", "interactions"]:
+        """What a row is: a text, an image, a row of a table, or what a user did with an item."""
+        if self.of_interactions:
+            return "interactions"
+        kind = self.features[0].type
+        return kind if kind in ("text", "image") else "table"  # type: ignore[return-value]
+
+    @property
     def are_texts(self) -> bool:
-        """Whether a row is a text, and no row of a table."""
-        return self.features[0].type == "text"
+        """Whether a row is a text."""
+        return self.rows_are == "text"
+
+    @property
+    def are_images(self) -> bool:
+        """Whether a row is an image."""
+        return self.rows_are == "image"
+
+    @property
+    def are_of_tables(self) -> bool:
+        """Whether a row is one of a table."""
+        return self.rows_are == "table"
 
     @property
     def what(self) -> str:
         """What two rows have in common when they are alike, for people."""
-        return "text" if self.are_texts else "user and item" if self.of_interactions else "features"
+        return {"table": "features", "interactions": "user and item"}.get(self.rows_are, self.rows_are)
 
     @property
     def missing_reason(self) -> str:
         """Why a file without one of the features is refused."""
-        return "TextColumnMissing" if self.are_texts else "FeatureColumnMissing"
+        return {"text": "TextColumnMissing", "image": "ImageColumnMissing"}.get(self.rows_are, "FeatureColumnMissing")
 
     @property
     def missing_label(self) -> tuple[str, str]:
@@ -162,7 +181,9 @@ class Table:
     files: list[str] = field(default_factory=list)
     """URI of the row's file."""
     numbers: list[int] = field(default_factory=list)
-    """1-based number of the row in its file, a header not counted."""
+    """1-based number of the row in its file, a header not counted; 0 where the file is the row."""
+    spool: Spool | None = None
+    """The files of images."""
 
     def __post_init__(self) -> None:
         self.features = self.features or [held_as(feature.type) for feature in self.columns.features]
@@ -178,13 +199,27 @@ class Table:
         return texts
 
     @property
+    def pictures(self) -> list[Picture | None]:
+        """The one column of a Dataset of images."""
+        pictures = self.features[0]
+        assert isinstance(pictures, list)
+        return pictures
+
+    @property
     def unlabelled(self) -> NDArray[np.bool_]:
         """Which rows have no label."""
         return is_missing(self.targets if self.columns.numeric else self.labels)
 
     def place(self, row: int) -> str:
         """Where a row stands, for people."""
-        return f"{self.files[row]} row {self.numbers[row]}"
+        return f"{self.files[row]} row {self.numbers[row]}" if self.numbers[row] else self.files[row]
+
+    def image(self, row: int) -> bytes:
+        """The file of a row's image."""
+        assert self.spool is not None  # of a table of images
+        picture = self.pictures[row]
+        assert picture is not None  # of a row that cleaning has kept
+        return self.spool.get(picture)
 
     def take(self, rows: FileRows, split: str | None) -> None:
         """Adds the rows of a file, whose source belongs to the split."""
@@ -196,7 +231,7 @@ class Table:
             self.labels += rows.labels
         self.numbers += rows.numbers
         self.pinned += [split] * len(rows.numbers)
-        self.files += [rows.uri] * len(rows.numbers)
+        self.files += rows.files or [rows.uri] * len(rows.numbers)
 
 
 def _plain(name: str) -> str:
@@ -215,6 +250,7 @@ class Reading:
     encoding_by: str | None = None
     delimiter: str | None = None
     delimiter_by: str | None = None
+    archive: str | None = None
 
     def wire(self) -> dict[str, str]:
         """The facts that there are, in camelCase."""
@@ -228,8 +264,7 @@ class Reading:
         if self.delimiter is not None:
             name = {"\t": "tab", " ": "space"}.get(self.delimiter, self.delimiter)
             facts.append(f"delimiter {name} ({self.delimiter_by})")
-        if self.compression is not None:
-            facts.append(self.compression)
+        facts += [fact for fact in (self.archive, self.compression) if fact is not None]
         return ", ".join(facts)
 
 
@@ -241,9 +276,13 @@ class Unreadable:
     line: int | None
     cause: str
     way_out: str
+    name: str | None = None
+    """Its path in the source, where it is a file of its own."""
 
     def place(self) -> str:
-        """Its number, and its line where a file has lines."""
+        """Its number, and its line where a file has lines; of a file of its own its path."""
+        if self.name is not None:
+            return shortened(self.name, 200)
         return f"row {self.number}" if self.line is None else f"row {self.number} (line {self.line})"
 
 
@@ -254,12 +293,16 @@ class FileRows:
     uri: str
     columns: Columns
     budget: ReadingBudget = field(default_factory=ReadingBudget)
+    spool: Spool | None = None
+    """Takes the files of images."""
     names: list[str] = field(init=False)
     """Of all columns, the label's last."""
     features: list[Values] = field(init=False)
     labels: Any = field(init=False)
     """Texts, or an array of numbers."""
     numbers: list[int] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    """URI of each row, where each is a file of its own; else empty."""
     count: int = 0
     """Rows that the file has, unreadable ones among them."""
     unreadable: int = 0
@@ -300,19 +343,29 @@ class FileRows:
                 return number_reader(name, missing, f"If {name!r} is no rating, leave it out of spec.schema.features.")
             case "datetime":
                 return time_reader(name, missing)
+            case "image":
+                assert self.spool is not None  # of a Dataset of images
+                return picture_reader(name, self.spool)
             case "time":
                 return order_reader(name, missing)
             case _:
                 noticed = self.noticed if kind == "text" else None
                 return text_reader(name, missing, self.budget.cell_characters, noticed)
 
-    def add(self, values: Sequence[Any], label: Any, line: int | None = None) -> None:
-        """The next row, with the values of its features and of its label."""
+    def add(
+        self, values: Sequence[Any], label: Any, line: int | None = None, *, name: str | None = None, file: str = ""
+    ) -> None:
+        """The next row, with the values of its features and of its label.
+
+        Args:
+            name: path of the row in the source, where it is a file of its own.
+            file: the URI of that file.
+        """
         try:
             read = list(map(call, self._readers, values))
             read_label = self._label_reader(label)
         except Unfit as unfit:
-            self.refuse(unfit.cause, line, unfit.way_out)
+            self.refuse(unfit.cause, line, unfit.way_out, name=name)
             return
         self.count += 1
         held = TEXT_COPIES * getsizeof(read[0]) if self._texts else self._held(read)
@@ -320,11 +373,14 @@ class FileRows:
         for append, value in zip(self._append, read, strict=True):
             append(value)
         self.labels.append(read_label)
-        self.numbers.append(self.count)
+        self.numbers.append(0 if name is not None else self.count)
+        if name is not None:
+            self.files.append(file)
 
     def _held(self, read: list[Any]) -> int:
-        """Bytes of memory that a row of a table takes. Categories that are known already are put in their place."""
-        held = VALUE_BYTES * len(read)
+        """Bytes of memory that a row of a table, or of an image, takes. Categories that are known already are put in
+        their place."""
+        held = PICTURE_BYTES if self.columns.are_images else VALUE_BYTES * len(read)
         for at, known in self._known.items():
             value = read[at]
             if value is not None:
@@ -334,17 +390,20 @@ class FileRows:
                 read[at] = same
         return held
 
-    def refuse(self, cause: str, line: int | None, way_out: str = "") -> None:
+    def refuse(self, cause: str, line: int | None, way_out: str = "", *, name: str | None = None) -> None:
         """The next row cannot be read."""
         self.count += 1
         self.budget.row(self.uri, self.count)
         self.unreadable += 1
         if len(self.examples) < EXAMPLES:
-            self.examples.append(Unreadable(self.count, line, cause, way_out))
+            self.examples.append(Unreadable(self.count, line, cause, way_out, name))
 
     def told(self) -> str:
         """The unreadable rows in sentences: how many, the first few, and what mends them."""
-        first = ". ".join(f"{example.place().capitalize()}: {example.cause}" for example in self.examples)
+        first = ". ".join(
+            f"{example.place() if example.name is not None else example.place().capitalize()}: {example.cause}"
+            for example in self.examples
+        )
         more = f" The first {len(self.examples)}:" if self.unreadable > len(self.examples) else ""
         ways = self.way_out or " ".join(dict.fromkeys(example.way_out for example in self.examples if example.way_out))
         share = f"{self.unreadable:,} of {self.count:,} rows cannot be read"
@@ -355,6 +414,7 @@ NOTICES = {
     "blankLines": "blank lines, skipped",
     "repaired": "texts with half a surrogate pair, now U+FFFD",
     "openQuotes": "rows with a quotation mark that opens or closes no field, read as text",
+    "hidden": "files of an archive whose names begin with . or _, skipped",
     "repeatedColumns": "columns of a name that another one has; none of them is read",
 }
 

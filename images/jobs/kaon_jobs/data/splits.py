@@ -1,7 +1,8 @@
 """The splits of a dataset artifact, as other stages read them: `<split>.parquet` with the inputs, targets and row_id.
 
-Inputs are a column `text`; a column `features`, a struct with a field for each column of a table; or a column `values`
-of float32 tensors of one shape. Targets are a column `label_id` of class ids, or a column `target` of numbers.
+Inputs are a column `text`; a column `image`, the files of images; a column `features`, a struct with a field for each
+column of a table; or a column `values` of float32 tensors of one shape. Targets are a column `label_id` of class ids,
+or a column `target` of numbers.
 Of interactions a row is a user: `user`, `history` and `targets`, whose numbers are those of items.parquet.
 """
 
@@ -37,8 +38,9 @@ class Rows:
     """Rows of one split, in the artifact's order."""
 
     inputs: list[Any]
-    """Texts; rows of a table, each a tuple with a value (text, number or None) for each column; float32 arrays of
-    one shape; or of interactions a pair: the names of the items that a user has taken, and the user's."""
+    """Texts; files of images, as bytes; rows of a table, each a tuple with a value (text, number or None) for each
+    column; float32 arrays of one shape; or of interactions a pair: the names of the items that a user has taken, and
+    the user's."""
     targets: NDArray[Any]
     """Indices into the dataset's classes (int64), or numbers (float64); of interactions an array (int64) of items for
     each row, those that the user took next, and of training rows all that they took."""
@@ -113,14 +115,19 @@ def read_split(directory: Path, split: SplitName) -> Rows:
     there = file.schema_arrow.names
     if "history" in there:
         return _read_histories(directory, file.read())
-    column = next(name for name in ("text", "features", "values") if name in there)
+    column = next(name for name in ("text", "image", "features", "values") if name in there)
     target = "label_id" if "label_id" in there else "target"
     table = file.read(columns=[column, target, "row_id"])
     return Rows(
-        inputs=_inputs(table[column].combine_chunks()),
+        inputs=_images(table[column]) if column == "image" else _inputs(table[column].combine_chunks()),
         targets=table[target].to_numpy().astype(np.int64 if target == "label_id" else np.float64),
         row_ids=table["row_id"].to_numpy().astype(np.int64),
     )
+
+
+def _images(column: pa.ChunkedArray) -> list[bytes]:
+    # Together they may be more than one array holds.
+    return [value for chunk in column.chunks for value in chunk.to_pylist()]
 
 
 def write_histories(

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_model
-from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from kaon.tasks.registry import METRICS
 from kaon_jobs.errors import StageFailure
@@ -116,7 +116,7 @@ class BestWeights(TrainerCallback):
         if (checkpoint / BEST_FILE).exists():
             self._file.write_bytes((checkpoint / BEST_FILE).read_bytes())
 
-    def restore(self, model: PreTrainedModel) -> None:
+    def restore(self, model: torch.nn.Module) -> None:
         """Puts the best weights back into the model."""
         if self._file.exists():
             weights: dict[str, torch.Tensor] = load_file(str(self._file))

@@ -48,7 +48,7 @@ class _Logits(torch.nn.Module):
 class Parity:
     """How far the exported model is from the trained one."""
 
-    texts: int
+    rows: int
     max_logit_difference: float
     label_agreement: float
 
@@ -108,15 +108,15 @@ def check_parity(model: PreTrainedModel, exported: OnnxTextModel, texts: Sequenc
     """
     trained, served = answers_of_both(model, exported, [*texts[:PARITY_TEXTS], *edge_texts(exported.tokenizer, texts)])
     parity = Parity(
-        texts=len(trained),
+        rows=len(trained),
         max_logit_difference=float(np.abs(trained - served).max()),
         label_agreement=float((trained.argmax(axis=1) == served.argmax(axis=1)).mean()),
     )
-    log.info("parity over %d texts: logits differ by at most %.2e", parity.texts, parity.max_logit_difference)
+    log.info("parity over %d texts: logits differ by at most %.2e", parity.rows, parity.max_logit_difference)
     if not parity.max_logit_difference <= PARITY_TOLERANCE or parity.label_agreement < 1.0:
         raise StageFailure(
             "ParityFailed",
-            f"the exported model is not the trained one: over {parity.texts} texts logits differ by up to "
+            f"the exported model is not the trained one: over {parity.rows} texts logits differ by up to "
             f"{parity.max_logit_difference:.3g} (allowed {PARITY_TOLERANCE:g}) and {parity.label_agreement:.1%} of the "
             "labels agree. The base model's architecture does not export faithfully; use another one",
         )

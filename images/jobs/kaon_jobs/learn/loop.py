@@ -11,13 +11,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from transformers import (
     DataCollatorWithPadding,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
     Trainer,
@@ -27,7 +26,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from kaon.api.trainingrun import CheckpointPolicy, Recipe
+from kaon.api.trainingrun import EPOCHS, LEARNING_RATE, CheckpointPolicy, Recipe
 from kaon_jobs.context import Context
 from kaon_jobs.data.splits import Rows
 from kaon_jobs.errors import StageFailure, Terminated
@@ -83,8 +82,52 @@ class GroupedByLength(torch.utils.data.Sampler[int]):
             yield from (int(row) for row in batch)
 
 
+class Shuffled(torch.utils.data.Sampler[int]):
+    """Rows in an order drawn from seed and epoch. No batch has a single row: batch normalization needs two."""
+
+    def __init__(self, rows: int, batch_size: int, seed: int) -> None:
+        self._rows = rows
+        # The row that would be left is another one in each epoch.
+        self._taken = rows - 1 if batch_size > 1 and rows > 1 and rows % batch_size == 1 else rows
+        self._seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self._taken
+
+    def __iter__(self) -> Iterator[int]:
+        draw = np.random.Generator(np.random.PCG64([self._seed, self.epoch]))
+        yield from (int(row) for row in draw.permutation(self._rows)[: self._taken])
+
+
+Order = GroupedByLength | Shuffled
+
+
+class Examples(Protocol):
+    """Rows as the trainer reads them: a mapping with `labels` and what the model is called with."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int, /) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a model learns from."""
+
+    train: Examples
+    validation: Examples
+    collate: Any
+    """Rows -> a batch of tensors."""
+    order: Order
+    """Of the training rows, by epoch."""
+    targets: Any
+    """Class of each training row."""
+    classes: int
+
+
 class _EpochOrder(TrainerCallback):
-    def __init__(self, sampler: GroupedByLength) -> None:
+    def __init__(self, sampler: Order) -> None:
         self._sampler = sampler
 
     def on_epoch_begin(
@@ -96,19 +139,17 @@ class _EpochOrder(TrainerCallback):
 class _Trainer(Trainer):
     """The Trainer with our sampler."""
 
-    def __init__(self, *args: Any, sampler: GroupedByLength, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, sampler: Order, **kwargs: Any) -> None:
         self._sampler = sampler
         super().__init__(*args, **kwargs)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> GroupedByLength:
+    def _get_train_sampler(self, train_dataset: Any = None) -> Order:
         return self._sampler
 
 
 def fit(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    train: Rows,
-    validation: Rows,
+    model: torch.nn.Module,
+    material: Material,
     recipe: Recipe,
     policy: CheckpointPolicy,
     output: Store,
@@ -128,34 +169,31 @@ def fit(
         Terminated: SIGTERM came; a checkpoint of this very step is in the store.
         StageFailure: TrainingDiverged, OutOfMemory (of a GPU), ValidationSplitEmpty.
     """
-    if recipe.early_stopping is not None and not len(validation):
+    if recipe.early_stopping is not None and not len(material.validation):
         raise StageFailure(
             "ValidationSplitEmpty",
             "recipe.earlyStopping needs a validation split; set the Dataset's spec.split.validation",
         )
     directory = context.workdir / "training"
     directory.mkdir(parents=True)
-    rows = encode(tokenizer, train, recipe.max_sequence_length)
-    held_out = encode(tokenizer, validation, recipe.max_sequence_length)
-    sampler = GroupedByLength([len(row["input_ids"]) for row in rows], recipe.batch_size, recipe.seed)
     checkpoints = Checkpoints(output, address, context.attempt, policy.keep, context.reporter.checkpoint)
     rule = recipe.early_stopping
     best = BestWeights(rule.patience, rule.metric or stopping, directory) if rule is not None else None
     trainer = _Trainer(
         model=model,
-        args=arguments(recipe, policy, directory, len(rows), bool(held_out)),
-        train_dataset=rows,
-        eval_dataset=held_out or None,
-        data_collator=DataCollatorWithPadding(tokenizer),
-        compute_loss_func=Loss(recipe, train.targets, int(model.config.num_labels or 0)),
+        args=arguments(recipe, policy, directory, len(material.order), len(material.validation) > 0),
+        train_dataset=material.train,
+        eval_dataset=material.validation if len(material.validation) else None,
+        data_collator=material.collate,
+        compute_loss_func=Loss(recipe, material.targets, material.classes),
         compute_metrics=_metrics,
         callbacks=[
-            _EpochOrder(sampler),
+            _EpochOrder(material.order),
             ProgressReport(context.reporter, *percents),
             *([best] if best is not None else []),
             SavesCheckpoints(checkpoints, best, context.stop),
         ],
-        sampler=sampler,
+        sampler=material.order,
     )
     trainer.remove_callback(PrinterCallback)
 
@@ -186,6 +224,16 @@ def fit(
     return Fitted(trainer.state.log_history, trainer.state.global_step, best.best_step if best else None, resumed)
 
 
+def of_texts(
+    tokenizer: PreTrainedTokenizerBase, train: Rows, validation: Rows, recipe: Recipe, classes: int
+) -> Material:
+    """Texts as an encoder learns from them, batches of similar length."""
+    rows = encode(tokenizer, train, recipe.max_sequence_length)
+    order = GroupedByLength([len(row["input_ids"]) for row in rows], recipe.batch_size, recipe.seed)
+    held_out = encode(tokenizer, validation, recipe.max_sequence_length)
+    return Material(rows, held_out, DataCollatorWithPadding(tokenizer), order, train.targets, classes)
+
+
 def encode(tokenizer: PreTrainedTokenizerBase, rows: Rows, max_sequence_length: int) -> list[dict[str, Any]]:
     """Rows as the trainer reads them, cut but not padded. Segment ids are left to the model, as in the exported one."""
     if not len(rows):
@@ -205,13 +253,15 @@ def arguments(
     """The recipe in the trainer's words."""
     gpu = torch.cuda.is_available()
     precision = precision_here(recipe.precision, gpu)
-    steps = math.ceil(rows / recipe.batch_size / recipe.gradient_accumulation_steps) * recipe.epochs
+    # The operator settles what depends on the model; older ones, and tests, leave out what is usual.
+    epochs, learning_rate = recipe.epochs or EPOCHS, recipe.learning_rate or LEARNING_RATE
+    steps = math.ceil(rows / recipe.batch_size / recipe.gradient_accumulation_steps) * epochs
     return TrainingArguments(
         output_dir=str(directory),
-        num_train_epochs=recipe.epochs,
+        num_train_epochs=epochs,
         per_device_train_batch_size=recipe.batch_size,
         per_device_eval_batch_size=max(recipe.batch_size, 64),
-        learning_rate=recipe.learning_rate,
+        learning_rate=learning_rate,
         lr_scheduler_type=recipe.scheduler,
         # A share below 1 is of all steps; the plain constant scheduler takes none.
         warmup_steps=0 if recipe.scheduler == "constant" else min(recipe.warmup_ratio, 0.999999),

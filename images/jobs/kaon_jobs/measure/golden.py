@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,9 @@ from kaon_jobs.predict.onnx_model import Example, OnnxModel
 AT_LEAST = 8
 AT_MOST = 32
 MAX_TEXT = 2000
-"""Characters of a real one; a probe's request stays small."""
+"""Characters of a real text, or bytes of an image's file; a probe's request stays small."""
+MAX_FILES = 1024**2
+"""Bytes of all images: they lie in the manifest, which every stage reads."""
 
 
 def golden_examples(
@@ -35,7 +38,20 @@ def golden_examples(
         chosen = examples[:: max(1, len(examples) // AT_LEAST)][:AT_LEAST]
     else:
         chosen = _of_each_class(examples, targets) if model.labels else _spread(examples, targets)
-    return [recorded(model, example) for example in [*chosen, *edges]]
+    return [recorded(model, example) for example in [*_bounded(model, chosen), *edges]]
+
+
+def _bounded(model: OnnxModel, chosen: Sequence[Example]) -> Sequence[Example]:
+    """Images as small files: larger ones are scaled to what the model reads. As many as have room, and at least one."""
+    if not any(isinstance(example, bytes) for example in chosen):
+        return chosen
+    # It brings Pillow, which other models do not need.
+    from kaon_jobs.predict.onnx_image import OnnxImageModel
+
+    assert isinstance(model, OnnxImageModel)  # by its card
+    small = [example if len(example) <= MAX_TEXT else model.reader.file(example) for example in chosen]  # type: ignore[arg-type]
+    sizes = np.cumsum([len(example) for example in small])
+    return small[: max(1, int((sizes <= MAX_FILES).sum()))]
 
 
 def _of_each_class(examples: Sequence[Any], label_ids: NDArray[np.int64]) -> list[Example]:
@@ -87,17 +103,19 @@ def difference(model: OnnxModel, example: GoldenExample) -> float:
 def _given(example: Example) -> dict[str, Any]:
     if isinstance(example, str):
         return {"text": example}
-    return (
-        {"row": [list(one) if isinstance(one, tuple) else one for one in example]}
-        if isinstance(example, tuple)
-        else {"values": example.tolist()}
-    )
+    if isinstance(example, bytes):
+        return {"image": base64.b64encode(example).decode()}
+    if isinstance(example, tuple):
+        return {"row": [list(one) if isinstance(one, tuple) else one for one in example]}
+    return {"values": example.tolist()}
 
 
 def input_of(golden: GoldenExample) -> Example:
     """What the model was given."""
     if golden.text is not None:
         return golden.text
+    if golden.image is not None:
+        return base64.b64decode(golden.image)
     if golden.items is not None and golden.row is not None:
         history, user = golden.row
         return tuple(history) if isinstance(history, list) else (), user if isinstance(user, str) else None
@@ -106,4 +124,4 @@ def input_of(golden: GoldenExample) -> Example:
 
 
 def _is_long(example: Example) -> bool:
-    return isinstance(example, str) and len(example) > MAX_TEXT
+    return isinstance(example, str | bytes) and len(example) > MAX_TEXT

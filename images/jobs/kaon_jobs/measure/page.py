@@ -38,8 +38,13 @@ def report_page(
     recipe: Recipe | None = None,
     log_history: Sequence[dict[str, Any]] = (),
     facts: Sequence[tuple[str, object]] = (),
+    mistakes: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """The page of one evaluated model; without a recipe there are no curves."""
+    """The page of one evaluated model; without a recipe there are no curves.
+
+    Args:
+        mistakes: of images, thumbnails of those that the model is wrong about, with what stands below each.
+    """
     latency = evaluation.latency_ms
     figures: list[tuple[str, object]] = [
         *(
@@ -77,6 +82,8 @@ def report_page(
         sections += of_rankings(found)
     elif len(labels) <= MATRIX_CLASSES:
         sections.append(("Confusion", html.matrix(labels, found.confusion.tolist())))
+    if mistakes:
+        sections.append(("Most confident mistakes", html.pictures(mistakes)))
     if recipe is not None:
         sections.append(
             ("Loss", html.lines([("training", _curve(log_history, "loss")), *_validation(log_history)], "steps"))

@@ -2,7 +2,8 @@
 
 The one way in which jobs ask an exported model: evaluation, golden examples and the compression search all go through
 it, whatever the model reads. What it reads is an example: a text (onnx_text.py), a row of a table (onnx_table.py), a
-history (onnx_history.py), or an array (onnx_array.py); its card tells which. Starts no telemetry.
+history (onnx_history.py), the file of an image (onnx_image.py), or an array (onnx_array.py); its card tells which.
+Starts no telemetry.
 """
 
 from __future__ import annotations
@@ -14,13 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from kaon.contract.manifest import ModelCard
 from kaon_jobs.predict.onnx_external import check_external_data
-
-onnxruntime.disable_telemetry_events()
+from kaon_jobs.runtime.graph import open_graph, softmax
 
 MODEL_FILE = "model.onnx"
 CARD_FILE = "card.json"
@@ -34,8 +33,8 @@ None is a missing value. A point in time is written as ISO 8601.
 """
 History = tuple[Sequence[str], str | None]
 """What a user has taken: names of items, the newest last; and the user's name, which counts where there are none."""
-Example = str | Row | History | Floats
-"""A text, a row of a table, a history, or an array such as the pixels of an image."""
+Example = str | Row | History | bytes | Floats
+"""A text, a row of a table, a history, the file of an image, or an array such as the pixels that were read of it."""
 Inputs = dict[str, NDArray[Any]]
 """One batch as the graph takes it: an array for each input, examples first."""
 
@@ -47,15 +46,7 @@ class OnnxModel(ABC):
         self.card = read_card(directory)
         self.labels = self.card.labels
         check_external_data(directory / model_file)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Sessions that are timed in turns would otherwise burn each other's cores while they wait.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(
-            str(directory / model_file), options, providers=["CPUExecutionProvider"]
-        )
+        self.session = open_graph(directory / model_file, threads)
         self.input_names = [item.name for item in self.session.get_inputs()]
         self.output_name = self.session.get_outputs()[0].name
 
@@ -95,9 +86,3 @@ def read_card(directory: Path) -> ModelCard:
 def write_card(directory: Path, card: ModelCard) -> None:
     """Puts a model card beside a model."""
     (directory / CARD_FILE).write_text(json.dumps(card.wire(), indent=1, ensure_ascii=False), encoding="utf-8")
-
-
-def softmax(scores: Floats) -> Floats:
-    """Row-wise softmax that does not overflow."""
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)

@@ -15,6 +15,11 @@ def open_model(directory: Path, threads: int) -> OnnxModel:
     reads = read_card(directory).reads
     if reads == "table":
         return OnnxTableModel(directory, threads)
+    if reads == "image":
+        # Pillow is no library of the others, and its memory none of theirs (memory.py).
+        from kaon_jobs.predict.onnx_image import OnnxImageModel
+
+        return OnnxImageModel(directory, threads)
     if reads == "history":
         return OnnxHistoryModel(directory, threads)
     if reads == "array":

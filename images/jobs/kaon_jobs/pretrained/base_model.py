@@ -8,21 +8,35 @@ directory.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn.modules.module import register_module_module_registration_hook
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from kaon_jobs.budget import MEMORY_FIELD
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.machine import memory_limit
 from kaon_jobs.predict.positions import longest_input, ordinary_token
-from kaon_jobs.pretrained.folder import MAX_WEIGHT_BYTES, WEIGHTS_FILE, too_large, weight_sizes
+from kaon_jobs.pretrained.folder import (
+    CONFIG_FILE,
+    MAX_WEIGHT_BYTES,
+    PREPROCESSOR_FILE,
+    WEIGHTS_FILE,
+    too_large,
+    weight_sizes,
+)
 from kaon_jobs.pretrained.recipe_fields import set_dropout
 from kaon_jobs.pretrained.refusing import refusing
 
@@ -35,13 +49,57 @@ MODULES_FOR_A_TENSOR = 20
 """The most modules for each tensor of the weights; models of any family have two or three."""
 
 
-def load_config(directory: Path, uri: str) -> PreTrainedConfig:
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """What kind of model a folder is taken for."""
+
+    auto: Any
+    """The class of transformers that knows all architectures of the kind."""
+    probe: Callable[[Any], dict[str, torch.Tensor]]
+    """Of a model: something small that its body can be called with."""
+    files: str
+    """What a folder should hold, for a sentence."""
+
+
+def _tokens(model: Any) -> dict[str, torch.Tensor]:
+    ids = torch.full((1, 4), ordinary_token(model), dtype=torch.int64)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def _pixels(model: Any) -> dict[str, torch.Tensor]:
+    height, width = sides_of(model.config) or (64, 64)
+    return {"pixel_values": torch.zeros(1, int(getattr(model.config, "num_channels", 3)), height, width)}
+
+
+TEXTS = Reads(
+    AutoModelForSequenceClassification,
+    _tokens,
+    f"{CONFIG_FILE}, tokenizer.json and {WEIGHTS_FILE} that belong together",
+)
+IMAGES = Reads(
+    AutoModelForImageClassification,
+    _pixels,
+    f"{CONFIG_FILE}, {PREPROCESSOR_FILE} and {WEIGHTS_FILE} that belong together",
+)
+
+
+def sides_of(config: Any) -> tuple[int, int] | None:
+    """Height and width of the images that a configuration is for, where it names them."""
+    size = getattr(config, "image_size", None)
+    if isinstance(size, int):
+        return size, size
+    if isinstance(size, list | tuple) and len(size) == 2 and all(isinstance(side, int) for side in size):
+        return size[0], size[1]
+    return None
+
+
+def load_config(directory: Path, uri: str, reads: Reads = TEXTS) -> PreTrainedConfig:
     """The model's configuration, without what only changes how it is run elsewhere.
 
     Raises:
         StageFailure: ModelUnreadable.
     """
-    with refusing(partial(_unreadable, uri, "config.json")):
+    with refusing(partial(_unreadable, uri, reads, "config.json")):
         config: Any = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
         # Outputs that training would gather, and kernels that this machine need not have.
         config.output_hidden_states = config.output_attentions = False
@@ -58,12 +116,13 @@ def load_model(
     uri: str,
     labels: Sequence[str],
     dropout: float | None,
-    padding: int,
+    padding: int | None = None,
+    reads: Reads = TEXTS,
 ) -> PreTrainedModel:
     """The model with a fresh head of one output per label, in float32.
 
     Args:
-        padding: id of the tokenizer's padding token, for a configuration that names none.
+        padding: of texts the id of the tokenizer's padding token, for a configuration that names none.
 
     Raises:
         StageFailure: ModelUnreadable, ModelWeightsMismatch, ModelTooLarge or RecipeUnsupported.
@@ -71,17 +130,17 @@ def load_model(
     own: Any = config
     if dropout is not None:
         set_dropout(own, dropout)
-    refusal = partial(_unreadable, uri, "model")
+    refusal = partial(_unreadable, uri, reads, "model")
     with refusing(refusal):
-        if getattr(own, "pad_token_id", None) is None:
+        if padding is not None and getattr(own, "pad_token_id", None) is None:
             own.pad_token_id = padding
         own.num_labels = len(labels)
         own.id2label = dict(enumerate(labels))
         own.label2id = {label: index for index, label in enumerate(labels)}
         own.problem_type = "single_label_classification"
-    check_size(own, directory, uri)
+    check_size(own, directory, uri, reads)
     with refusing(refusal):
-        model, found = AutoModelForSequenceClassification.from_pretrained(
+        model, found = reads.auto.from_pretrained(
             directory,
             config=own,
             # A base that was fine-tuned for other classes brings a head of another size: it is replaced.
@@ -92,7 +151,7 @@ def load_model(
             dtype="float32",
             output_loading_info=True,
         )
-        encoder = _encoder_weights(model)
+        encoder = _encoder_weights(model, reads)
     _check_weights(model, encoder, found, uri)
     return model  # type: ignore[no-any-return]
 
@@ -103,7 +162,7 @@ def check_length(model: PreTrainedModel, wanted: int, uri: str) -> None:
     Raises:
         StageFailure: SequenceTooLong.
     """
-    with refusing(partial(_unreadable, uri, "model")):
+    with refusing(partial(_unreadable, uri, TEXTS, "model")):
         table = longest_input(model)
     declared = getattr(model.config, "max_position_embeddings", None)
     longest = table if table is not None else declared
@@ -115,7 +174,7 @@ def check_length(model: PreTrainedModel, wanted: int, uri: str) -> None:
         )
 
 
-def check_size(config: Any, directory: Path, uri: str) -> None:
+def check_size(config: Any, directory: Path, uri: str, reads: Reads = TEXTS) -> None:
     """Refuses what config.json describes by its size, before any memory is asked for it.
 
     Raises:
@@ -130,8 +189,9 @@ def check_size(config: Any, directory: Path, uri: str) -> None:
             "Upload config.json and the weights of one and the same model.",
         )
     most = MODULES_FOR_A_TENSOR * len(held) + 1000
-    with refusing(partial(_unreadable, uri, "config.json")), torch.device("meta"), _at_most(most, len(held), uri):
-        described: Any = AutoModelForSequenceClassification.from_config(config)
+    refusal = partial(_unreadable, uri, reads, "config.json")
+    with refusing(refusal), torch.device("meta"), _at_most(most, len(held), uri):
+        described: Any = reads.auto.from_config(config)
     sizes = {id(one): one.numel() * 4 for one in [*described.parameters(), *described.buffers()]}
     if sum(sizes.values()) > MAX_WEIGHT_BYTES:
         raise too_large(
@@ -185,15 +245,15 @@ def _at_most(most: int, tensors: int, uri: str) -> Iterator[None]:
         hook.remove()
 
 
-def _encoder_weights(model: Any) -> set[str]:
+def _encoder_weights(model: Any, reads: Reads) -> set[str]:
     """Names of the weights of those parts on which the hidden states depend. Other parts are a head: a pooler too."""
     body = model.base_model
-    ids = torch.full((1, 4), ordinary_token(model), dtype=torch.int64)
+    given = reads.probe(model)
     training = model.training
     model.eval()
     try:
         with torch.enable_grad():
-            output = body(input_ids=ids, attention_mask=torch.ones_like(ids))
+            output = body(**given)
     finally:
         model.train(training)
     reached: set[int] = set()
@@ -278,9 +338,8 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
-def _unreadable(uri: str, part: str, cause: str) -> StageFailure:
+def _unreadable(uri: str, reads: Reads, part: str, cause: str) -> StageFailure:
     return StageFailure(
         "ModelUnreadable",
-        f"The {part} at {uri} cannot be loaded: {cause}. It should be a Hugging Face model with "
-        "config.json, tokenizer.json and model.safetensors that belong together.",
+        f"The {part} at {uri} cannot be loaded: {cause}. It should be a Hugging Face model with {reads.files}.",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kaon.contract.jobspec import TrainWork
+from kaon.tasks.registry import TASKS
 from kaon_jobs.context import Context
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.fetched import FetchedModel
@@ -27,7 +28,7 @@ def fetch_base_model(work: TrainWork, context: Context) -> FetchedModel:
     limits = context.budgets
     entries = store.entries(most=limits.model_files + 1)
     check_listing(entries, store.uri, limits)
-    check_names(entries, store.uri)
+    check_names(entries, store.uri, of_images=TASKS[work.task].columns == ("image",))
     pinned = work.model.digest
     wanted = [entry for entry in entries if pinned is not None or not entry.path.endswith(_UNUSED)]
     copied, total, digests = copying(limits, target), sum(entry.size for entry in wanted), {}

@@ -21,6 +21,7 @@ from kaon_jobs.store.objectstore import Entry
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+PREPROCESSOR_FILE = "preprocessor_config.json"
 INDEX_FILE = "model.safetensors.index.json"
 MAX_WEIGHT_BYTES = 2**31 - 2**22
 """Of float32 weights. An ONNX file is one protobuf message, which holds 2 GiB; the graph needs a little of it."""
@@ -32,14 +33,15 @@ _OTHER_FRAMEWORKS = (".h5", ".msgpack", ".ot", ".onnx", ".tflite", ".mlmodel")
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "tekken.json")
 
 
-def check_names(entries: Sequence[Entry], uri: str) -> None:
-    """Refuses a folder that by its names and sizes cannot be a base model.
+def check_names(entries: Sequence[Entry], uri: str, *, of_images: bool = False) -> None:
+    """Refuses a folder that by its names and sizes cannot be a base model, of texts or of images.
 
     Raises:
         StageFailure: ModelNotFound, ModelUnreadable or ModelTooLarge.
     """
     sizes = {entry.path: entry.size for entry in entries if "/" not in entry.path}
     names = sorted(sizes)
+    beside = PREPROCESSOR_FILE if of_images else "the tokenizer's files"
     folders = sorted({f"{entry.path.split('/', 1)[0]}/" for entry in entries if "/" in entry.path})
     holds = f"It holds {', '.join([*names, *folders][:10]) or 'nothing'}."
     weighty = WEIGHTS_FILE in sizes or INDEX_FILE in sizes
@@ -60,7 +62,7 @@ def check_names(entries: Sequence[Entry], uri: str) -> None:
             f"Upload the original model with {CONFIG_FILE} and {WEIGHTS_FILE}"
         )
     if CONFIG_FILE not in sizes:
-        inside = _models_inside(entries)
+        inside = _models_inside(entries, of_images=of_images)
         if inside:
             ways = " or ".join(f"{uri.rstrip('/')}/{folder}" for folder in inside[:3])
             raise StageFailure(
@@ -68,12 +70,17 @@ def check_names(entries: Sequence[Entry], uri: str) -> None:
             )
         raise StageFailure(
             "ModelNotFound",
-            f"There is no Hugging Face model at {uri}: {CONFIG_FILE} is missing. {holds} Upload {CONFIG_FILE}, the "
-            f"tokenizer's files and {WEIGHTS_FILE} there, or correct spec.model.base.",
+            f"There is no Hugging Face model at {uri}: {CONFIG_FILE} is missing. {holds} Upload "
+            f"{CONFIG_FILE}, {beside} and {WEIGHTS_FILE} there, or correct spec.model.base.",
         )
     if not weighty:
         _explain_weights(names, uri, holds)
-    if not _has_vocabulary(names):
+    if of_images and PREPROCESSOR_FILE not in sizes:
+        raise _unreadable(
+            f"{uri} holds no {PREPROCESSOR_FILE}, which says how the model reads images. {holds} Upload the one that "
+            "belongs to the model"
+        )
+    if not of_images and not _has_vocabulary(names):
         raise _unreadable(
             f"{uri} holds no vocabulary: none of {', '.join(_VOCABULARIES)} and no SentencePiece model (*.model). "
             f"{holds} Upload the tokenizer's files that belong to the model"
@@ -82,8 +89,8 @@ def check_names(entries: Sequence[Entry], uri: str) -> None:
         raise too_large(uri, f"{WEIGHTS_FILE} has {sizes[WEIGHTS_FILE]:,} bytes")
 
 
-def _models_inside(entries: Sequence[Entry]) -> list[str]:
-    """The folders inside of a folder that hold a config, weights and a vocabulary."""
+def _models_inside(entries: Sequence[Entry], *, of_images: bool) -> list[str]:
+    """The folders inside of a folder that hold a config, weights, and a vocabulary or how images are read."""
     held: dict[str, set[str]] = {}
     for entry in entries:
         folder, _, name = entry.path.rpartition("/")
@@ -91,7 +98,9 @@ def _models_inside(entries: Sequence[Entry]) -> list[str]:
     return sorted(
         folder
         for folder, names in held.items()
-        if CONFIG_FILE in names and names & {WEIGHTS_FILE, INDEX_FILE} and _has_vocabulary(names)
+        if CONFIG_FILE in names
+        and names & {WEIGHTS_FILE, INDEX_FILE}
+        and (PREPROCESSOR_FILE in names if of_images else _has_vocabulary(names))
     )
 
 

@@ -31,10 +31,15 @@ from kaon_jobs.data.rows import Table
 from kaon_jobs.data.splits import SPLITS, split_file, write_histories
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.programs.content import with_content
+from kaon_jobs.report.thumbnails import thumbnail
 from kaon_jobs.store.artifact import publish
 
 MAX_CLASSES = 1000
 MAX_CLASS_LENGTH = 256
+EXAMPLES_OF_A_CLASS, MOST_EXAMPLES = 8, 200
+"""Images that the data card shows, of a class and in all."""
+PART_BYTES = 64 * 1024**2
+"""Of images that are written at once."""
 
 
 def run(job: JobSpec, work: DatasetWork, context: Context) -> Result:
@@ -78,7 +83,9 @@ def _make_rows(
     for split in SPLITS:
         _write_split(out / split_file(split), table, divided[split], classes)
     profiles, target = _profiles(table, divided)
-    found = Found(work.task, table, sources, cleaned, divided, classes, quality, work.split.seed, profiles, target)
+    examples = _examples(table, divided, classes)
+    seed = work.split.seed
+    found = Found(work.task, table, sources, cleaned, divided, classes, quality, seed, profiles, target, examples)
     (out / "card.json").write_bytes(card_json(found))
     (out / "report.html").write_text(report_html(found), encoding="utf-8")
     return DatasetResult(
@@ -156,7 +163,7 @@ def _divide(table: Table, cleaned: Cleaned, work: DatasetWork) -> Divided:
         raise StageFailure(
             "TrainSplitEmpty",
             f"Every training row has the {what} of a test row, so none is left to train on. Add rows with other "
-            f"{'texts' if table.columns.are_texts else what}, or set spec.clean.duplicates.method to exact.",
+            f"{what if table.columns.are_of_tables else f'{what}s'}, or set spec.clean.duplicates.method to exact.",
         )
     return divided
 
@@ -260,7 +267,7 @@ def _profiles(table: Table, divided: Divided) -> tuple[list[Profile], Profile | 
     """Of the columns of a table, and of labels that are numbers."""
     rows, train = [row for split in divided.values() for row in split], divided["train"]
     target = profile(table.columns.label, "number", table.targets, rows, train) if table.columns.numeric else None
-    if table.columns.are_texts:
+    if not table.columns.are_of_tables:
         return [], target
     return [
         profile(feature.name, feature.type, values, rows, train)
@@ -268,9 +275,45 @@ def _profiles(table: Table, divided: Divided) -> tuple[list[Profile], Profile | 
     ], target
 
 
+def _examples(table: Table, divided: Divided, classes: list[str]) -> list[tuple[str, list[str]]]:
+    """Of Datasets of images some training images of each class, as thumbnails; of many classes of the first ones."""
+    if not table.columns.are_images:
+        return []
+    each = max(1, min(EXAMPLES_OF_A_CLASS, MOST_EXAMPLES // len(classes)))
+    chosen: dict[str, list[int]] = {label: [] for label in classes[:MOST_EXAMPLES]}
+    for row in divided["train"]:
+        members = chosen.get(table.labels[row] or "")
+        if members is not None and len(members) < each:
+            members.append(row)
+    return [(label, [thumbnail(table.image(row)) for row in rows]) for label, rows in chosen.items()]
+
+
 def _write_split(path: Path, table: Table, rows: list[int], classes: list[str]) -> None:
+    if not table.columns.are_images:
+        pq.write_table(_split_table(table, rows, classes), path, compression="zstd")
+        return
+    # In parts: a column of bytes holds 2 GiB at most, and so does the memory for it.
+    schema = _split_table(table, [], classes).schema
+    with pq.ParquetWriter(path, schema, compression={name: "zstd" for name in schema.names if name != "image"}) as file:
+        part: list[int] = []
+        size = 0
+        for row in rows:
+            picture = table.pictures[row]
+            assert picture is not None  # a row without one is missing
+            part.append(row)
+            size += picture.length
+            if size >= PART_BYTES:
+                file.write_table(_split_table(table, part, classes))
+                part, size = [], 0
+        if part:
+            file.write_table(_split_table(table, part, classes))
+
+
+def _split_table(table: Table, rows: list[int], classes: list[str]) -> pa.Table:
     columns: dict[str, pa.Array] = {}
-    if table.columns.are_texts:
+    if table.columns.are_images:
+        columns["image"] = pa.array([table.image(row) for row in rows], pa.binary())
+    elif table.columns.are_texts:
         columns["text"] = as_arrow("text", table.texts, rows)
     else:
         arrays = {
@@ -287,4 +330,4 @@ def _write_split(path: Path, table: Table, rows: list[int], classes: list[str]) 
         columns["label_id"] = pa.array([ids[label] for label in labels], pa.int64())
     columns["row_id"] = pa.array(rows, pa.int64())
     columns["source"] = pa.array([table.files[row] for row in rows], pa.string())
-    pq.write_table(pa.table(columns), path, compression="zstd")
+    return pa.table(columns)

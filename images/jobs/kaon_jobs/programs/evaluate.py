@@ -11,12 +11,14 @@ from kaon.api.dataset import Feature
 from kaon.api.report import Result, TrainingResult
 from kaon.contract.jobspec import EvaluateWork, JobSpec
 from kaon.contract.manifest import ModelCard
+from kaon.tasks.base import TABLE_COLUMNS
 from kaon_jobs.context import Context, now
 from kaon_jobs.data.catalogue import Items, read_items
 from kaon_jobs.data.splits import Rows, classes_of, features_of, fetch_dataset, read_split
 from kaon_jobs.errors import StageFailure
 from kaon_jobs.machine import cpu_limit
 from kaon_jobs.measure.evaluation import measure, write_evaluation
+from kaon_jobs.measure.mistakes import confident_mistakes
 from kaon_jobs.measure.page import report_page
 from kaon_jobs.measure.predictions import predictions_file, write_predictions
 from kaon_jobs.predict.onnx_history import catalogue_of
@@ -57,7 +59,8 @@ def run(job: JobSpec, work: EvaluateWork, context: Context) -> Result:
         ("model", f"{work.model.uri} {work.model.digest}"),
         ("dataset", f"{work.dataset.uri} {work.dataset.digest}"),
     ]
-    page = report_page("Evaluation", evaluation, measured.quality, labels, facts=facts)
+    mistakes = confident_mistakes(read_card(model_dir), rows, measured.answers)
+    page = report_page("Evaluation", evaluation, measured.quality, labels, facts=facts, mistakes=mistakes)
     (out / "report.html").write_text(page, encoding="utf-8")
     result = Result(
         cost=context.cost(),
@@ -89,8 +92,15 @@ def check_fits(card: ModelCard, labels: list[str], features: Sequence[Feature], 
             f"the model knows {known}, the dataset {there}; evaluate on a dataset with the same classes in the same "
             "order",
         )
+    has_images = any(feature.type == "image" for feature in features)
+    if (card.reads == "image") != has_images:
+        reads, there = ("images", "none") if card.reads == "image" else (f"a {card.reads}", "images")
+        raise StageFailure(
+            "ColumnsMismatch",
+            f"the model reads {reads}, and the dataset has {there}. Evaluate on a dataset of the model's own task",
+        )
     read = [(column.name, column.type) for column in card.columns or []]
-    given = [(feature.name, feature.type) for feature in features if feature.type != "text"]
+    given = [(feature.name, feature.type) for feature in features if feature.type in TABLE_COLUMNS]
     if read == given:
         return
     wrong = [f"{name} ({kind}) is missing" for name, kind in read if (name, kind) not in given]

@@ -73,7 +73,7 @@ def _card(manifest: Manifest) -> ModelCard:
     if card.reads == "array":
         raise StageFailure(
             "ArtifactNotServable",
-            f"the model of {card.task} reads arrays; the servers here take texts, tables and histories",
+            f"the model of {card.task} reads arrays; the servers here take texts, tables, histories and images",
         )
     if not card.golden:
         raise StageFailure(

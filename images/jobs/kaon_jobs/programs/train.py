@@ -19,6 +19,7 @@ from kaon_jobs.learn.checkpoints import Checkpoints
 from kaon_jobs.machine import cpu_limit
 from kaon_jobs.measure.evaluation import Measured, measure, write_evaluation
 from kaon_jobs.measure.golden import golden_examples
+from kaon_jobs.measure.mistakes import confident_mistakes
 from kaon_jobs.measure.page import report_page
 from kaon_jobs.measure.predictions import predictions_file, write_predictions
 from kaon_jobs.predict.onnx_model import write_card
@@ -130,7 +131,8 @@ def _write_evidence(lesson: Lesson, learned: Learned, measured: Measured) -> Non
         *learned.facts,
         ("attempt", lesson.context.attempt),
     ]
+    mistakes = confident_mistakes(learned.card, lesson.test, measured.answers)
     page = report_page(
-        "Trained model", evaluation, measured.quality, lesson.labels, work.recipe, learned.history, facts
+        "Trained model", evaluation, measured.quality, lesson.labels, work.recipe, learned.history, facts, mistakes
     )
     (out / "report.html").write_text(page, encoding="utf-8")

@@ -18,6 +18,8 @@ table { border-collapse: collapse; margin: .5rem 0 }
 th, td { padding: .2rem .7rem; border-bottom: 1px solid var(--line) }
 th { text-align: left } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
 svg { max-width: 100%; height: auto } svg text { font: 11px system-ui, sans-serif; fill: currentColor }
+figure { display: inline-block; margin: .2rem; text-align: center; font-size: .75rem; max-width: 9rem }
+figure img { min-width: 48px; image-rendering: pixelated } figure span { display: block; overflow-wrap: anywhere }
 .note { opacity: .75 } code { font-size: .9em; overflow-wrap: anywhere }
 """
 
@@ -50,6 +52,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     )
     body = "".join(f"<tr>{''.join(cell(value) for value in row)}</tr>\n" for row in rows)
     return f"<table><tr>{head}</tr>\n{body}</table>"
+
+
+def pictures(shown: Sequence[tuple[str, str]]) -> str:
+    """Pictures beside each other, each a data URI and what stands below it."""
+    return "".join(
+        f'<figure><img src="{escape(uri)}" alt=""><span>{escape(caption)}</span></figure>' for uri, caption in shown
+    )
 
 
 def bars(values: Sequence[tuple[str, float]], unit: str = "") -> str:

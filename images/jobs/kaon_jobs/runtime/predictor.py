@@ -1,7 +1,7 @@
-"""Texts or rows in, answers out, of a model in a folder. Copied beside the model, which needs no Kaon then.
+"""Texts, rows or images in, answers out, of a model in a folder. Copied beside the model, which needs no Kaon then.
 
-Imports only what a serving image has: numpy and onnxruntime, and what the model's reader needs (text.py, table.py
-or history.py).
+Imports only what a serving image has: numpy, onnxruntime (graph.py), and what the model's reader needs (text.py,
+table.py, history.py or image.py).
 Reads its own folder, writes nothing.
 """
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
-from v2 import Signature
+from graph import open_graph, softmax
+from v2 import Refusal, Signature
 
 SETTINGS = "serving.json"
 FAILED = "The model fails on this request. Send another."
@@ -31,14 +31,25 @@ class Predictor:
         """Of each class the value of the counter's `label`; some classes share one."""
         self._probe: str = settings["probe"]
         self.signature = Signature(settings["inputs"], settings["outputs"])
-        self._session = _session(folder / settings["model"], settings["threads"])
+        self._session = open_graph(folder / settings["model"], settings["threads"])
         self._history = _history(settings, folder)
-        self._feed = _feed(settings, folder, [node.name for node in self._session.get_inputs()], self._history)
+        self._images = _images(settings)
+        names = [node.name for node in self._session.get_inputs()]
+        self._feed = _feed(settings, folder, names, self._history, self._images)
         self._output = self._session.get_outputs()[0].name
 
+    def read(self, rows: list[Any]) -> list[Any]:
+        """The rows of one request as `answers` takes them: of images their pixels, all else as it is.
+
+        Raises:
+            Refusal: an image cannot be decoded. It is this request's error, and none of its neighbours'.
+        """
+        return rows if self._images is None else self._images(rows)
+
     def answers(self, rows: list[Any]) -> "np.ndarray":
-        """One answer for each text or row, float32: class probabilities in the order of `labels` [rows, classes],
-        without classes the predicted number [rows, 1], or the best items by number and their scores [rows, 2 ranks]."""
+        """One answer for each text, row or image (read), float32: class probabilities in the order of `labels`
+        [rows, classes], without classes the predicted number [rows, 1], or the best items by number and their scores
+        [rows, 2 ranks]."""
         chunks = [rows[i : i + self.max_batch_size] for i in range(0, len(rows), self.max_batch_size)]
         return np.concatenate([self._run(chunk) for chunk in chunks])
 
@@ -91,9 +102,7 @@ class Predictor:
         if not self.labels:
             return scores
         # What is not finite is found in `each`.
-        with np.errstate(invalid="ignore"):
-            exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
-        found: np.ndarray = exponentials / exponentials.sum(axis=1, keepdims=True)
+        found: np.ndarray = softmax(scores)
         return found
 
 
@@ -107,13 +116,41 @@ def _history(settings: dict[str, Any], folder: Path) -> Any:
     return HistoryReader(*files, settings["maxSequenceLength"], settings["ranks"])
 
 
+def _images(settings: dict[str, Any]) -> "Callable[[list[Any]], list[Any]] | None":
+    """What makes pixels of the files of images; None where the model reads something else."""
+    if settings["reads"] != "image":
+        return None
+    from image import ImageReader, Undecodable
+
+    reader = ImageReader(settings["image"])
+
+    def read(rows: list[Any]) -> list[Any]:
+        found = []
+        for number, data in enumerate(rows):
+            try:
+                found.append(reader.pixels(data) if isinstance(data, bytes) else data)
+            except Undecodable as refusal:
+                way_out = refusal.way_out
+                raise Refusal(f"Image {number} of the request: the file {refusal.cause}. {way_out}.") from refusal
+        return found
+
+    return read
+
+
 def _feed(
-    settings: dict[str, Any], folder: Path, names: list[str], history: Any
+    settings: dict[str, Any],
+    folder: Path,
+    names: list[str],
+    history: Any,
+    images: "Callable[[list[Any]], list[Any]] | None",
 ) -> "Callable[[list[Any]], dict[str, np.ndarray]]":
     """What makes the graph's inputs `names` of rows. The readers of other kinds do not lie beside the model."""
     if history is not None:
         (input_name,) = names
         return lambda rows: {input_name: history.numbers(rows)}
+    if images is not None:
+        (image,) = names
+        return lambda rows: {image: np.stack(images(rows)).astype(np.float32)}
     if settings["reads"] == "table":
         from table import TableReader
 
@@ -125,13 +162,3 @@ def _feed(
     # Once, and not in the first long request.
     reads_words_alone(tokenizer)
     return lambda rows: encode(tokenizer, rows, names)
-
-
-def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    onnxruntime.disable_telemetry_events()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Spinning threads take the processor from the server's own threads between two requests.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])

@@ -34,6 +34,7 @@ class Handler:
         that the model fails on 500; the others are answered."""
         answers: list[Any] = [None] * len(data)
         accepted: list[tuple[int, v2.Inference]] = []
+        read: list[list[Any]] = []
         for index, item in enumerate(data):
             purpose = context.get_request_header(index, PURPOSE_HEADER)
             if purpose is not None:
@@ -43,12 +44,14 @@ class Handler:
                 # Bytes, as long as config.properties says decode_input_request=false.
                 body = item.get("body") or item.get("data") or b""
                 inference = v2.parse(body, self._predictor.signature, self._predictor.max_batch_size)
+                rows = self._predictor.read(inference.rows)
             except v2.Refusal as refusal:
                 context.set_response_status(code=400, phrase="Bad Request", idx=index)
                 answers[index] = json.dumps({"error": str(refusal)})
                 continue
             accepted.append((index, inference))
-        found = self._predictor.each([inference.rows for _, inference in accepted]) if accepted else []
+            read.append(rows)
+        found = self._predictor.each(read) if accepted else []
         answered: list[tuple[str | None, np.ndarray]] = []
         for (index, inference), rows in zip(accepted, found, strict=True):
             if isinstance(rows, BaseException):

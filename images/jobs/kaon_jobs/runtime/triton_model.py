@@ -24,7 +24,7 @@ class TritonPythonModel:
         self._counters: dict[str, Any] = {}
         self._family: Any = None
         if self._predictor.counted:
-            about = "Texts or rows answered, by class."
+            about = "Examples answered, by class."
             self._family = pb.MetricFamily(self._predictor.counter, about, pb.MetricFamily.COUNTER)
             for label in self._predictor.counted:
                 if label not in self._counters:
@@ -44,7 +44,7 @@ class TritonPythonModel:
         places: list[int] = []
         for index, request in enumerate(requests):
             try:
-                rows = self._rows(request)
+                rows = self._predictor.read(self._rows(request))
             except Refusal as refusal:
                 answers[index] = _error(str(refusal), pb.TritonError.INVALID_ARG)
                 continue
@@ -65,7 +65,7 @@ class TritonPythonModel:
         return answers
 
     def _rows(self, request: Any) -> list[Any]:
-        """The request's texts or rows. The router has checked it, unless somebody has gone around it."""
+        """The request's texts, rows or images. The router has checked it, unless somebody has gone around it."""
         signature = self._predictor.signature
         columns: dict[str, list[Any]] = {}
         for name, kind in signature.kinds.items():
@@ -82,7 +82,7 @@ class TritonPythonModel:
         return rows
 
 
-def _value(name: str, kind: str, number: int, value: "bytes | str | np.floating") -> float | str:
+def _value(name: str, kind: str, number: int, value: "bytes | str | np.floating") -> float | str | bytes:
     if isinstance(value, bytes):
         try:
             text = value.decode("utf-8")
@@ -91,7 +91,7 @@ def _value(name: str, kind: str, number: int, value: "bytes | str | np.floating"
             raise Refusal(message) from error
     else:
         text = value if isinstance(value, str) else Number(value)
-    found: float | str = value_of(f"value {number} of input '{name}'", name, kind, text)
+    found: float | str | bytes = value_of(f"value {number} of input '{name}'", name, kind, text)
     return found
 
 

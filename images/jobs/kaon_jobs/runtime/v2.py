@@ -1,10 +1,12 @@
 """The V2 inference protocol (Open Inference Protocol) as JSON, for a server that does not speak it itself.
 
 Pure: bytes and dicts in and out, standard library only. What a request holds follows from the model's signature: one
-text tensor, or of a table a tensor for each column. The router checks requests with the same rules before a server sees
-them (router_json.lua, router_requests.lua); a test holds both to the same sentences. Answers look like Triton's.
+tensor of texts or images, or of a table a tensor for each column. The router checks requests with the same rules before
+a server sees them (router_json.lua, router_requests.lua); a test holds both to the same sentences. Answers look like
+Triton's.
 """
 
+import base64
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,12 +48,13 @@ _MOMENT = re.compile(
     re.ASCII,
 )
 """A point in time as ISO 8601 writes it in full: a date, and after T or a space a time with or without an offset."""
-_WANTED = {"FP64": "a number", "BYTES": "a string", "datetime": "a string"}
+_WANTED = {"FP64": "a number", "BYTES": "a string", "datetime": "a string", "image": "a string"}
 _MISSING_VALUE = {
     "FP64": ". Where it is missing, send its row in a request without this input",
     "BYTES": '. Send "" where it is missing',
     "datetime": '. Send "" where it is missing',
 }
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 
 class Refusal(Exception):
@@ -77,16 +80,15 @@ class Signature:
         self.outputs = outputs
         self.datatypes: dict[str, str] = {tensor["name"]: tensor["datatype"] for tensor in inputs}
         self.kinds: dict[str, str] = {tensor["name"]: tensor.get("content") or tensor["datatype"] for tensor in inputs}
-        """Name of an input -> what its values are: BYTES, FP64, or datetime."""
+        """Name of an input -> what its values are: BYTES, FP64, datetime or image."""
         self.is_table = all(tensor.get("optional") for tensor in inputs)
         self.varying = {tensor["name"] for tensor in inputs if list(tensor["shape"][1:]) == [-1]}
         """Inputs of which a row has any number of values, filled up with empty strings."""
-        self.noun = "row" if self.is_table else "text"
+        self.noun = "row" if self.is_table else "image" if "image" in self.kinds.values() else "text"
 
     def rows(self, columns: Mapping[str, Sequence[Any]]) -> list[Any]:
-        """Texts, or rows of a table: a value for each input, None where it is left out or an empty string.
-
-        Of an input that varies all values that are not empty, as a tuple.
+        """Texts, files of images, or rows of a table: a value for each input, None where it is left out or an empty
+        string. Of an input that varies all values that are not empty, as a tuple.
         """
         if not self.is_table:
             return list(columns[self.inputs[0]["name"]])
@@ -104,7 +106,7 @@ def _cell(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Inference:
-    """One request: its texts or rows, its id if the client gave one, and the outputs it asks for."""
+    """One request: its texts, rows or images, its id if the client gave one, and the outputs it asks for."""
 
     rows: list[Any]
     request_id: str | None
@@ -168,16 +170,23 @@ def metadata(model: str, platform: str, signature: Signature) -> dict[str, Any]:
     }
 
 
-def value_of(where: str, name: str, kind: str, value: str) -> float | str:
-    """A value of the input `name` as the model reads it: a number as a float, a string as it is.
+def value_of(where: str, name: str, kind: str, value: str) -> float | str | bytes:
+    """A value of the input `name` as the model reads it: a number as a float, the file of an image, a string as it is.
 
     Args:
         where: how a sentence names the value.
         value: a string, or a Number.
 
     Raises:
-        Refusal: no model reads such a number, or the string is no point in time where one is wanted.
+        Refusal: no model reads such a number, or the string is no point in time, or no base64, where one is wanted.
     """
+    if kind == "image":
+        if len(value) % 4 or not _BASE64.fullmatch(value):
+            raise Refusal(
+                f"{where} is no base64. Send '{_shown(name)[0]}' as the base64 text of a JPEG or PNG file, with its "
+                "padding and without line breaks."
+            )
+        return base64.b64decode(value)
     if kind == "datetime" and value and not is_moment(value):
         raise Refusal(
             f"{where} is no point in time. Send '{_shown(name)[0]}' in ISO 8601, such as 2020-01-31T14:05:00Z, or \"\" "

@@ -175,7 +175,8 @@ def _torchserve_config(work: FetchWork, store: Path, metrics: Path) -> str:
 def _runtime(folder: Path, card: ModelCard, names: dict[str, str]) -> None:
     runtime = resources.files("kaon_jobs.runtime")
     reader = f"{card.reads}.py"
-    for source, name in {"predictor.py": "predictor.py", "v2.py": "v2.py", reader: reader, **names}.items():
+    names = {**{name: name for name in ("predictor.py", "graph.py", "v2.py", reader)}, **names}
+    for source, name in names.items():
         (folder / name).write_bytes(runtime.joinpath(source).read_bytes())
 
 
@@ -199,7 +200,9 @@ def _weights(work: FetchWork, card: ModelCard, files: Path, folder: Path, counti
 
 
 def _reading(card: ModelCard) -> dict[str, Any]:
-    """What the reader of texts, tables or histories is told."""
+    """What the reader of texts, tables, histories or images is told."""
+    if card.image is not None:
+        return {"image": card.image.wire()}
     if card.ranks is not None:
         files = {"items": _one(card, "items.json"), "users": _one(card, "users.npz")}
         return {"maxSequenceLength": card.max_sequence_length, "ranks": card.ranks, **files}

@@ -78,13 +78,16 @@ def golden(file: Path) -> int:
 
 
 def _described(example: dict[str, Any]) -> str:
+    if example.get("image") is not None:
+        return f"an image of {len(example['image'])} characters in base64"
     text = example.get("text")
     return f"a row of {len(example['row'])} values" if text is None else f"a text of {len(text)} characters"
 
 
 def _predict(example: dict[str, Any], recorded: dict[str, Any]) -> dict[str, list[Any]]:
     """The outputs of the server, by name."""
-    values = example["row"] if example.get("text") is None else [example["text"]]
+    single = example.get("text") if example.get("image") is None else example["image"]
+    values = example["row"] if single is None else [single]
     tensors = []
     for item, value in zip(recorded["inputs"], values, strict=True):
         # A missing number is left out; a missing string is an empty one, so that some input is always there.

@@ -18,8 +18,9 @@ from kaon_jobs.learn.tables.columns import Layout, columns_of
 from kaon_jobs.learn.tables.training import Given, TrainedTable, train
 from kaon_jobs.machine import cpu_limit
 from kaon_jobs.measure.evaluation import quality_of
-from kaon_jobs.predict.onnx_model import CARD_FILE, MODEL_FILE, Example, OnnxModel, Row, softmax, write_card
+from kaon_jobs.predict.onnx_model import CARD_FILE, MODEL_FILE, Example, OnnxModel, Row, write_card
 from kaon_jobs.predict.onnx_table import OnnxTableModel
+from kaon_jobs.runtime.graph import softmax
 from kaon_jobs.runtime.table import TableReader
 from kaon_jobs.tasks.base import Learned, Lesson, Room
 

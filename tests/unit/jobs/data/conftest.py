@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from fixtures.provenance import PROVENANCE
 
 from kaon.api.report import Result
+from kaon.contract.budgets import Budgets
 from kaon.contract.digest import digest_of
 from kaon.contract.jobspec import DatasetWork, JobSpec
 from kaon_jobs.context import Context
@@ -69,7 +71,7 @@ def read(tmp_path: Path) -> Read:
 def make(tmp_path: Path) -> Callable[..., Made]:
     """Runs the whole stage."""
 
-    def making(*sources: Any, **changes: Any) -> Made:
+    def making(*sources: Any, budgets: Budgets | None = None, **changes: Any) -> Made:
         output = {"uri": f"file:///mnt{tmp_path}/.store/datasets/x"}
         digest = digest_of({"sources": list(map(str, sources)), "changes": changes})
         work_spec = work_over(tmp_path, sources, **changes)
@@ -83,9 +85,12 @@ def make(tmp_path: Path) -> Callable[..., Made]:
             }
         )
         workdir = tmp_path / ".work"
+        # Of an earlier call in the same test.
+        shutil.rmtree(workdir, ignore_errors=True)
         workdir.mkdir()
         work: Any = job.work
-        result = stage.run(job, work, Context(Reporter(None, None), workdir, "attempt-1"))
+        context = Context(Reporter(None, None), workdir, "attempt-1", budgets=budgets or Budgets())
+        result = stage.run(job, work, context)
         out = workdir / "dataset"
         return Made(result, json.loads((out / "card.json").read_bytes()), (out / "report.html").read_text())
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from pictures import file_of
+from PIL import Image
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 from kaon.contract.answers import COUNTER
 from kaon_jobs.runtime import v2
 
-from . import tiny, tinytable
+from . import tiny, tinyimage, tinytable
 
 
 class Counter:
@@ -214,6 +221,120 @@ def test_metadata_tells_the_columns(table: Path) -> None:
     told = tiny.siblings("v2").metadata("m", "p", served.signature)
     assert told["inputs"][0] == {"name": "age", "datatype": "FP64", "shape": [-1, 1]}
     assert [item["name"] for item in told["inputs"]] == [column.name for column in tinytable.COLUMNS]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A laid-out model of images."""
+    tinyimage.write_model(tmp_path)
+    settings = tiny.settings_of(tinyimage.card(tmp_path), max_batch_size=8)
+    (tmp_path / "serving.json").write_text(json.dumps(settings))
+    return tmp_path
+
+
+def image(*files: bytes) -> bytes:
+    data = [base64.b64encode(one).decode() for one in files]
+    return json.dumps(
+        {"inputs": [{"name": "image", "shape": [len(files), 1], "datatype": "BYTES", "data": data}]}
+    ).encode()
+
+
+UNREAD = {
+    b"no image": "Image 1 of the request: the file is neither JPEG nor PNG. Save it as one of these.",
+    tinyimage.FILES[3][
+        :400
+    ]: "Image 1 of the request: the file is damaged in its header. Send a whole JPEG or PNG file.",
+    file_of(Image.new("1", (6000, 6000))): (
+        "Image 1 of the request: the file has 6,000 x 6,000 pixels, and 25,000,000 is the limit. Scale it down."
+    ),
+}
+
+
+@pytest.mark.parametrize("data", UNREAD)
+def test_an_image_of_one_client_that_cannot_be_decoded_fails_alone_on_both_servers(images: Path, data: bytes) -> None:
+    good, bad = image(*tinyimage.FILES), image(tinyimage.FILES[0], data)
+    handler, asked = tiny.siblings("torchserve_handler").Handler(), Asked(images)
+    handler.initialize(asked)
+    answered = [json.loads(answer) for answer in handler.handle([{"body": good}, {"body": bad}, {"body": good}], asked)]
+    assert asked.status == {1: 400} and answered[1] == {"error": UNREAD[data]}
+    for index in (0, 2):
+        tensors = {item["name"]: item["data"] for item in answered[index]["outputs"]}
+        assert tensors["probabilities"] == pytest.approx(tinyimage.answers(tinyimage.FILES).reshape(-1), abs=1e-6)
+
+    with triton(images) as model:
+        found = model.execute([Tensors(good), Tensors(bad), Tensors(good)])
+        counted = sum(counter.count for counter in model._counters.values())
+    assert [one.error and (str(one.error), one.error.code) for one in found] == [None, (UNREAD[data], "INVALID"), None]
+    assert counted == 2 * len(tinyimage.FILES) == sum(asked.metrics.counts.values())
+
+
+class Tensors:
+    """A request as Triton gives it to a python model."""
+
+    def __init__(self, body: bytes) -> None:
+        (tensor,) = json.loads(body)["inputs"]
+        self.name = tensor["name"]
+        self.values = np.array([value.encode() for value in tensor["data"]], dtype=np.object_).reshape(-1, 1)
+
+    def as_numpy(self) -> Any:
+        """The values."""
+        return self.values
+
+    def request_id(self) -> str:
+        """As a client gave it."""
+        return ""
+
+
+class Family:
+    """A family of counters as the server's own module has it."""
+
+    COUNTER = "counter"
+
+    def __init__(self, name: str, about: str, kind: str) -> None:
+        assert (name, kind) == (COUNTER, self.COUNTER) and about
+
+    def Metric(self, labels: dict[str, str]) -> Any:
+        """One of its counters."""
+        made = SimpleNamespace(labels=labels, count=0)
+        made.increment = lambda value: setattr(made, "count", made.count + value)
+        return made
+
+
+class TritonError(Exception):
+    """As the server's own module has it."""
+
+    INVALID_ARG, INTERNAL = "INVALID", "INTERNAL"
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@contextmanager
+def triton(folder: Path) -> Iterator[Any]:
+    """The python model as Triton loads it, over a stand-in for the server's own module."""
+    stand_in = SimpleNamespace(
+        get_input_tensor_by_name=lambda request, name: request if request.name == name else None,
+        TritonError=TritonError,
+        MetricFamily=Family,
+        Tensor=lambda name, values: (name, values),
+        InferenceResponse=lambda output_tensors, error=None: SimpleNamespace(tensors=output_tensors, error=error),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "triton_python_backend_utils", stand_in)
+        patch.delitem(sys.modules, "triton_model", raising=False)
+        model = tiny.siblings("triton_model").TritonPythonModel()
+        place = {"model_repository": str(folder.parent), "model_version": folder.name}
+        model.initialize({**place, "model_name": "m"})
+        yield model
+
+
+def test_an_image_that_is_no_base64_is_refused_before_it_is_decoded(images: Path) -> None:
+    body = image(b"xx").replace(b"eHg=", b"eHg")
+    handler, asked = tiny.siblings("torchserve_handler").Handler(), Asked(images)
+    handler.initialize(asked)
+    (answered,) = handler.handle([{"body": body}], asked)
+    assert asked.status == {0: 400} and json.loads(answered)["error"].startswith("inputs[0].data[0] is no base64.")
 
 
 @pytest.mark.parametrize("depth", [31, 32, 33, 100, 500])

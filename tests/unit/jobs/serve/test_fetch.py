@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import subprocess
@@ -18,7 +19,7 @@ from kaon.contract.manifest import Column, GoldenExample, ModelCard
 from kaon_jobs import main
 from kaon_jobs.report.told import Source
 
-from . import tiny, tinytable
+from . import tiny, tinyimage, tinytable
 
 SERVERS = ("triton", "torchserve")
 FOLDER = {"triton": "repository/m/1", "torchserve": "store/m"}
@@ -84,6 +85,34 @@ def test_a_laid_out_model_of_a_table_answers_as_recorded_without_what_reads_text
     assert answers == [pytest.approx(example.answer, rel=1e-5, abs=1e-5) for example in described(folder).golden]
     assert not reads_texts and not (folder / "text.py").exists()
     assert [example["row"] for example in tiny.golden_of(target)["examples"]] == [list(row) for row in tinytable.ROWS]
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_laid_out_model_of_images_answers_as_recorded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Path, server: str
+) -> None:
+    source = tiny.publish(tmp_path / "artifact", write=tinyimage.write_model, described=tinyimage.card)
+    assert fetch(monkeypatch, source, target, server) == 0
+    folder = target / FOLDER[server]
+    script = (
+        "import base64, json, sys; from pathlib import Path; from predictor import Predictor; p = Predictor(Path('.'));"
+        "found = p.answers(p.read([base64.b64decode(text) for text in json.loads(sys.argv[1])])).tolist();"
+        "print(json.dumps([found, 'tokenizers' in sys.modules, 'kaon_jobs' in sys.modules]))"
+    )
+    asked = [base64.b64encode(data).decode() for data in tinyimage.FILES]
+    command = [sys.executable, "-c", script, json.dumps(asked)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    answers, *others = json.loads(done.stdout)
+    assert answers == [pytest.approx(example.answer, abs=1e-5) for example in tinyimage.card(folder).golden]
+    assert others == [False, False] and not (folder / "text.py").exists() and not (folder / "table.py").exists()
+    assert [example["image"] for example in tiny.golden_of(target)["examples"]] == asked
+
+
+def test_triton_is_told_of_an_image_as_a_string(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Path) -> None:
+    source = tiny.publish(tmp_path / "artifact", write=tinyimage.write_model, described=tinyimage.card)
+    fetch(monkeypatch, source, target, "triton")
+    config = (target / "repository/m/config.pbtxt").read_text().splitlines()
+    assert 'input { name: "image" data_type: TYPE_STRING dims: [ 1 ] }' in config
 
 
 def test_triton_is_told_of_a_column_as_an_input_that_may_be_left_out(

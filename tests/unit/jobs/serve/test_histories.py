@@ -167,6 +167,7 @@ def test_triton_answers_requests_of_one_batch_whose_histories_differ_in_length(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", _Backend())
+    monkeypatch.delitem(sys.modules, "triton_model", raising=False)
     model = tiny.siblings("triton_model").TritonPythonModel()
     model.initialize({"model_repository": str(folder.parent), "model_version": folder.name})
 

@@ -115,6 +115,7 @@ def settings_of(found: ModelCard, max_batch_size: int) -> dict[str, Any]:
         "tokenizer": "tokenizer.json",
         "maxSequenceLength": found.max_sequence_length,
         "columns": [column.wire() for column in found.columns or []],
+        **({"image": found.image.wire()} if found.image is not None else {}),
         **({} if found.ranks is None else {"ranks": found.ranks, "items": "items.json", "users": "users.npz"}),
     }
 

@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from kaon.api.signature import Signature, TensorSpec
 from kaon.contract.manifest import Column, GoldenExample, ModelCard
-from kaon_jobs.predict.onnx_model import Row, softmax
+from kaon_jobs.predict.onnx_model import Row
+from kaon_jobs.runtime.graph import softmax
 from kaon_jobs.runtime.table import TableReader
 
 COLUMNS = [

@@ -1,5 +1,5 @@
 """Whether an exported model is sound at the ends of what it reads: a text of full length and an empty one; a row of a
-table without any value; a history of full length and an empty one.
+table without any value; a history of full length and an empty one; a black and a white image.
 
 Touches onnxruntime.
 """
@@ -36,6 +36,8 @@ def check_edges(directory: Path, examples: Sequence[Any]) -> None:
             _check_texts(directory, examples)
         case "table":
             _check_empty_row(OnnxTableModel(directory, threads=1))
+        case "image":
+            _check_plain_images(directory)
         case "history":
             _check_histories(OnnxHistoryModel(directory, threads=1))
 
@@ -47,6 +49,21 @@ def _check_empty_row(model: OnnxTableModel) -> None:
         raise TechniqueFailed(f"the model fails on a row without any value: {_first_line(error)}") from error
     if not np.isfinite(scores).all():
         raise TechniqueFailed("the model answers a row without any value with what is no number")
+
+
+def _check_plain_images(directory: Path) -> None:
+    # It brings Pillow, which other models do not need.
+    from kaon_jobs.predict.onnx_image import OnnxImageModel
+
+    model = OnnxImageModel(directory, threads=1)
+    shape = (model.reader.channels, model.reader.height, model.reader.width)
+    for value, what in ((0.0, "a black image"), (255.0, "a white image")):
+        try:
+            scores = model.run(model.encode([np.full(shape, value, np.float32)]))
+        except Exception as error:
+            raise TechniqueFailed(f"the model fails on {what}: {_first_line(error)}") from error
+        if not np.isfinite(scores).all():
+            raise TechniqueFailed(f"the model answers {what} with what is no number")
 
 
 def _check_histories(model: OnnxHistoryModel) -> None:

@@ -18,13 +18,19 @@ from kaon_jobs.compress.families.forms import is_trained_form
 from kaon_jobs.compress.training.calibration import Calibration
 from kaon_jobs.compress.training.views import Spans, mixed, mixed_rows, view
 from kaon_jobs.data.splits import Rows
-from kaon_jobs.predict.onnx_model import Floats
+from kaon_jobs.machine import memory_limit, memory_used
+from kaon_jobs.predict.onnx_model import Floats, read_card
 from kaon_jobs.predict.onnx_text import BLOCK, TOKENIZER_FILE, load_tokenizer, longest_of, token_rows
 from kaon_jobs.predict.opening import open_model
 from kaon_jobs.processor import multiplies_bf16
 from kaon_jobs.store.objectstore import sha256_file
 
 log = logging.getLogger(__name__)
+
+_COPIES = 8
+"""Of a decoded image in float32: its views, and what is computed beside them."""
+_MEMORY_SHARE = 0.5
+_FEWEST_ROWS = 64
 
 
 class Shelf(Protocol):
@@ -50,6 +56,19 @@ class Forgetful:
         """Forgets it."""
 
 
+def _bounded(rows: Rows, teacher: Path, seed: int) -> Rows:
+    """Of images as many rows as have room in memory once they are decoded, in all views; a seeded draw of them."""
+    form = read_card(teacher).image if len(rows) and isinstance(rows.inputs[0], bytes) else None
+    if form is None:
+        return rows
+    each = _COPIES * 4 * form.channels * form.height * form.width
+    most = max(_FEWEST_ROWS, int(_MEMORY_SHARE * (memory_limit() - memory_used()) / each))
+    if len(rows) <= most:
+        return rows
+    log.info("%d of %d training images are learnt from: more have no room in memory", most, len(rows))
+    return rows.some(np.sort(np.random.default_rng(seed).permutation(len(rows))[:most]))
+
+
 class Lessons(Calibration):
     """Training rows with the teacher's answers."""
 
@@ -63,8 +82,10 @@ class Lessons(Calibration):
         shelf: Shelf | None = None,
         progress: Callable[[str, float], None] = lambda phase, share: None,
     ) -> None:
-        super().__init__(rows.inputs, seed)
-        self.rows = rows
+        self.rows = _bounded(rows, teacher, seed)
+        # Of another part of the rows the teacher's answers are others.
+        self._part = "" if len(self.rows) == len(rows) else f"-{len(self.rows)}"
+        super().__init__(self.rows.inputs, seed)
         self.teacher = teacher
         self.threads = threads
         """To train with: all there are, whatever the model is timed with."""
@@ -85,10 +106,11 @@ class Lessons(Calibration):
             return view(self.rows.inputs, number, self.seed, longest_of(self.teacher), self._spans)
         if isinstance(self.rows.inputs[0], tuple):
             return mixed_rows(self.rows.inputs, number, self.seed)
-        return list(mixed(np.stack(self.rows.inputs), number, self.seed))
+        # Files of images are mixed as the pixels that the teacher reads of them.
+        return list(mixed(np.stack(self.numbers(self.rows.inputs)), number, self.seed))
 
     def numbers(self, examples: Sequence[Any]) -> list[Floats]:
-        """Arrays or rows of a table, each as the graph of the teacher, and of a student, takes it."""
+        """Arrays, images or rows of a table, each as the graph of the teacher, and of a student, takes it."""
         (values,) = open_model(self.teacher, threads=1).encode(examples).values()
         return list(values)
 
@@ -112,7 +134,7 @@ class Lessons(Calibration):
     def answers(self, number: int) -> Floats:
         """The teacher's logits [rows, classes] for a view; of numbers its predictions [rows, 1]."""
         if number not in self._answers:
-            name = f"teacher-{number}.npy"
+            name = f"teacher-{number}{self._part}.npy"
             kept = self._shelf.read(name)
             if kept is None:
                 made = self._ask(number)

@@ -47,9 +47,16 @@ def _leaked_items(test: Rows, others: Mapping[str, Rows]) -> dict[str, list[tupl
 
 
 def _likeness(example: Example, row: int) -> Hashable:
-    """Equal for what counts as the same: texts case folded, white space collapsed; arrays to the last bit."""
+    """Equal for what counts as the same: texts case folded, white space collapsed; images by their pixels; arrays to
+    the last bit."""
     if isinstance(example, str):
         return normalised(example)
+    if isinstance(example, bytes):
+        # It brings Pillow, which other models do not need.
+        from kaon_jobs.data.pictures import pixels_digest
+        from kaon_jobs.runtime.image import decoded
+
+        return pixels_digest(decoded(example))
     return row if isinstance(example, tuple) else example.tobytes()
 
 

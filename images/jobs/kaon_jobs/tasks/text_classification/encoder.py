@@ -15,7 +15,7 @@ from kaon.contract.budgets import Budgets
 from kaon.contract.jobspec import TrainWork
 from kaon.tasks.registry import TASKS
 from kaon_jobs.learn.export import Parity, check_parity, export_onnx, write_tokenizer
-from kaon_jobs.learn.loop import Fitted, fit
+from kaon_jobs.learn.loop import Fitted, fit, of_texts
 from kaon_jobs.machine import cpu_limit
 from kaon_jobs.predict.onnx_model import MODEL_FILE, write_card
 from kaon_jobs.predict.onnx_text import OnnxTextModel
@@ -53,7 +53,9 @@ def learn(lesson: Lesson, percents: tuple[int, int]) -> Learned:
     report.progress("rehearsing", first)
     rehearse(model, tokenizer, train.inputs, recipe, card, context.workdir / "rehearsal", work.model.base)
     fitted = fit(
-        *(model, tokenizer, train, lesson.validation, recipe, work.checkpoint, lesson.store, lesson.address, context),
+        model,
+        of_texts(tokenizer, train, lesson.validation, recipe, len(lesson.labels)),
+        *(recipe, work.checkpoint, lesson.store, lesson.address, context),
         percents=(first + 1, last - 1),
         stopping=TASKS[work.task].stopping,
     )
@@ -99,7 +101,7 @@ def _facts(fitted: Fitted, parity: Parity, coverage: Coverage) -> list[tuple[str
         ("resumed from step", fitted.resumed_from_step if fitted.resumed_from_step is not None else "not resumed"),
         (
             "parity of the exported model",
-            f"{parity.texts} texts, logits within {parity.max_logit_difference:.1e}, "
+            f"{parity.rows} texts, logits within {parity.max_logit_difference:.1e}, "
             f"{parity.label_agreement:.1%} of the labels agree",
         ),
         (
