@@ -32,6 +32,7 @@ NAMESPACES = (
     "e2e-monitoring",
     "e2e-restore",
     "e2e-r8",
+    "e2e-images",
     "e2e-recommendation",
     "e2e-sentiment",
     "e2e-tables",
@@ -239,6 +240,11 @@ class Installation:
     def ask_rows(self, name: str, namespace: str, rows: Sequence[Object]) -> list[Object]:
         """The same of rows of a table, without what is missing: each output by its name."""
         asked = [[_tensor(column, value) for column, value in row.items() if value is not None] for row in rows]
+        return self._infer(name, namespace, asked)
+
+    def ask_images(self, name: str, namespace: str, files: Sequence[bytes]) -> list[Object]:
+        """The same of images, one request each."""
+        asked = [[_tensor("image", base64.b64encode(data).decode())] for data in files]
         return self._infer(name, namespace, asked)
 
     def ask_histories(self, name: str, namespace: str, histories: Sequence[list[str]]) -> list[Object]:

@@ -8,6 +8,7 @@ import pytest
 
 from kaon.api import conditions as c
 from kaon.api.trainingrun import BaseModelSource, Recipe
+from kaon.contract.jobspec import TrainWork
 from kaon.controllers import dataset, trainingrun
 from kaon.controllers.base import Key, Object
 from kaon.controllers.conditions import is_true
@@ -247,6 +248,56 @@ class TestABuiltinModel:
         assert told["message"] == (
             "spec.model.base is builtin:lightgbm; the builtin models of text-classification are: builtin:linear."
         )
+
+
+class TestAModelOfImages:
+    """Builtin networks begin at random: what their recipe leaves out is settled otherwise than for a base model."""
+
+    def finish_images(self, world: World) -> None:
+        images = {"features": [{"name": "image", "type": "image"}], "label": {"name": "label"}}
+        world.apply("Dataset", "data", {**DATASET_SPEC, "task": "image-classification", "schema": images})
+        world.settle()
+        world.run(world.jobs("data")[0], dataset_result())
+        world.settle()
+
+    def run(self, world: World, base: str | None = None, **recipe: object) -> tuple[TrainWork, str]:
+        """The work that the pod is told, and the digest of the declaration."""
+        model = {"model": {"base": base}} if base else {}
+        world.apply("TrainingRun", "run", {"datasetRef": {"name": "data"}, "recipe": recipe, **model})
+        world.settle()
+        digest = world.objects[Key("TrainingRun", NAMESPACE, "run")]["status"]["inputDigest"]
+        (work,) = [told.work for job in world.jobs("run") if (told := world.told(job)).input_digest == digest]
+        assert isinstance(work, TrainWork)
+        return work, digest
+
+    def test_its_defaults_are_those_of_a_network_that_begins_at_random(self, world: World) -> None:
+        self.finish_images(world)
+        work, digest = self.run(world)
+        assert (work.model.base, work.recipe.epochs, work.recipe.learning_rate) == ("builtin:cnn", 20, 0.001)
+        # To say so changes nothing.
+        assert self.run(world, "builtin:cnn", epochs=20, learningRate=0.001, augmentation="shift")[1] == digest
+        work, other = self.run(world, epochs=3)
+        assert work.recipe.epochs == 3 and other != digest
+
+    def test_those_of_a_base_model_are_the_usual_ones(self, world: World) -> None:
+        self.finish_images(world)
+        work, digest = self.run(world, "s3://models/vit", imageSize=64)
+        assert (work.recipe.epochs, work.recipe.learning_rate, work.recipe.image_size) == (3, 5e-5, 64)
+        assert self.run(world, "s3://models/vit", imageSize=64, epochs=3, learningRate=5e-5)[1] == digest
+        assert self.run(world, "s3://models/vit", imageSize=64, epochs=20)[1] != digest
+
+    def test_fields_for_texts_are_refused_and_those_for_images_are_by_texts(self) -> None:
+        images, texts = TASKS["image-classification"], TASKS["text-classification"]
+        base = BaseModelSource(base="s3://models/m")
+        for task, recipe, told in (
+            (images, Recipe(max_sequence_length=64), "spec.recipe.maxSequenceLength would change nothing for a model"),
+            (texts, Recipe(image_size=64), "spec.recipe.imageSize would change nothing for a model of text-class"),
+            (texts, Recipe(augmentation="none"), "spec.recipe.augmentation would change nothing"),
+        ):
+            state = trainingrun.foreign_model(task, base, recipe)
+            assert state is not None and state.stalled and told in state.message
+        state = trainingrun.foreign_model(images, BaseModelSource(base="builtin:cnn"), Recipe(dropout=0.1))
+        assert state is not None and "spec.recipe.dropout would change nothing: builtin:cnn is a small" in state.message
 
 
 class TestAModelOfTables:

@@ -1,0 +1,1 @@
+"""The jobs' half of image-classification."""
