@@ -148,6 +148,14 @@ benchmark-tasks: venv ## models of tables beside LightGBM and scikit-learn with 
 benchmark-rankings: venv ## models that rank items beside the library implicit, on MovieLens 100k; minutes
 	$(BIN)/python benchmarks/tasks/rankings.py
 
+.PHONY: benchmark-images
+benchmark-images: venv ## networks over images beside a plain torchvision script; an hour
+	$(BIN)/python benchmarks/tasks/images.py
+
+.PHONY: benchmark-texts
+benchmark-texts: venv ## an encoder beside a plain Trainer script; an hour
+	$(BIN)/python benchmarks/tasks/texts.py
+
 # -- the local cluster -----------------------------------------------------------------------------------------------
 
 .PHONY: cluster-up
