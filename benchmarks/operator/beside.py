@@ -30,6 +30,7 @@ POLL_SECONDS = 0.02
 
 def main() -> None:
     """Prints a table for each pair, and the median of the ratios."""
+    _import_from(ROOT)
     from figures import aligned
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -77,16 +78,16 @@ def _pair(checkouts: dict[str, Path], runs: int) -> dict[str, dict[str, Any]]:
             command += ["--runs", str(runs), "--sides", "kaon", "--out", f"{scratch}/{name}.json"]
             env = {**os.environ, SIDE: f"{name}:{scratch}/ready", "XDG_STATE_HOME": f"{scratch}/{name}"}
             children[name] = subprocess.Popen(command, cwd=checkout, env=env, stdout=subprocess.DEVNULL)
-        # One that ends early leaves the other waiting for it.
+        failed: list[str] = []
         try:
-            while any(child.poll() is None for child in children.values()):
-                if any(child.poll() for child in children.values()):
-                    break
+            # Where one fails, the other would wait for it.
+            while not failed and any(child.poll() is None for child in children.values()):
                 time.sleep(1)
+                failed = [name for name, child in children.items() if child.poll()]
         finally:
             for child in children.values():
                 child.terminate()
-        failed = [name for name, child in children.items() if child.wait() > 0]
+                child.wait()
         if failed:
             raise SystemExit(f"the benchmark of {' and '.join(failed)} failed; see above")
         return {
@@ -96,10 +97,7 @@ def _pair(checkouts: dict[str, Path], runs: int) -> dict[str, dict[str, Any]]:
 
 def _as_child(name: str, ready: Path) -> None:
     """The benchmark of the checkout in the working folder; its trial begins when the other is ready, too."""
-    checkout = Path.cwd()
-    own = checkout / "benchmarks" / "operator"
-    # In place of this file's folder, which may be of the other checkout.
-    sys.path[:1] = [str(own), str(checkout / "hack"), str(checkout / "hack" / "localcluster")]
+    _import_from(Path.cwd())
     import measure
 
     begin, cluster = measure.trial, measure.simulated_cluster
@@ -113,7 +111,12 @@ def _as_child(name: str, ready: Path) -> None:
     measure.trial = trial
     # A cluster's ports follow from its name.
     measure.simulated_cluster = lambda called, *args, **more: cluster(f"{called}-{name}", *args, **more)
-    runpy.run_path(str(own / "__main__.py"), run_name="__main__")
+    runpy.run_path("benchmarks/operator/__main__.py", run_name="__main__")
+
+
+def _import_from(checkout: Path) -> None:
+    """Modules come from this checkout, and not from the folder of this file, which may be in another one."""
+    sys.path[:1] = [str(checkout / part) for part in ("benchmarks/operator", "hack", "hack/localcluster")]
 
 
 if __name__ == "__main__":
