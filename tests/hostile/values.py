@@ -69,6 +69,8 @@ def _reference(kind: str, rng: random.Random) -> str:
 def _agree_on_columns(spec: dict[str, Any], rng: random.Random) -> None:
     """Columns that models of the task read, and no rules for classes where there are none."""
     task, columns = TASKS[spec["task"]], spec["schema"]
+    if (task.columns == ("image",)) != (spec.get("format") == "image-folder"):
+        spec.pop("format", None)
     if not task.has_label:
         _agree_on_interactions(spec, rng)
         return
@@ -86,8 +88,6 @@ def _agree_on_columns(spec: dict[str, Any], rng: random.Random) -> None:
         spec.get("quality", {}).pop("minRowsPerClass", None)
     if not task.reads_tables and spec.get("clean", {}).get("missing") == "keep":
         spec["clean"]["missing"] = "drop"
-    if (task.columns == ("image",)) != (spec.get("format") == "image-folder"):
-        spec.pop("format", None)
 
 
 def _agree_on_interactions(spec: dict[str, Any], rng: random.Random) -> None:
