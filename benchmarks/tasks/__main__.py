@@ -33,7 +33,7 @@ from kaon_jobs.learn.tables.columns import Layout, columns_of
 from kaon_jobs.machine import cpu_limit
 from kaon_jobs.measure.quality import quality
 from kaon_jobs.measure.regression import number_quality
-from kaon_jobs.predict.onnx_model import softmax
+from kaon_jobs.runtime.graph import softmax
 from kaon_jobs.runtime.table import TableReader
 
 TEST, VALIDATION = 0.2, 0.1

@@ -10,6 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kaon.api.dataset import DataQuality
 from kaon.contract.digest import canonical_json
 from kaon_jobs.data.clean import Cleaned
@@ -72,7 +75,7 @@ def card_json(found: Found) -> bytes:
     if found.table.columns.are_texts:
         lengths = _lengths(found)
         edges, counts = length_histogram([lengths[row] for row in found.divided["train"]])
-        value["textLength"] = {"unit": "words", "quantiles": _quantiles(list(lengths.values()))}
+        value["textLength"] = {"unit": "words", "quantiles": quantiles(list(lengths.values()))}
         baseline["textLengthWords"] = {"edges": edges, "counts": counts}
     elif found.table.columns.are_images:
         value["images"], baseline["images"] = _images(found)
@@ -253,9 +256,9 @@ def _images(found: Found) -> tuple[dict[str, Any], dict[str, Any]]:
     every = _pictures(found, (row for rows in found.divided.values() for row in rows))
     train = _pictures(found, found.divided["train"])
     figures = {
-        "width": _quantiles([picture.width for picture in every]),
-        "height": _quantiles([picture.height for picture in every]),
-        "bytes": _quantiles([picture.length for picture in every]),
+        "width": quantiles([picture.width for picture in every]),
+        "height": quantiles([picture.height for picture in every]),
+        "bytes": quantiles([picture.length for picture in every]),
         "formats": dict(sorted(Counter(picture.form for picture in every).items())),
         "colours": dict(sorted(Counter("grey" if picture.grey else "colour" for picture in every).items())),
     }
@@ -311,6 +314,7 @@ def length_histogram(lengths: Sequence[int]) -> tuple[list[int], list[int]]:
     return [index * width for index in range(bins + 1)], [counted[index] for index in range(bins)]
 
 
-def _quantiles(lengths: list[int]) -> dict[str, int]:
-    ordered = sorted(lengths)
-    return {f"{share:g}": ordered[int(share * (len(ordered) - 1))] for share in QUANTILES} if ordered else {}
+def quantiles(counts: Sequence[int] | NDArray[np.int64]) -> dict[str, int]:
+    """Share -> value; empty where there are none."""
+    ordered = np.sort(np.asarray(counts, np.int64))
+    return {f"{share:g}": int(ordered[int(share * (len(ordered) - 1))]) for share in QUANTILES} if len(ordered) else {}

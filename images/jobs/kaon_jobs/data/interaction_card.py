@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from kaon.api.dataset import DataQuality
 from kaon.contract.digest import canonical_json
-from kaon_jobs.data.card import reading_section, source_card, sources_section
+from kaon_jobs.data.card import quantiles, reading_section, source_card, sources_section
 from kaon_jobs.data.interactions import Divided, Interactions, Removed
-from kaon_jobs.data.profile import BASELINE_VALUES, QUANTILES, histogram
+from kaon_jobs.data.profile import BASELINE_VALUES, histogram
 from kaon_jobs.data.read import ReadSource
 from kaon_jobs.data.rows import Table, shortened
 from kaon_jobs.report import html
@@ -183,12 +183,6 @@ class InteractionCard:
     def _lengths(self) -> tuple[list[float], list[int]]:
         edges, counts = histogram(np.asarray([len(one) for one in self.divided.asked["train"].histories], np.float64))
         return edges.tolist(), counts
-
-
-def quantiles(counts: Sequence[int] | NDArray[np.int64]) -> dict[str, int]:
-    """Share -> value; empty where there are none."""
-    ordered = np.sort(np.asarray(counts, np.int64))
-    return {f"{share:g}": int(ordered[int(share * (len(ordered) - 1))]) for share in QUANTILES} if len(ordered) else {}
 
 
 def _drawn(counts: NDArray[np.int64]) -> tuple[list[float], list[int]]:

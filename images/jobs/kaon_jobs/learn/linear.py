@@ -95,6 +95,11 @@ def most_telling(model: LinearModel, counts: csr_matrix, words: int) -> list[int
     return sorted(int(number) for number in np.argsort(-moved, kind="stable")[:words] if moved[number] > 0)
 
 
+def words_of(tokenizer: Tokenizer) -> int:
+    """How many words a linear model reads by this tokenizer."""
+    return tokenizer.get_vocab_size() - SPECIAL
+
+
 def word_counts(tokenizer: Tokenizer, texts: Sequence[str]) -> csr_matrix:
     """How often each text has each word, of those that a server would read: [texts, words], float32."""
     rows = [np.asarray(ids, dtype=np.int32) for ids in unpadded_ids(tokenizer, texts)]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -109,15 +110,8 @@ def _make_interactions(
         asked = divided.asked[split]
         users = [found.users[user] for user in asked.user]
         write_histories(out, split, users, asked.histories, asked.targets, asked.user)
-    unreadable = sum(source.unreadable for source in sources)
     quality = DataQuality(
-        rows_read=len(table),
-        unreadable=unreadable,
-        unreadable_ratio=round(unreadable / (len(table) + unreadable), 6),
-        missing=len(removed.missing),
-        duplicates=len(removed.duplicates),
-        missing_ratio=round(len(removed.missing) / len(table), 6),
-        duplicate_ratio=round(len(removed.duplicates) / len(table), 6),
+        **_counted(table, sources, len(removed.missing), len(removed.duplicates)),
         leakage=0,
         leakage_removed=len(removed.leaked),
         users=len(np.unique(found.user)),
@@ -244,23 +238,30 @@ def check_categories(table: Table, divided: Divided) -> None:
 def _quality(
     table: Table, sources: Sequence[ReadSource], cleaned: Cleaned, divided: Divided, classes: list[str]
 ) -> DataQuality:
-    unreadable = sum(source.unreadable for source in sources)
     train_keys = {cleaned.keys[row] for row in divided["train"]}
     per_class = Counter(table.labels[row] for row in divided["train"]) if classes else Counter()
     smallest = min(classes, key=lambda label: (per_class[label], label), default=None)
     return DataQuality(
-        rows_read=len(table),
-        unreadable=unreadable,
-        unreadable_ratio=round(unreadable / (len(table) + unreadable), 6),
-        missing=len(cleaned.missing),
-        duplicates=len(cleaned.duplicates),
-        missing_ratio=round(len(cleaned.missing) / len(table), 6),
-        duplicate_ratio=round(len(cleaned.duplicates) / len(table), 6),
+        **_counted(table, sources, len(cleaned.missing), len(cleaned.duplicates)),
         leakage=sum(cleaned.keys[row] in train_keys for split in ("validation", "test") for row in divided[split]),
         leakage_removed=len(cleaned.leaked),
         min_rows_per_class=None if smallest is None else per_class[smallest],
         smallest_class=smallest,
     )
+
+
+def _counted(table: Table, sources: Sequence[ReadSource], missing: int, duplicates: int) -> dict[str, Any]:
+    """What every kind of Dataset counts of reading and cleaning, as DataQuality has it."""
+    unreadable = sum(source.unreadable for source in sources)
+    return {
+        "rows_read": len(table),
+        "unreadable": unreadable,
+        "unreadable_ratio": round(unreadable / (len(table) + unreadable), 6),
+        "missing": missing,
+        "duplicates": duplicates,
+        "missing_ratio": round(missing / len(table), 6),
+        "duplicate_ratio": round(duplicates / len(table), 6),
+    }
 
 
 def _profiles(table: Table, divided: Divided) -> tuple[list[Profile], Profile | None]:

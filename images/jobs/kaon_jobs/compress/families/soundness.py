@@ -6,7 +6,8 @@ Touches onnxruntime.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import onnxruntime
 from kaon_jobs.errors import TechniqueFailed
 from kaon_jobs.predict.edges import edge_texts
 from kaon_jobs.predict.onnx_history import OnnxHistoryModel
-from kaon_jobs.predict.onnx_model import MODEL_FILE, Inputs, read_card
+from kaon_jobs.predict.onnx_model import MODEL_FILE, Floats, Inputs, read_card
 from kaon_jobs.predict.onnx_table import OnnxTableModel
 from kaon_jobs.predict.onnx_text import OnnxTextModel, longest_of
 
@@ -42,13 +43,25 @@ def check_edges(directory: Path, examples: Sequence[Any]) -> None:
             _check_histories(OnnxHistoryModel(directory, threads=1))
 
 
-def _check_empty_row(model: OnnxTableModel) -> None:
+@contextmanager
+def _answering(what: str) -> Iterator[None]:
     try:
-        scores = model.run(model.encode([(None,) * len(model.reader.columns)]))
+        yield
     except Exception as error:
-        raise TechniqueFailed(f"the model fails on a row without any value: {_first_line(error)}") from error
+        # onnxruntime has an exception for each of its codes, and their only base is this.
+        raise TechniqueFailed(f"the model fails on {what}: {_first_line(error)}") from error
+
+
+def _check_finite(scores: Floats, what: str) -> None:
     if not np.isfinite(scores).all():
-        raise TechniqueFailed("the model answers a row without any value with what is no number")
+        raise TechniqueFailed(f"the model answers {what} with what is no number")
+
+
+def _check_empty_row(model: OnnxTableModel) -> None:
+    what = "a row without any value"
+    with _answering(what):
+        scores = model.run(model.encode([(None,) * len(model.reader.columns)]))
+    _check_finite(scores, what)
 
 
 def _check_plain_images(directory: Path) -> None:
@@ -58,12 +71,9 @@ def _check_plain_images(directory: Path) -> None:
     model = OnnxImageModel(directory, threads=1)
     shape = (model.reader.channels, model.reader.height, model.reader.width)
     for value, what in ((0.0, "a black image"), (255.0, "a white image")):
-        try:
+        with _answering(what):
             scores = model.run(model.encode([np.full(shape, value, np.float32)]))
-        except Exception as error:
-            raise TechniqueFailed(f"the model fails on {what}: {_first_line(error)}") from error
-        if not np.isfinite(scores).all():
-            raise TechniqueFailed(f"the model answers {what} with what is no number")
+        _check_finite(scores, what)
 
 
 def _check_histories(model: OnnxHistoryModel) -> None:
@@ -73,10 +83,8 @@ def _check_histories(model: OnnxHistoryModel) -> None:
         ([(names[: model.reader.length], None)], "a history of full length"),
         ([((), None), (names[: model.reader.length], None)], "a long and an empty history at once"),
     ):
-        try:
+        with _answering(what):
             scores = model.run(model.encode(asked))
-        except Exception as error:
-            raise TechniqueFailed(f"the model fails on {what}: {_first_line(error)}") from error
         if scores.shape != (len(asked), len(names)) or not np.isfinite(scores).all():
             raise TechniqueFailed(f"the model answers {what} with what is no score of each item")
 
@@ -91,13 +99,9 @@ def _check_texts(directory: Path, examples: Sequence[Any]) -> None:
         ([long, empty], "a long and an empty text at once"),
     ):
         inputs = model.encode(asked)
-        try:
+        with _answering(what):
             scores = model.run(inputs)
-        except Exception as error:
-            # onnxruntime has an exception for each of its codes, and their only base is this.
-            raise TechniqueFailed(f"the model fails on {what}: {_first_line(error)}") from error
-        if not np.isfinite(scores).all():
-            raise TechniqueFailed(f"the model answers {what} with what is no number")
+        _check_finite(scores, what)
         lookups = lookups or _TableLookups(directory / MODEL_FILE)
         beyond = lookups.out_of_range(inputs)
         if beyond:

@@ -160,8 +160,13 @@ def compare_numbers(
     """The figures of `candidate` against `baseline`: numbers, row by row, at least one, all finite."""
     true, before, after = (np.asarray(values, dtype=np.float64) for values in (truth, baseline, candidate))
     rises = _rises(true - true.mean(), before - true, after - true, seed)
+    return quality_of_rises(len(true), rises, confidence)
+
+
+def quality_of_rises(rows: int, rises: dict[str, Rises], confidence: float) -> NumberQuality:
+    """The figures that follow from how much each metric rises or falls over so many rows."""
     return NumberQuality(
-        rows=len(true),
+        rows=rows,
         drops={
             name: Interval(
                 value=found.measured,

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kaon.api.compressionjob import Interval
-from kaon_jobs.compress.statistics.numbers import NumberQuality, Numbers, Rises, weighted
+from kaon_jobs.compress.statistics.numbers import NumberQuality, Numbers, Rises, quality_of_rises, weighted
 from kaon_jobs.compress.statistics.quality import CONFIDENCE
 
 
@@ -36,16 +35,4 @@ def compare_rankings(
             feared=np.sort((sums[:, place] + extra * most_lost) / more),
             hoped=np.sort((sums[:, place] - extra * most_won) / more),
         )
-    return NumberQuality(
-        rows=len(next(iter(lost.values()))),
-        drops={
-            name: Interval(
-                value=found.measured,
-                low=min(found.measured, found.lower_limit(confidence)),
-                high=max(found.measured, found.upper_limit(confidence)),
-            )
-            for name, found in rises.items()
-        },
-        confidence=confidence,
-        rises=rises,
-    )
+    return quality_of_rises(len(next(iter(lost.values()))), rises, confidence)

@@ -37,6 +37,7 @@ from kaon_jobs.compress.trials.kept import TrialRecord, TrialStore
 from kaon_jobs.compress.verdict.figures import Measured
 from kaon_jobs.compress.verdict.naming import step_name
 from kaon_jobs.errors import StageFailure, TechniqueFailed, Terminated
+from kaon_jobs.learn.linear import words_of
 from kaon_jobs.measure.evaluation import serving_size
 from kaon_jobs.measure.speed import peak_memory
 from kaon_jobs.predict.onnx_model import CARD_FILE, MODEL_FILE, Floats, OnnxModel
@@ -195,7 +196,7 @@ class Workbench:
         """Words that a linear model of texts reads; None of another model."""
         if self.card.reads != "text" or not (self.card.base_model or "").startswith(BUILTIN):
             return None
-        return Tokenizer.from_file(str(self._source / TOKENIZER_FILE)).get_vocab_size()
+        return words_of(Tokenizer.from_file(str(self._source / TOKENIZER_FILE)))
 
     def model(self, record: TrialRecord) -> Path:
         """The model directory of a finished trial: made in this process, else from the store, else made again."""

@@ -20,6 +20,7 @@ from kaon_jobs.learn.linear import (
     graph_of,
     make_tokenizer,
     word_counts,
+    words_of,
 )
 from kaon_jobs.predict.edges import edge_texts
 from kaon_jobs.predict.onnx_model import MODEL_FILE, write_card
@@ -55,7 +56,7 @@ def learn(lesson: Lesson, percents: tuple[int, int]) -> Learned:
     card = card_of(work, lesson.labels)
     write_card(lesson.out, card)
     difference, texts = _parity(model, lesson.out, lesson.threads, [*lesson.test.inputs, *train.inputs])
-    words = tokenizer.get_vocab_size() - SPECIAL
+    words = words_of(tokenizer)
     facts = [
         ("words", f"{words:,}" + (" (only the most frequent ones)" if words + SPECIAL >= MAX_WORDS else "")),
         ("factor of the scores, from the validation split", f"{factor:.3g}"),
